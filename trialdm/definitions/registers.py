@@ -1,0 +1,142 @@
+"""The files of `ethics/TRIAL/` to approvals and documents, or every problem in them at once.
+
+Checks formats of references (warnings in the guide, refusals only where nothing could be meant), sites against the
+protocol, and statuses against what each body can decide.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from trialdm.definitions import schemas
+from trialdm.definitions.sources import BadDefinition, Problem, Source, check, read
+from trialdm.domain.ethics import BODIES, SITE_BODIES, Approval, Condition, Document
+from trialdm.domain.protocol import NATIONS, Protocol
+
+#: Formats of references (domain knowledge of HRA and registries); bodies that are not named take any text.
+FORMATS = {
+    "rec": (r"\d{2}/[A-Z]{2}/\d{4}", "a REC reference such as 25/NE/0123"),
+    "hra_hcrw": (r"\d{5,7}", "an IRAS number of five to seven digits"),
+    "registry": (r"ISRCTN\d{8}|NCT\d{8}", "ISRCTN or NCT and eight digits"),
+}
+
+
+@dataclass(frozen=True)
+class Ethics:
+    """What one ethics folder records, in the order of the files."""
+
+    approvals: tuple[Approval, ...]
+    documents: tuple[Document, ...]
+
+
+def load_ethics(texts: Mapping[str, str], protocol: Protocol, *, shift: timedelta = timedelta(0)) -> Ethics:
+    """Approvals and documents of a trial. Raises BadDefinition with every problem.
+
+    `shift` moves every date by the same number of days: a demonstration lays the register around its own day.
+    """
+    problems: list[Problem] = []
+    approvals: list[Approval] = []
+    documents: list[Document] = []
+    for path, text in texts.items():
+        source, found = read(path, text)
+        problems += found
+        name = path.rpartition("/")[2]
+        if source.data is None:
+            continue
+        if name == "approvals.yaml":
+            raw, found = check(source, schemas.ApprovalsSchema())
+            problems += [*found, *_approval_problems(source, raw, protocol)]
+            approvals += [_approval(row, shift) for row in raw.get("approvals", [])]
+        elif name == "documents.yaml":
+            raw, found = check(source, schemas.DocumentsSchema())
+            problems += [*found, *_document_problems(source, raw, protocol)]
+            documents += [_document(row, shift) for row in raw.get("documents", [])]
+        else:
+            problems.append(Problem(path, 1, "this file has no place in an ethics folder: approvals.yaml, documents.yaml"))
+    if problems:
+        raise BadDefinition(problems)
+    return Ethics(tuple(approvals), tuple(documents))
+
+
+def _moved(day: date | None, shift: timedelta) -> date | None:
+    return day + shift if day else None
+
+
+def _approval(raw: Mapping[str, Any], shift: timedelta) -> Approval:
+    return Approval(
+        body=raw["body"],
+        status=raw["status"],
+        ref=raw.get("ref", ""),
+        nations=tuple(raw.get("nations", ())),
+        site=raw.get("site", ""),
+        submitted_on=_moved(raw.get("submitted_on"), shift),
+        valid_on=_moved(raw.get("valid_on"), shift),
+        decided_on=_moved(raw.get("decided_on"), shift),
+        effective_from=_moved(raw.get("effective_from"), shift),
+        effective_to=_moved(raw.get("effective_to"), shift),
+        agreement_signed_on=_moved(raw.get("agreement_signed_on"), shift),
+        conditions=tuple(
+            Condition(c["text"], c["pre_start"], _moved(c.get("met_on"), shift), c.get("evidence", "")) for c in raw["conditions"]
+        ),
+        recorded_by=raw["recorded_by"],
+        second_check_by=raw["second_check_by"],
+    )
+
+
+def _document(raw: Mapping[str, Any], shift: timedelta) -> Document:
+    return Document(
+        kind=raw["kind"],
+        code=raw["code"],
+        version=raw["version"].removeprefix("v"),
+        dated=raw["dated"] + shift,
+        approved_on=_moved(raw.get("approved_on"), shift),
+        effective_from=raw["effective_from"] + shift,
+        superseded_on=_moved(raw.get("superseded_on"), shift),
+        nations=tuple(raw.get("nations", NATIONS)),
+        sites={site: day + shift for site, day in raw["sites"].items()},
+    )
+
+
+def _approval_problems(source: Source, raw: Mapping[str, Any], protocol: Protocol) -> Iterable[Problem]:
+    yield from _wrong_trial(source, raw, protocol)
+    sites = {site.code for site in protocol.sites}
+    for i, row in enumerate(raw.get("approvals", [])):
+        place, body = ("approvals", i), row["body"]
+        if row["status"] not in BODIES[body]:
+            yield source.problem((*place, "status"), f"{body} cannot be '{row['status']}': one of {', '.join(BODIES[body])}")
+        if body in SITE_BODIES and "site" not in row:
+            yield source.problem(place, f"{body} is a decision about one site: 'site' is missing")
+        if body not in SITE_BODIES and "site" in row:
+            yield source.problem((*place, "site"), f"{body} is not a decision about one site")
+        if "site" in row and row["site"] not in sites:
+            yield source.problem((*place, "site"), f"trial {protocol.id} has no site '{row['site']}'")
+        if body in FORMATS and row.get("ref") and not re.fullmatch(FORMATS[body][0], row["ref"]):
+            yield source.problem((*place, "ref"), f"'{row['ref']}' is not {FORMATS[body][1]}")
+        if not any(key in row for key in ("decided_on", "effective_from", "submitted_on")):
+            yield source.problem(place, "a decision needs a date: decided_on, effective_from or submitted_on")
+        first, last = row.get("effective_from", row.get("decided_on")), row.get("effective_to")
+        if first and last and last < first:
+            yield source.problem((*place, "effective_to"), f"it ends on {last}, before it begins on {first}")
+
+
+def _document_problems(source: Source, raw: Mapping[str, Any], protocol: Protocol) -> Iterable[Problem]:
+    yield from _wrong_trial(source, raw, protocol)
+    sites = {site.code for site in protocol.sites}
+    seen: set[tuple[str, int]] = set()
+    for i, row in enumerate(raw.get("documents", [])):
+        place = ("documents", i)
+        if (row["kind"], row["code"]) in seen:
+            yield source.problem((*place, "code"), f"{row['kind']} {row['code']} is given twice")
+        seen.add((row["kind"], row["code"]))
+        for site in row["sites"]:
+            if site not in sites:
+                yield source.problem((*place, "sites", site), f"trial {protocol.id} has no site '{site}'")
+        if row.get("superseded_on") and row["superseded_on"] < row["effective_from"]:
+            yield source.problem((*place, "superseded_on"), "it is superseded before it is in use")
+
+
+def _wrong_trial(source: Source, raw: Mapping[str, Any], protocol: Protocol) -> Iterable[Problem]:
+    if raw and raw["trial"] != protocol.id:
+        yield source.problem(("trial",), f"this file belongs to trial '{raw['trial']}', not to '{protocol.id}'")

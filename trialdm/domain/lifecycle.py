@@ -1,0 +1,122 @@
+"""The states of everything that has states, as tables: from where, by which event, to where.
+
+`move` is the only way from one state to the next. What must be true before an event, and who may cause it, is decided
+elsewhere (`ethics.gate`, `roles`).
+"""
+
+from collections.abc import Mapping
+
+from trialdm.domain.errors import WrongState
+
+#: machine -> event -> (states that it may leave, state that it reaches)
+MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "trial": {
+        "configure": (("draft",), "configured"),
+        "submit": (("configured",), "submitted"),
+        "approve": (("submitted",), "approved"),
+        "open": (("approved",), "open"),
+        "pause": (("open",), "paused"),
+        "resume": (("paused",), "open"),
+        "close": (("open", "paused"), "closed_recruitment"),
+        "follow-up": (("closed_recruitment",), "follow_up"),
+        "lock": (("follow_up",), "locked"),
+        "end": (("locked",), "ended"),
+        "archive": (("ended", "early_terminated"), "archived"),
+        "terminate": (("approved", "open", "paused", "closed_recruitment", "follow_up", "locked"), "early_terminated"),
+    },
+    "site": {
+        "select": (("identified",), "selected"),
+        "set-up": (("selected",), "set_up"),
+        "confirm": (("set_up",), "cc_confirmed"),
+        "green-light": (("cc_confirmed",), "green_light"),
+        "activate": (("green_light",), "open"),
+        "suspend": (("open",), "suspended"),
+        "resume": (("suspended",), "open"),
+        "close": (("open", "suspended"), "closed"),
+    },
+    "participant": {
+        "consent": (("screened",), "consented"),
+        "pass-eligibility": (("consented", "ineligible"), "eligible"),
+        "fail-eligibility": (("consented", "eligible"), "ineligible"),
+        "randomise": (("eligible",), "randomised"),
+        "operate": (("randomised",), "operated"),
+        "not-operate": (("randomised",), "not_operated"),
+        "follow-up": (("operated", "not_operated"), "follow_up"),
+        "complete": (("follow_up",), "completed"),
+        "withdraw": (
+            ("consented", "eligible", "ineligible", "randomised", "operated", "not_operated", "follow_up"),
+            "withdrawn",
+        ),
+        "lose": (("randomised", "operated", "not_operated", "follow_up"), "lost"),
+        "find": (("lost",), "follow_up"),
+        "die": (
+            (
+                "screened",
+                "consented",
+                "eligible",
+                "ineligible",
+                "randomised",
+                "operated",
+                "not_operated",
+                "follow_up",
+                "withdrawn",
+                "lost",
+                "completed",
+            ),
+            "died",
+        ),
+    },
+    "form": {
+        "save": (("blank", "draft"), "draft"),
+        "finish": (("blank", "draft"), "complete"),
+        "amend": (("complete",), "complete"),
+    },
+}
+
+#: The state in which each kind of thing starts.
+INITIAL = {"trial": "draft", "site": "identified", "participant": "screened", "form": "blank"}
+
+#: States shown to people.
+LABELS = {
+    "cc_confirmed": "capacity and capability confirmed",
+    "closed_recruitment": "closed to recruitment",
+    "early_terminated": "terminated early",
+    "follow_up": "in follow-up",
+    "green_light": "green light given",
+    "not_operated": "not operated",
+    "set_up": "being set up",
+}
+
+
+def label(state: str) -> str:
+    """A state in words."""
+    return LABELS.get(state, state.replace("_", " "))
+
+
+def events(machine: str, state: str) -> list[str]:
+    """Events that lead on from a state."""
+    return [event for event, (sources, _) in MACHINES[machine].items() if state in sources]
+
+
+def may(machine: str, state: str, event: str) -> bool:
+    """Whether the event leads on from this state."""
+    return event in events(machine, state)
+
+
+def move(machine: str, state: str, event: str) -> str:
+    """The state after the event. Raises WrongState naming the states from which it would lead on."""
+    transitions = MACHINES[machine]
+    if event not in transitions:
+        raise WrongState(
+            f"There is no step '{event}' for a {machine}.",
+            code=f"STATE.{machine.upper()}",
+            needs=f"Steps from '{label(state)}': {', '.join(events(machine, state)) or 'none'}.",
+        )
+    sources, target = transitions[event]
+    if state not in sources:
+        raise WrongState(
+            f"The {machine} is '{label(state)}': the step '{event}' does not lead on from there.",
+            code=f"STATE.{machine.upper()}",
+            needs=f"It needs to be {' or '.join(label(source) for source in sources)} first.",
+        )
+    return target

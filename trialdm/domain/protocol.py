@@ -1,0 +1,219 @@
+"""A trial as data: arms, sites, visits, forms, allocation scheme and parameters, as one version of its protocol defines them.
+
+Built by `definitions` from files, read by everything else. Knows nothing about files, participants or approvals.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+from trialdm.domain.crf import Codelist, Form, Item
+from trialdm.domain.errors import Missing
+
+#: The four nations, whose approvals differ.
+NATIONS = {"ENG": "England", "WAL": "Wales", "SCO": "Scotland", "NIR": "Northern Ireland"}
+
+#: Facts that every expression may use without declaring them, with the type of each.
+BUILT_IN_FACTS = {
+    "visit": "text",
+    "visit_no": "int",
+    "today": "date",
+    "now": "dtm",
+    "row": "int",
+    "rand_date": "date",
+    "rand_dtm": "dtm",
+    "window_open": "date",
+    "window_close": "date",
+}
+
+#: The visit whose occasions are entered as U01, U02 ..
+UNSCHEDULED = "U"
+
+#: The one fact that would unblind; only forms that blinded roles never open may use it.
+ARM_FACT = "rand_arm"
+
+
+@dataclass(frozen=True)
+class Arm:
+    code: int
+    name: str
+    label: str
+    ratio: int = 1
+
+
+@dataclass(frozen=True)
+class Site:
+    code: str
+    name: str
+    nation: str
+    target: int = 0
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A visit. `scheduled` ones have a target day after the anchor and a window around it; `repeating` ones any number.
+
+    `number` orders visits and is what rules compare (`visit_no`).
+    """
+
+    code: str
+    number: int
+    label: str
+    kind: str
+    anchor: str = ""
+    fallback: str = ""
+    target: int | None = None
+    before: int = 0
+    after: int = 0
+    mode: str = ""
+    blinded_assessor: bool = False
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A factor of the allocation: `site`, or a coded item of a form at a visit. `levels` are code texts in order."""
+
+    name: str
+    levels: tuple[str, ...]
+    weight: int = 1
+    form: str = ""
+    visit: str = ""
+    item: str = ""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How participants are allocated; `parameters` holds what the method needs (see `randomisation.schemes`).
+
+    `baseline` names the visit of which all required forms must be complete before.
+    """
+
+    name: str
+    method: str
+    factors: tuple[Factor, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact about the participant that rules of other forms may name: one item of one form at one visit."""
+
+    name: str
+    form: str
+    visit: str
+    item: str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that rules use, with where it comes from."""
+
+    name: str
+    value: Decimal
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A questionnaire: whether its wording is shipped, loaded under a licence, or only its total is entered."""
+
+    id: str
+    form: str
+    wording: str
+    licence: str
+    scoring: str = ""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One version of one trial's protocol."""
+
+    id: str
+    version: str
+    short_title: str
+    title: str
+    study_type: str
+    origin: str
+    pathway: str
+    identity: str
+    target_participants: int
+    target_months: int
+    arms: tuple[Arm, ...]
+    sites: tuple[Site, ...]
+    visits: tuple[Visit, ...]
+    forms: tuple[Form, ...]
+    codelists: Mapping[str, Codelist]
+    scheme: Scheme
+    context: tuple[Fact, ...] = ()
+    params: Mapping[str, Parameter] = field(default_factory=dict)
+    instruments: tuple[Instrument, ...] = ()
+    guidance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def historical(self) -> bool:
+        """A finished trial taken over for analysis: its acts are recorded as history and not gated."""
+        return self.origin == "historical"
+
+    @cached_property
+    def _forms(self) -> dict[str, Form]:
+        return {form.code: form for form in self.forms}
+
+    @cached_property
+    def _visits(self) -> dict[str, Visit]:
+        return {visit.code: visit for visit in self.visits}
+
+    @cached_property
+    def _sites(self) -> dict[str, Site]:
+        return {site.code: site for site in self.sites}
+
+    def form(self, code: str) -> Form:
+        """The form of this code (in any case). Raises Missing."""
+        try:
+            return self._forms[code.upper()]
+        except KeyError:
+            raise Missing(f"Trial {self.id} has no form '{code}'.", code="CRF.NO_FORM") from None
+
+    def visit(self, code: str) -> Visit:
+        """The visit of this code; `U01`, `U02` .. are occasions of the repeating visit `U`. Raises Missing."""
+        found = self._visits.get(code)
+        if found is None and len(code) == 3 and code[0] == UNSCHEDULED and code[1:].isdigit() and code[1:] != "00":
+            found = self._visits.get(code[0])
+        if found is None or code == UNSCHEDULED:
+            raise Missing(f"Trial {self.id} has no visit '{code}'.", code="CRF.NO_VISIT")
+        return found
+
+    def site(self, code: str) -> Site:
+        """The site of this code. Raises Missing."""
+        try:
+            return self._sites[code]
+        except KeyError:
+            raise Missing(f"Trial {self.id} has no site '{code}'.", code="SITE.UNKNOWN") from None
+
+    def arm(self, code: int) -> Arm:
+        return next(arm for arm in self.arms if arm.code == code)
+
+    def param(self, name: str, default: int) -> int:
+        """A whole-number parameter, or the default where the protocol does not set it."""
+        parameter = self.params.get(name)
+        return int(parameter.value) if parameter else default
+
+    def forms_at(self, visit: Visit) -> list[tuple[Form, str]]:
+        """Forms of a visit with `required`, `optional` or `event`; an unscheduled visit offers what any visit has."""
+        if visit.code == UNSCHEDULED:
+            return [(f, "optional") for f in self.forms if set(f.visits) & {v.code for v in self.visits if v.kind == "scheduled"}]
+        return [(form, form.visits[visit.code]) for form in self.forms if visit.code in form.visits]
+
+    @cached_property
+    def _meanings(self) -> dict[str, tuple[Form, Item]]:
+        return {item.means: (form, item) for form in self.forms for item in form.items if item.means}
+
+    def meaning(self, name: str) -> tuple[Form, Item] | None:
+        """The form and item that carry a meaning (`crf.MEANINGS`), if this protocol has one."""
+        return self._meanings.get(name)
+
+    def rows_at(self, form: Form, visit: Visit) -> bool:
+        """Whether the form has rows at this visit: a repeating form anywhere, any form among the events."""
+        return form.repeating or (visit.kind == "repeating" and visit.code != UNSCHEDULED)

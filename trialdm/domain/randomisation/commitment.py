@@ -1,0 +1,128 @@
+"""Keys of the allocation protocol, version 1: what is committed to before the trial, and what is derived from it.
+
+Everything is SHA-256 and HMAC-SHA-256 over length-prefixed parts, so that anybody can write a second program that agrees.
+`u32`, `u64`: unsigned, big-endian. `lp`: each part preceded by its length. HKDF is RFC 5869; canonical JSON is RFC 8785,
+limited to objects, arrays, texts, integers, true, false and null (a probability is a text such as "4/5").
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+def u32(number: int) -> bytes:
+    return number.to_bytes(4, "big")
+
+
+def u64(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def lp(*parts: str | bytes) -> bytes:
+    """Each part preceded by its length in bytes; texts are UTF-8."""
+    encoded = [part.encode() if isinstance(part, str) else part for part in parts]
+    return b"".join(u32(len(part)) + part for part in encoded)
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON of a configuration or an event. Raises TypeError for anything but the allowed kinds."""
+    _only_plain(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _only_plain(value: Any) -> None:
+    match value:
+        case None | bool() | int() | str():
+            return
+        case list():
+            for part in value:
+                _only_plain(part)
+        case dict():
+            for key, part in value.items():
+                if not isinstance(key, str):
+                    raise TypeError("keys must be texts")
+                _only_plain(part)
+        case _:
+            raise TypeError(f"not allowed in canonical JSON: {value!r}")
+
+
+def _expand(key: bytes, info: bytes) -> bytes:
+    """HKDF-Expand to 32 bytes (RFC 5869 section 2.3, one block)."""
+    return hmac.digest(key, info + b"\x01", "sha256")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """All keys of one scheme and epoch, derived from the configuration, the 32-byte master and the contribution.
+
+    `contribution` is what an independent party added after seeing the commitment; empty bytes where nobody did.
+    """
+
+    config: Mapping[str, Any]
+    master: bytes
+    contribution: bytes = b""
+
+    @cached_property
+    def config_hash(self) -> bytes:
+        """C: SHA-256 of the canonical configuration."""
+        return hashlib.sha256(canonical(self.config)).digest()
+
+    @cached_property
+    def commit(self) -> bytes:
+        """The commitment that is published before the first allocation."""
+        return hashlib.sha256(lp("trial-rand/commit/v1", self.master, self.config_hash)).digest()
+
+    @cached_property
+    def root(self) -> bytes:
+        extracted = hmac.digest(self.contribution or bytes(32), self.master, "sha256")
+        return _expand(extracted, b"trial-rand/v1" + self.config_hash)
+
+    @cached_property
+    def _nonces(self) -> bytes:
+        return _expand(self.root, lp("nonce"))
+
+    @cached_property
+    def _strata(self) -> dict[str, bytes]:
+        return {}
+
+    def stratum(self, label: str) -> bytes:
+        """K(label): the key of one stratum, or of `min` or `simple`."""
+        if label not in self._strata:
+            self._strata[label] = _expand(self.root, lp("stratum", label))
+        return self._strata[label]
+
+    def nonce(self, event: int) -> bytes:
+        """The salt of the arm commitment of event `event` (from 1)."""
+        return hmac.digest(self._nonces, u64(event), "sha256")
+
+    def arm_commitment(self, event: int, arm: str) -> str:
+        """Hex commitment to the arm of an event; equal arms have unequal commitments."""
+        return hashlib.sha256(lp(self.nonce(event), arm)).hexdigest()
+
+    @cached_property
+    def genesis(self) -> bytes:
+        """h_0: the start of the chain of events."""
+        return hashlib.sha256(lp("trial-rand/genesis/v1", self.config_hash, self.commit, self.contribution)).digest()
+
+
+def chain(previous: bytes, event: Mapping[str, Any]) -> bytes:
+    """h_i: the hash of an event, bound to all before it."""
+    return hashlib.sha256(lp(previous, canonical(dict(event)))).digest()
+
+
+def read_contribution(typed: str) -> bytes:
+    """The bytes of a contribution: hex as it stands; dice (only digits 1-6) as SHA-256 of the digits.
+
+    Raises ValueError for anything else. A text of dice digits is never read as hex.
+    """
+    text = "".join(typed.split())
+    if text and all(char in "123456" for char in text):
+        return hashlib.sha256(text.encode("ascii")).digest()
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise ValueError("type the digits of dice (1-6), or a value in hexadecimal") from None

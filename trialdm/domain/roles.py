@@ -1,0 +1,186 @@
+"""Who may do what, and where: the one table of roles, actions and scopes.
+
+A role is held for a trial, and site roles at one site. A right from this table is necessary, never sufficient: the
+delegation log and the approval gate decide as well (`ethics`). Who reads allocations and restricted forms is decided here
+too: everybody is blinded unless a role says otherwise.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: slug -> (name, works at one site)
+ROLES: dict[str, tuple[str, bool]] = {
+    "trial-coordinator": ("Trial coordinator", False),
+    "trial-manager": ("Trial manager", False),
+    "data-manager": ("Data manager", False),
+    "unblinded-data-manager": ("Unblinded data manager", False),
+    "monitor": ("Monitor", False),
+    "statistician-blinded": ("Statistician (blinded)", False),
+    "statistician-unblinded": ("Statistician (unblinded)", False),
+    "chief-investigator": ("Chief investigator", False),
+    "principal-investigator": ("Principal investigator", True),
+    "sub-investigator": ("Sub-investigator", True),
+    "research-nurse": ("Research nurse", True),
+    "surgeon": ("Trial surgeon", True),
+    "blinded-assessor": ("Blinded outcome assessor", True),
+    "safety-reviewer": ("Safety reviewer", False),
+    "sponsor": ("Sponsor representative", False),
+    "dmc": ("Data monitoring committee member", False),
+    "auditor": ("Audit clinician", True),
+    "governance-lead": ("Clinical governance lead", True),
+    "inspector": ("Inspector", False),
+    "system-administrator": ("System administrator", False),
+}
+
+#: Roles that read allocations and restricted forms (site roles at their own site). All others are blinded.
+UNBLINDED = frozenset(
+    {"principal-investigator", "sub-investigator", "surgeon", "unblinded-data-manager", "statistician-unblinded"}
+)
+
+#: Roles of which one person may not hold both in a trial: a blinded role beside an unblinded one that it must not meet.
+INCOMPATIBLE = (
+    ("unblinded-data-manager", "data-manager"),
+    ("statistician-unblinded", "statistician-blinded"),
+    ("surgeon", "blinded-assessor"),
+    ("principal-investigator", "blinded-assessor"),
+    ("sub-investigator", "blinded-assessor"),
+)
+
+#: Roles that are doctors: they may sign eligibility and judge causality.
+MEDICAL = frozenset({"principal-investigator", "sub-investigator"})
+
+_SITE_TEAM = ("research-nurse", "sub-investigator", "principal-investigator")
+_CLINICAL_READERS = (
+    *_SITE_TEAM,
+    "surgeon",
+    "blinded-assessor",
+    "trial-coordinator",
+    "trial-manager",
+    "data-manager",
+    "unblinded-data-manager",
+    "monitor",
+    "chief-investigator",
+    "safety-reviewer",
+    "inspector",
+)
+
+#: action -> roles that hold it
+ACTIONS: dict[str, frozenset[str]] = {
+    action: frozenset(roles)
+    for action, roles in {
+        "trial.see": tuple(ROLES),
+        "trial.configure": ("trial-manager", "data-manager"),
+        "trial.move": ("trial-manager", "chief-investigator", "sponsor"),
+        "trial.pause": ("chief-investigator", "sponsor"),
+        "site.move": ("trial-manager", "sponsor"),
+        "approvals.record": ("trial-manager", "sponsor"),
+        "approvals.see": (
+            *_CLINICAL_READERS,
+            "sponsor",
+            "statistician-blinded",
+            "statistician-unblinded",
+            "governance-lead",
+            "auditor",
+        ),
+        "people.manage": ("trial-manager", "system-administrator"),
+        "people.see": ("trial-manager", "system-administrator", "monitor", "inspector", "sponsor", "principal-investigator"),
+        "participant.see": _CLINICAL_READERS,
+        "participant.add": (*_SITE_TEAM, "trial-coordinator"),
+        "participant.randomise": (*_SITE_TEAM, "trial-coordinator"),
+        "form.see": _CLINICAL_READERS,
+        "form.import": ("data-manager", "unblinded-data-manager"),
+        "history.import": ("data-manager", "unblinded-data-manager"),
+        "allocation.see": tuple(UNBLINDED),
+        "allocation.prepare": ("trial-manager", "statistician-unblinded"),
+        "export.blinded": (
+            "statistician-blinded",
+            "data-manager",
+            "unblinded-data-manager",
+            "statistician-unblinded",
+            "trial-manager",
+        ),
+        "export.unblinded": ("statistician-unblinded", "statistician-blinded"),
+        "audit.see": (*_CLINICAL_READERS, "sponsor"),
+    }.items()
+}
+
+#: kind of form -> roles that may enter it
+FORM_ENTRY: dict[str, frozenset[str]] = {
+    kind: frozenset(roles)
+    for kind, roles in {
+        "screening": _SITE_TEAM,
+        "consent": _SITE_TEAM,
+        "eligibility": _SITE_TEAM,
+        "baseline": _SITE_TEAM,
+        "outcome": (*_SITE_TEAM, "blinded-assessor"),
+        "operative": ("surgeon", "sub-investigator", "principal-investigator", "unblinded-data-manager"),
+        "discharge": (*_SITE_TEAM, "surgeon"),
+        "safety": (*_SITE_TEAM, "surgeon", "blinded-assessor"),
+        "deviation": (*_SITE_TEAM, "trial-coordinator", "monitor"),
+        "status": _SITE_TEAM,
+        "unblinding": ("principal-investigator", "sub-investigator", "chief-investigator", "safety-reviewer"),
+        "visit": (*_SITE_TEAM, "blinded-assessor"),
+        "system": (),
+        "audit": ("auditor",),
+    }.items()
+}
+
+#: kind of form -> the delegated task that entering it needs
+FORM_TASK = {"consent": "consent", "eligibility": "eligibility"}
+
+#: Tasks of the delegation log.
+TASKS = {
+    "consent": "taking consent",
+    "eligibility": "confirming eligibility",
+    "randomise": "randomising",
+    "crf": "completing case report forms",
+    "assess": "assessing outcomes blinded",
+    "operate": "operating",
+    "unblind": "unblinding in an emergency",
+}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role held now. `trial` "*" means every trial of the instance; `site` is empty for roles that work trial-wide."""
+
+    role: str
+    trial: str
+    site: str = ""
+
+    def covers(self, trial: str, site: str | None) -> bool:
+        """Whether the role is held for this trial, and at this site where one is named."""
+        return self.trial in ("*", trial) and (not self.site or site is None or self.site == site)
+
+
+def may(grants: Iterable[Grant], action: str, trial: str, site: str | None = None) -> bool:
+    """Whether one of the roles held allows the action there."""
+    return any(grant.role in ACTIONS[action] and grant.covers(trial, site) for grant in grants)
+
+
+def may_enter(grants: Iterable[Grant], kind: str, trial: str, site: str) -> bool:
+    """Whether one of the roles held may enter forms of this kind at this site."""
+    return any(grant.role in FORM_ENTRY[kind] and grant.covers(trial, site) for grant in grants)
+
+
+def sees_allocations(grants: Iterable[Grant], trial: str, site: str | None) -> bool:
+    """Whether the person reads allocations and restricted forms of participants at this site (None: of all sites)."""
+    return any(g.role in UNBLINDED and g.trial in ("*", trial) and (not g.site or g.site == site) for g in grants)
+
+
+def sites_seen(grants: Iterable[Grant], action: str, trial: str) -> frozenset[str] | None:
+    """Sites at which the action is allowed, or None where it is allowed at all of them."""
+    held = [g for g in grants if g.role in ACTIONS[action] and g.trial in ("*", trial)]
+    return None if any(not g.site for g in held) else frozenset(g.site for g in held)
+
+
+def names(grants: Iterable[Grant], trial: str | None = None) -> list[str]:
+    """The roles' names, for pages and the audit trail."""
+    held = dict.fromkeys(g.role for g in grants if trial is None or g.trial in ("*", trial))
+    return [ROLES[role][0] for role in held]
+
+
+def clash(roles: Iterable[str]) -> tuple[str, str] | None:
+    """Two of these roles that one person may not hold together, if any."""
+    held = set(roles)
+    return next(((a, b) for a, b in INCOMPATIBLE if a in held and b in held), None)

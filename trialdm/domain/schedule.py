@@ -1,0 +1,59 @@
+"""Visit windows: which days a visit may fall on, and what it means when it falls elsewhere.
+
+Pure date arithmetic over a protocol's visits. A day belongs to Europe/London.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Literal
+
+from trialdm.domain.protocol import Visit
+
+Placing = Literal["in window", "early", "late", "next visit", "no window"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """First, target and last day of a visit, all inclusive."""
+
+    opens: date
+    target: date
+    closes: date
+
+
+def window(visit: Visit, anchors: Mapping[str, Any]) -> Window | None:
+    """The window of a scheduled visit, or None while its anchor has no date (then the fallback anchor counts)."""
+    if visit.kind != "scheduled" or visit.target is None:
+        return None
+    anchor = anchors.get(visit.anchor) or anchors.get(visit.fallback)
+    if not isinstance(anchor, date):
+        return None
+    target = anchor + timedelta(days=visit.target)
+    return Window(target - timedelta(days=visit.before), target, target + timedelta(days=visit.after))
+
+
+def place(day: date, visit: Visit, visits: Sequence[Visit], anchors: Mapping[str, Any]) -> Placing:
+    """Where a day falls: past the midpoint to the next scheduled visit it counts as the next one."""
+    own = window(visit, anchors)
+    if own is None:
+        return "no window"
+    if own.opens <= day <= own.closes:
+        return "in window"
+    if day < own.opens:
+        return "early"
+    later = [window(v, anchors) for v in visits if v.number > visit.number]
+    following = min((w.target for w in later if w), default=None)
+    if following and (day - own.target).days * 2 > (following - own.target).days:
+        return "next visit"
+    return "late"
+
+
+def due(today: date, visit: Visit, anchors: Mapping[str, Any]) -> Literal["not due", "due", "overdue", "no window"]:
+    """Whether a visit that has not happened yet is expected now."""
+    own = window(visit, anchors)
+    if own is None:
+        return "no window"
+    if today < own.opens:
+        return "not due"
+    return "due" if today <= own.closes else "overdue"

@@ -1,0 +1,179 @@
+"""Everything saved about one participant, read once: the newest version of every form, and the facts that rules may name."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from trialdm.domain import crf, roles, schedule
+from trialdm.domain.crf import Answers, Form
+from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
+from trialdm.services.unit import LONDON, Unit, remember
+from trialdm.store.tables import Account, Allocation, FormInstance, FormVersion, Participant, RoleGrant
+
+
+@dataclass
+class Stored:
+    """The newest version of one form (or row)."""
+
+    instance: FormInstance
+    data: str
+    saved_by: str
+    saved_at: datetime
+    _answers: Answers | None = None
+
+    @property
+    def status(self) -> str:
+        return self.instance.status
+
+    def answers(self, form: Form) -> Answers:
+        """The typed answers, read once."""
+        if self._answers is None:
+            self._answers = crf.load(form, json.loads(self.data))
+        return self._answers
+
+
+Key = tuple[str, str, int]
+
+
+@dataclass
+class Casebook:
+    """One participant's forms by (visit, form, row)."""
+
+    participant: Participant
+    forms: dict[Key, Stored] = field(default_factory=dict)
+    allocated_at: datetime | None = None
+
+    def get(self, visit: str, form: str, row: int) -> Stored | None:
+        return self.forms.get((visit, form, row))
+
+    def rows(self, form: str, visit: str) -> list[Stored]:
+        """The rows of a form at a visit, in order."""
+        return [stored for (at, code, _), stored in sorted(self.forms.items()) if code == form and at == visit]
+
+    def all_of(self, form: str) -> list[Stored]:
+        """Every instance of a form, at whichever visit."""
+        return [stored for (_, code, _), stored in sorted(self.forms.items()) if code == form]
+
+    def first(self, form: str) -> Stored | None:
+        return next(iter(self.all_of(form)), None)
+
+    def answer(self, form: Form, visit: str, item: str) -> Any:
+        """One answer, or None."""
+        stored = self.get(visit, form.code, 1)
+        return stored.answers(form).values.get(item) if stored else None
+
+    def meaning(self, protocol: Protocol, name: str) -> Any:
+        """The answer to the item with this meaning, from the first instance of its form."""
+        found = protocol.meaning(name)
+        if found is None:
+            return None
+        stored = self.first(found[0].code)
+        return stored.answers(found[0]).values.get(found[1].name) if stored else None
+
+    def facts(self, protocol: Protocol) -> dict[str, Any]:
+        """The declared context facts, and when the participant was randomised (wall time in Europe/London)."""
+        found = {fact.name: self.answer(protocol.form(fact.form), fact.visit, fact.item) for fact in protocol.context}
+        if self.allocated_at is not None:
+            local = self.allocated_at.astimezone(LONDON).replace(tzinfo=None)
+            found["rand_dtm"], found["rand_date"] = local.replace(second=0, microsecond=0), local.date()
+        return found
+
+
+def read(unit: Unit, trial: str, participant: Participant) -> Casebook:
+    """The casebook of a participant, read once in this transaction."""
+
+    def find() -> Casebook:
+        found = unit.session.execute(
+            select(FormInstance, FormVersion.data, FormVersion.saved_by, FormVersion.saved_at)
+            .join(
+                FormVersion,
+                (FormVersion.trial_id == FormInstance.trial_id)
+                & (FormVersion.instance_id == FormInstance.id)
+                & (FormVersion.seq == FormInstance.seq),
+            )
+            .where(FormInstance.trial_id == trial, FormInstance.participant_id == participant.id)
+        )
+        book = Casebook(participant)
+        for instance, data, saved_by, saved_at in found:
+            book.forms[(instance.visit, instance.form, instance.row)] = Stored(instance, data, saved_by, saved_at)
+        book.allocated_at = unit.session.scalar(
+            select(Allocation.at).where(Allocation.trial_id == trial, Allocation.participant_id == participant.id).limit(1)
+        )
+        return book
+
+    return remember(unit, ("casebook", trial, participant.id), find)
+
+
+def context(
+    unit: Unit,
+    protocol: Protocol,
+    book: Casebook,
+    form: Form,
+    visit: Visit,
+    visit_code: str,
+    row: int,
+    *,
+    registers: Mapping[str, Mapping[int, str]],
+    arm: int | None = None,
+    system: Mapping[str, Any] | None = None,
+) -> crf.Context:
+    """What the rules of a form may see beside it. The arm is a fact only of forms that blinded roles never open."""
+    facts = book.facts(protocol)
+    window = schedule.window(visit, facts)
+    local = unit.now.astimezone(LONDON).replace(tzinfo=None)
+    facts |= {
+        "visit": visit_code if visit.code == visit_code else visit.code,
+        "visit_no": visit.number,
+        "row": row,
+        "today": unit.today,
+        "now": local.replace(second=0, microsecond=0),
+        "window_open": window.opens if window else None,
+        "window_close": window.closes if window else None,
+    }
+    if form.restricted:
+        facts[ARM_FACT] = arm
+    others = [s.answers(form).values for s in book.rows(form.code, visit_code) if s.instance.row != row] if form.repeating else []
+    return crf.Context(facts, others, registers, system or {})
+
+
+def summary(form: Form, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Values calculated over all rows of a form at one visit, from stored answers."""
+    return crf.summarise(form, rows, crf.Context(facts))
+
+
+def failing_criteria(form: Form, answers: Mapping[str, Any]) -> Iterator[str]:
+    """Labels of the criteria that are not met."""
+    for item in form.items:
+        answer = answers.get(item.name)
+        if item.passes is not None and answer is not None and answer != item.passes:
+            yield item.label
+
+
+def saved_by_doctor(unit: Unit, trial: str, site: str, stored: Stored) -> bool:
+    """Whether the version was saved by somebody who held a medical role there."""
+    held: Iterable[RoleGrant] = unit.session.scalars(
+        select(RoleGrant).where(RoleGrant.account_id == stored.saved_by, RoleGrant.at <= stored.saved_at).order_by(RoleGrant.seq)
+    )
+    newest = {(g.role, g.trial_id, g.site): g.state for g in held}
+    return any(
+        state == "given" and role in roles.MEDICAL and of in ("*", trial) and at in ("", site)
+        for (role, of, at), state in newest.items()
+    )
+
+
+def names(unit: Unit, accounts: Iterable[str]) -> dict[str, str]:
+    """The names behind account ids."""
+    wanted = set(accounts)
+    rows = unit.session.execute(select(Account.id, Account.name).where(Account.id.in_(wanted))).all() if wanted else []
+    return {"system": "trialdm", **{ident: name for ident, name in rows}}
+
+
+def as_day(value: Any) -> date | None:
+    """The day of a date or date-time answer."""
+    if isinstance(value, datetime):
+        return value.date()
+    return value if isinstance(value, date) else None

@@ -1,0 +1,201 @@
+"""What a trial's home page shows: recruitment against its target, and what needs doing."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import func, select
+
+from trialdm.domain import schedule
+from trialdm.domain.protocol import Protocol
+from trialdm.domain.roles import sites_seen
+from trialdm.services import casebooks, participants, studies
+from trialdm.services.unit import LONDON, Unit
+from trialdm.store.tables import Allocation, FormInstance, Participant, Status
+
+#: Participants in these states have no visits to come.
+_FINISHED = ("withdrawn", "died", "lost", "completed", "screened", "ineligible")
+
+_MOST = 200
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """Recruitment of one site."""
+
+    code: str
+    name: str
+    nation: str
+    state: str
+    target: int
+    screened: int
+    randomised: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something that needs doing: for whom, what, where it is done, and since when it is overdue."""
+
+    kind: str
+    participant: str
+    site: str
+    what: str
+    visit: str = ""
+    form: str = ""
+    row: int = 1
+    due: date | None = None
+
+
+@dataclass(frozen=True)
+class Recruitment:
+    """Cumulative randomised by month beside the line to the target."""
+
+    months: tuple[str, ...]
+    actual: tuple[int, ...]
+    expected: tuple[int, ...]
+    target: int
+
+
+def sites(unit: Unit, trial: str) -> list[SiteRow]:
+    """Recruitment of every site that the person may see."""
+    protocol = studies.protocol(unit, trial)
+    unit.require("trial.see", trial)
+    seen = sites_seen(unit.actor.grants, "trial.see", trial)
+    screened = dict(
+        unit.session.execute(
+            select(Participant.site, func.count()).where(Participant.trial_id == trial).group_by(Participant.site)
+        ).all()
+    )
+    randomised = Counter(
+        unit.session.scalars(
+            select(Participant.site)
+            .join(Allocation, (Allocation.trial_id == Participant.trial_id) & (Allocation.participant_id == Participant.id))
+            .where(Participant.trial_id == trial)
+        )
+    )
+    states = studies.states(unit, trial, "site")
+    return [
+        SiteRow(
+            site.code,
+            site.name,
+            site.nation,
+            states.get(site.code, "identified"),
+            site.target,
+            screened.get(site.code, 0),
+            randomised[site.code],
+        )
+        for site in protocol.sites
+        if seen is None or site.code in seen
+    ]
+
+
+def recruitment(unit: Unit, trial: str) -> Recruitment:
+    """Randomised participants by month since the trial opened, beside the line to the target."""
+    protocol = studies.protocol(unit, trial)
+    days = [
+        at.astimezone(LONDON).date() for at in unit.session.scalars(select(Allocation.at).where(Allocation.trial_id == trial))
+    ]
+    opened = unit.session.scalar(
+        select(func.min(Status.at)).where(Status.trial_id == trial, Status.machine == "trial", Status.event == "open")
+    )
+    start = opened.astimezone(LONDON).date() if opened else min(days, default=unit.today)
+    months = list(_months(start, max([unit.today, *days])))
+    counts = Counter((day.year, day.month) for day in days)
+    actual, total = [], 0
+    for month in months:
+        total += counts[month]
+        actual.append(total)
+    target, length = protocol.target_participants, protocol.target_months
+    expected = [min(target, round(target * (i + 1) / length)) for i in range(len(months))]
+    return Recruitment(tuple(f"{y}-{m:02d}" for y, m in months), tuple(actual), tuple(expected), target)
+
+
+def _months(first: date, last: date) -> Iterator[tuple[int, int]]:
+    year, month = first.year, first.month
+    while (year, month) <= (last.year, last.month):
+        yield year, month
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+
+
+def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
+    """What needs doing at the sites that the person sees: randomise, finish drafts, visits that are due or overdue."""
+    protocol = studies.protocol(unit, trial)
+    if not unit.may("participant.see", trial):
+        return []
+    found: list[Task] = []
+    drafts = _drafts(unit, trial, protocol)
+    for person, state in participants.listed(unit, trial):
+        if state == "eligible":
+            found.append(Task("randomise", person.id, person.site, "Ready to randomise"))
+        found += drafts.get(person.id, [])
+        if state not in _FINISHED and state not in ("consented", "eligible"):
+            found += _visits(unit, protocol, person)
+    order = {"randomise": 0, "overdue": 1, "due": 2, "draft": 3}
+    return sorted(found, key=lambda task: (order[task.kind], task.due or date.max, task.participant))[:most]
+
+
+def _drafts(unit: Unit, trial: str, protocol: Protocol) -> dict[str, list[Task]]:
+    rows = unit.session.execute(
+        select(FormInstance, Participant.site)
+        .join(Participant, (Participant.trial_id == FormInstance.trial_id) & (Participant.id == FormInstance.participant_id))
+        .where(FormInstance.trial_id == trial, FormInstance.status == "draft")
+    )
+    found: dict[str, list[Task]] = {}
+    for instance, site in rows:
+        form = protocol.form(instance.form)
+        if (form.restricted or instance.restricted) and not unit.sees_allocations(trial, site):
+            continue
+        task = Task("draft", instance.participant_id, site, f"Finish {form.title}", instance.visit, instance.form, instance.row)
+        found.setdefault(instance.participant_id, []).append(task)
+    return found
+
+
+def _visits(unit: Unit, protocol: Protocol, person: Participant) -> Iterator[Task]:
+    """Scheduled visits whose window has opened and of which no visit form has been saved."""
+    dated = protocol.meaning("visit_date")
+    if dated is None:
+        return
+    book = casebooks.read(unit, protocol.id, person)
+    facts = book.facts(protocol)
+    for visit in protocol.visits:
+        if visit.kind != "scheduled" or book.get(visit.code, dated[0].code, 1):
+            continue
+        state = schedule.due(unit.today, visit, facts)
+        window = schedule.window(visit, facts)
+        if state in ("due", "overdue") and window:
+            yield Task(state, person.id, person.site, f"{visit.label} is {state}", visit.code, dated[0].code, due=window.closes)
+
+
+def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, Any]]:
+    """Visits by forms with states, for one participant: what a reader may see of it."""
+    book = casebooks.read(unit, protocol.id, person)
+    sees = unit.sees_allocations(protocol.id, person.site)
+    facts = book.facts(protocol)
+    occasions = sorted({at for at, _, _ in book.forms if protocol.visit(at).code != at})
+    rows: list[dict[str, Any]] = []
+    for visit in protocol.visits:
+        for code in [*(o for o in occasions if protocol.visit(o) is visit), visit.code]:
+            cells = [
+                {
+                    "form": form,
+                    "how": how,
+                    "rows": protocol.rows_at(form, visit),
+                    "saved": [s for s in book.rows(form.code, code) if sees or not s.instance.restricted],
+                }
+                for form, how in protocol.forms_at(visit)
+                if sees or not form.restricted
+            ]
+            if cells:
+                rows.append(
+                    {
+                        "visit": visit,
+                        "code": code,
+                        "cells": cells,
+                        "window": schedule.window(visit, facts),
+                        "due": schedule.due(unit.today, visit, facts),
+                        "new": visit.code == "U" and code == "U",
+                    }
+                )
+    return rows

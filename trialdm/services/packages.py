@@ -1,0 +1,417 @@
+"""Exports: which rows and tables a person may have, as they stood at a moment, and writing the package.
+
+Tables come from the definitions, rows from the append-only versions of forms: a package as of any past moment is a query.
+Everybody who is blinded gets a package in which no arm and no restricted answer exists.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Select, func, select
+
+import trialdm
+from trialdm.domain import schedule, values
+from trialdm.domain.crf import Code, Codelist, Form, Item
+from trialdm.domain.errors import Forbidden, Invalid, Missing
+from trialdm.domain.lifecycle import LABELS, MACHINES
+from trialdm.domain.protocol import ARM_FACT, Protocol
+from trialdm.exports import dataset, package
+from trialdm.exports.dataset import StoredRow, Table
+from trialdm.services import allocations, approvals, casebooks, studies
+from trialdm.services.casebooks import Casebook, Stored
+from trialdm.services.unit import Change, Unit
+from trialdm.store.tables import Allocation, ExportJob, FormInstance, FormVersion, Participant, Status
+
+FORMATS = package.FORMATS
+BLINDINGS = ("blinded", "unblinded")
+LAYOUTS = ("long",)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks for. `as_of` None means as of the last change."""
+
+    formats: tuple[str, ...] = FORMATS
+    blinding: str = "blinded"
+    layout: str = "long"
+    as_of: datetime | None = None
+    reason: str = ""
+
+    def check(self) -> None:
+        """Raises Invalid for a format, blinding or layout that does not exist."""
+        for given, known, what in (
+            (self.formats, FORMATS, "format"),
+            ((self.blinding,), BLINDINGS, "blinding"),
+            ((self.layout,), LAYOUTS, "layout"),
+        ):
+            unknown = [name for name in given if name not in known]
+            if unknown or not given:
+                raise Invalid(
+                    f"There is no {what} '{', '.join(unknown)}'.", code="EXPORT.UNKNOWN", needs=f"One of: {', '.join(known)}."
+                )
+
+
+def require(unit: Unit, trial: str, request: Request) -> None:
+    """Raises Forbidden or Refused unless role and gate allow this export."""
+    request.check()
+    protocol = studies.protocol(unit, trial)
+    action = f"export.{request.blinding}"
+    if request.blinding == "unblinded":
+        approvals.ask(unit, trial, "export-unblinded").require()
+    unit.require(action, trial)
+    if request.blinding == "unblinded" and not unit.sees_allocations(protocol.id, None):
+        raise Forbidden("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role for the whole trial.")
+
+
+def write(unit: Unit, trial: str, directory: Path, request: Request, progress: Progress = lambda step: None) -> dict[str, Any]:
+    """Write a package and give its manifest. The unit only reads; `record` writes the audit entry."""
+    require(unit, trial, request)
+    protocol = studies.protocol(unit, trial)
+    as_of = request.as_of or last_change(unit, trial)
+    blinded = request.blinding == "blinded"
+    identity = package.Identity(trial, protocol.version, trialdm.__version__, request.blinding, request.layout, as_of)
+    return package.write_package(
+        directory,
+        identity=identity,
+        tables=list(_tables(unit, protocol, blinded, as_of, progress)),
+        formats=request.formats,
+        request={
+            "requested_by": unit.actor.email,
+            "role": unit.actor.role_names(trial),
+            "at": unit.now.isoformat(timespec="seconds"),
+            "reason": request.reason,
+            "door": unit.actor.door,
+        },
+    )
+
+
+def record(unit: Unit, trial: str, request: Request, manifest: Mapping[str, Any]) -> None:
+    """The audit entry of an export that was made."""
+    rows = {table["name"]: table["rows"] for table in manifest["tables"]}
+    unit.record(
+        "export.make",
+        trial=trial,
+        entity="export",
+        entity_id=uuid.uuid4().hex,
+        changes=[Change("package", None, {"blinding": request.blinding, "as_of": manifest["as_of"], "rows": rows})],
+        reason_text=request.reason,
+    )
+
+
+def last_change(unit: Unit, trial: str) -> datetime:
+    """The moment of the last change to the trial's data, which is what an export is as of unless it says otherwise."""
+    moments = [
+        unit.session.scalar(select(func.max(column)).where(table.trial_id == trial))
+        for table, column in ((FormVersion, FormVersion.saved_at), (Status, Status.at), (Allocation, Allocation.at))
+    ]
+    known = [moment for moment in moments if moment is not None]
+    return max(known) if known else datetime(2000, 1, 1, tzinfo=UTC)
+
+
+# --- tables and their rows -------------------------------------------------------------------------------------------
+
+
+def _tables(
+    unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime, progress: Progress
+) -> Iterator[tuple[Table, Sequence[StoredRow]]]:
+    progress("participants")
+    yield _participants_table(protocol, blinded), list(_participant_rows(unit, protocol, blinded, as_of))
+    progress("visits")
+    yield _visits_table(protocol, blinded), list(_visit_rows(unit, protocol, blinded, as_of))
+    registers = approvals.registers(unit, protocol.id)
+    numbered = {
+        name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()
+    }
+    arms = {} if blinded else allocations.all_arms(unit, protocol)
+    for form in protocol.forms:
+        if blinded and form.restricted:
+            continue
+        progress(form.title)
+        table = dataset.form_table(protocol, form, blinded=blinded, registers=numbered)
+        yield table, list(_form_rows(unit, protocol, form, blinded, as_of, arms))
+
+
+def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> Select[Any]:
+    """The version of every instance of a form that was the newest at a moment."""
+    newest = (
+        select(FormVersion.instance_id, func.max(FormVersion.seq).label("seq"))
+        .join(FormInstance, (FormInstance.trial_id == FormVersion.trial_id) & (FormInstance.id == FormVersion.instance_id))
+        .where(FormVersion.trial_id == protocol.id, FormInstance.form == form.code, FormVersion.saved_at <= as_of)
+        .group_by(FormVersion.instance_id)
+        .subquery()
+    )
+    wanted = (
+        select(
+            FormInstance.participant_id,
+            Participant.site,
+            FormInstance.visit,
+            FormInstance.row,
+            FormVersion.status,
+            FormVersion.seq,
+            FormVersion.saved_at,
+            FormVersion.data,
+        )
+        .join(newest, newest.c.instance_id == FormInstance.id)
+        .join(
+            FormVersion,
+            (FormVersion.trial_id == FormInstance.trial_id)
+            & (FormVersion.instance_id == FormInstance.id)
+            & (FormVersion.seq == newest.c.seq),
+        )
+        .join(Participant, (Participant.trial_id == FormInstance.trial_id) & (Participant.id == FormInstance.participant_id))
+        .where(FormInstance.trial_id == protocol.id)
+    )
+    return wanted.where(FormInstance.restricted == 0) if blinded else wanted
+
+
+def _form_rows(
+    unit: Unit, protocol: Protocol, form: Form, blinded: bool, as_of: datetime, arms: Mapping[str, int]
+) -> Iterator[StoredRow]:
+    """Rows of one form in the order of site, participant number, visit and row."""
+    numbers = {visit.code: visit.number for visit in protocol.visits}
+    wanted = _newest(protocol, form, blinded, as_of).order_by(Participant.site, Participant.number)
+    arm_items = [item.name for item in form.items if item.system == ARM_FACT]
+    rows = [
+        StoredRow(p, site, visit, _visit_number(numbers, visit), row, status, seq, saved_at, data)
+        for p, site, visit, row, status, seq, saved_at, data in unit.session.execute(wanted)
+    ]
+    order = {row.participant: i for i, row in enumerate(rows)}
+    for row in sorted(rows, key=lambda r: (order[r.participant], r.visit_no or 0, r.visit, r.row or 0)):
+        yield _with_arm(row, arm_items, arms) if arm_items and not blinded else row
+
+
+def _visit_number(numbers: Mapping[str, int], visit: str) -> int:
+    return numbers[visit] if visit in numbers else numbers[visit[0]]
+
+
+def _with_arm(row: StoredRow, items: Sequence[str], arms: Mapping[str, int]) -> StoredRow:
+    """The arm stands sealed with the allocation, not in the form."""
+    document = json.loads(row.data)
+    for name in items:
+        document["answers"][name] = arms[row.participant]
+    return row._replace(data=json.dumps(document))
+
+
+_STATES = Codelist(
+    "CL_STATE",
+    tuple(
+        Code(i, LABELS.get(state, state.replace("_", " ")).capitalize())
+        for i, state in enumerate(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]), 1)
+    ),
+)
+_STATE_CODES = {
+    state: i
+    for i, state in enumerate(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]), 1)
+}
+
+
+def _participants_table(protocol: Protocol, blinded: bool) -> Table:
+    arms = Codelist("CL_ALLOCATED", tuple(Code(arm.code, arm.label) for arm in protocol.arms))
+    items = [
+        Item("number", "Number at the site", "int", minimum=None),
+        Item("state", "State of the participant", "code", codelist=_STATES),
+        Item("added_on", "Added to the trial", "date"),
+        Item("rand_no", "Randomisation number", "text", length=20),
+        Item("rand_on", "Day of randomisation", "date"),
+        Item("arm", "Allocated arm", "code", codelist=arms, restricted=True),
+    ]
+    return dataset.table_of_items(
+        "participants", "Participants", items, blinded=blinded, keys=("participant", "site"), origin="kept by the system"
+    )
+
+
+def _participant_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> Iterator[StoredRow]:
+    trial = protocol.id
+    people = unit.session.scalars(
+        select(Participant)
+        .where(Participant.trial_id == trial, Participant.added_at <= as_of)
+        .order_by(Participant.site, Participant.number)
+    )
+    newest: dict[str, str] = {}
+    for subject, state in unit.session.execute(
+        select(Status.subject, Status.state)
+        .where(Status.trial_id == trial, Status.machine == "participant", Status.at <= as_of)
+        .order_by(Status.subject, Status.seq)
+    ):
+        newest[subject] = state
+    allocated = {
+        row.participant_id: row
+        for row in unit.session.scalars(
+            select(Allocation).where(
+                Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name, Allocation.at <= as_of
+            )
+        )
+    }
+    arms = {} if blinded else allocations.all_arms(unit, protocol)
+    for person in people:
+        answers: dict[str, Any] = {"number": person.number, "state": _STATE_CODES[newest.get(person.id, "screened")]}
+        if not protocol.historical:
+            answers["added_on"] = person.added_at.date().isoformat()
+        if person.id in allocated:
+            row = allocated[person.id]
+            answers["rand_no"] = row.number
+            if not protocol.historical:
+                answers["rand_on"] = row.at.date().isoformat()
+            if not blinded:
+                answers["arm"] = arms[person.id]
+        yield StoredRow(person.id, person.site, data=json.dumps({"answers": answers, "missing": {}}))
+
+
+_WINDOWS = Codelist(
+    "CL_WINDOW",
+    (Code(1, "In window"), Code(2, "Early"), Code(3, "Late"), Code(4, "Nearer to the next visit"), Code(5, "No window")),
+)
+_WINDOW_CODES = {"in window": 1, "early": 2, "late": 3, "next visit": 4, "no window": 5}
+
+
+def _summary_items(protocol: Protocol, blinded: bool) -> list[tuple[Form, Item]]:
+    return [
+        (form, item) for form in protocol.forms for item in form.summary if not (blinded and (form.restricted or item.restricted))
+    ]
+
+
+def _visits_table(protocol: Protocol, blinded: bool) -> Table:
+    items = [
+        Item("visit_date", "Day of the visit", "date"),
+        Item("visit_window", "Where the day falls", "code", codelist=_WINDOWS),
+        Item("forms_saved", "Forms saved at the visit", "int"),
+        Item("forms_complete", "Forms complete at the visit", "int"),
+        *(item for _, item in _summary_items(protocol, blinded)),
+    ]
+    return dataset.table_of_items(
+        "visits", "Visits", items, blinded=blinded, keys=("participant", "site", "visit", "visit_no"), origin="kept by the system"
+    )
+
+
+def _visit_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> Iterator[StoredRow]:
+    """One row for each participant and visit at which something was saved."""
+    forms = [form for form in protocol.forms if not (blinded and form.restricted)]
+    by_code = {form.code: form for form in forms}
+    books: dict[str, Casebook] = {}
+    for form in protocol.forms:
+        for row in unit.session.execute(_newest(protocol, form, False, as_of)):
+            person = books.setdefault(
+                row.participant_id, Casebook(Participant(trial_id=protocol.id, id=row.participant_id, site=row.site))
+            )
+            instance = FormInstance(visit=row.visit, form=form.code, row=row.row, status=row.status)
+            person.forms[(row.visit, form.code, row.row)] = Stored(instance, row.data, "", row.saved_at)
+    allocated = dict(
+        unit.session.execute(
+            select(Allocation.participant_id, Allocation.at).where(Allocation.trial_id == protocol.id, Allocation.at <= as_of)
+        ).all()
+    )
+    numbers = {visit.code: visit.number for visit in protocol.visits}
+    people = unit.session.scalars(
+        select(Participant).where(Participant.trial_id == protocol.id).order_by(Participant.site, Participant.number)
+    ).all()
+    for person in people:
+        book = books.get(person.id)
+        if book is None:
+            continue
+        book.allocated_at = allocated.get(person.id)
+        for visit in sorted({v for v, form, _ in book.forms if form in by_code}, key=lambda v: (_visit_number(numbers, v), v)):
+            yield _visit_row(protocol, book, person, visit, _visit_number(numbers, visit), by_code, blinded)
+
+
+def _visit_row(
+    protocol: Protocol, book: Casebook, person: Participant, visit: str, number: int, forms: Mapping[str, Form], blinded: bool
+) -> StoredRow:
+    here = [stored for (at, code, _), stored in book.forms.items() if at == visit and code in forms]
+    answers: dict[str, Any] = {
+        "forms_saved": len(here),
+        "forms_complete": sum(stored.status == "complete" for stored in here),
+    }
+    facts = book.facts(protocol)
+    dated = protocol.meaning("visit_date")
+    day = book.answer(dated[0], visit, dated[1].name) if dated else None
+    if day is not None:
+        answers["visit_date"] = day.isoformat()
+        answers["visit_window"] = _WINDOW_CODES[schedule.place(day, protocol.visit(visit), protocol.visits, facts)]
+    for form, item in _summary_items(protocol, blinded):
+        rows = [stored.answers(form).values for stored in book.rows(form.code, visit)]
+        if rows and item.value is not None:
+            found = casebooks.summary(form, rows, facts)
+            if item.name in found:
+                answers[item.name] = values.write(found[item.name])
+    data = json.dumps({"answers": answers, "missing": {}})
+    return StoredRow(person.id, person.site, visit, number, data=data)
+
+
+# --- requested packages ----------------------------------------------------------------------------------------------
+
+
+def ask_for(unit: Unit, trial: str, request: Request) -> ExportJob:
+    """Note a request for a package, to be made in the background."""
+    require(unit, trial, request)
+    row = ExportJob(
+        trial_id=trial,
+        id=uuid.uuid4().hex,
+        request=json.dumps(
+            {
+                "formats": request.formats,
+                "blinding": request.blinding,
+                "layout": request.layout,
+                "as_of": request.as_of.isoformat() if request.as_of else None,
+                "reason": request.reason,
+            }
+        ),
+        state="waiting",
+        step="",
+        message="",
+        manifest_sha256="",
+        requested_by=unit.actor.id,
+        requested_at=unit.now,
+        finished_at=None,
+    )
+    unit.add(row)
+    unit.record("export.ask", row, trial=trial, entity="export", entity_id=row.id, reason_text=request.reason)
+    return row
+
+
+def request_of(row: ExportJob) -> Request:
+    """The request of a job."""
+    raw = json.loads(row.request)
+    as_of = datetime.fromisoformat(raw["as_of"]) if raw["as_of"] else None
+    return Request(tuple(raw["formats"]), raw["blinding"], raw["layout"], as_of, raw["reason"])
+
+
+def job(unit: Unit, trial: str, ident: str) -> ExportJob:
+    """A requested package, for whoever asked for it."""
+    row = unit.session.get(ExportJob, (trial, ident))
+    if row is None or row.requested_by != unit.actor.id:
+        raise Missing("There is no such export of yours.", code="EXPORT.UNKNOWN_JOB")
+    return row
+
+
+def jobs(unit: Unit, trial: str) -> list[ExportJob]:
+    """The person's own exports, newest first."""
+    return list(
+        unit.session.scalars(
+            select(ExportJob)
+            .where(ExportJob.trial_id == trial, ExportJob.requested_by == unit.actor.id)
+            .order_by(ExportJob.requested_at.desc())
+            .limit(20)
+        )
+    )
+
+
+def advance(
+    unit: Unit, trial: str, ident: str, *, state: str, step: str = "", message: str = "", manifest_sha256: str = ""
+) -> None:
+    """Note how far a job is."""
+    row = unit.session.get(ExportJob, (trial, ident))
+    if row is None:
+        return
+    row.state, row.step, row.message, row.manifest_sha256 = state, step, message, manifest_sha256
+    if state in ("done", "failed"):
+        row.finished_at = unit.now
+        unit.record(f"export.{state}", row, trial=trial, entity="export", entity_id=ident)
+    else:
+        unit.covered(row)

@@ -1,0 +1,221 @@
+"""Participants under pseudonyms: adding, finding, and what is known of one when somebody wants to act for them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import func, select
+
+from trialdm.domain import pseudonym
+from trialdm.domain.errors import Forbidden, Invalid, Missing, WrongState
+from trialdm.domain.ethics import ConsentGiven, Standing
+from trialdm.domain.lifecycle import label
+from trialdm.domain.protocol import Protocol
+from trialdm.domain.roles import sites_seen
+from trialdm.services import approvals, casebooks, studies
+from trialdm.services.casebooks import Casebook
+from trialdm.services.unit import Change, Unit
+from trialdm.store.tables import Allocation, Participant
+
+_TRIES = 20
+
+#: Levels of withdrawal among the codes of the item that means `withdrawal`.
+FULL_WITHDRAWAL = 3
+
+
+def add(unit: Unit, trial: str, site: str) -> Participant:
+    """A new participant of a site, screened, under a fresh random pseudonym.
+
+    Raises WrongState unless trial and site are open.
+    """
+    protocol = studies.protocol(unit, trial)
+    protocol.site(site)
+    unit.require("history.import" if protocol.historical else "participant.add", trial, site)
+    approvals.lock(unit, trial)
+    if not protocol.historical:
+        for machine, subject, name in (("trial", trial, "trial"), ("site", site, f"site {site}")):
+            state = studies.state(unit, trial, machine, subject)
+            if state != "open":
+                raise WrongState(
+                    f"The {name} is {label(state)}: no participant can be added.",
+                    code=f"STATE.{machine.upper()}",
+                    needs=f"The {name} open.",
+                )
+    last = unit.session.scalar(
+        select(func.max(Participant.number)).where(Participant.trial_id == trial, Participant.site == site)
+    )
+    row = Participant(
+        trial_id=trial, id=_unused(unit, trial), site=site, number=(last or 0) + 1, added_at=unit.now, added_by=unit.actor.id
+    )
+    unit.add(row)
+    unit.record(
+        "participant.add",
+        row,
+        trial=trial,
+        entity="participant",
+        entity_id=row.id,
+        changes=[Change("site", None, site)],
+        site=site,
+    )
+    unit.session.flush()
+    studies.enter(unit, trial, "participant", row.id, "create", "screened", site=site)
+    return row
+
+
+def _unused(unit: Unit, trial: str) -> str:
+    for _ in range(_TRIES):
+        fresh = pseudonym.issue(unit.entropy(5))
+        if unit.session.get(Participant, (trial, fresh)) is None:
+            return fresh
+    raise RuntimeError("no unused pseudonym was found")
+
+
+def find(unit: Unit, trial: str, typed: str, action: str = "participant.see") -> Participant:
+    """The participant that was typed. Raises Invalid for a typing error, Missing, or Forbidden for another site's."""
+    studies.definition(unit, trial)
+    unit.require(action, trial)
+    try:
+        written = pseudonym.normalise(typed)
+    except ValueError as problem:
+        raise Invalid(f"'{typed}' is not a participant: {problem}.", code="PARTICIPANT.WRITTEN") from None
+    row = unit.session.get(Participant, (trial, written))
+    if row is None:
+        raise Missing(f"There is no participant {written} in trial {trial}.", code="PARTICIPANT.UNKNOWN")
+    if not unit.may(action, trial, row.site):
+        raise Forbidden(
+            f"Participant {written} belongs to another site.",
+            code="ROLE.SITE",
+            needs="A role at the participant's site, or for the whole trial.",
+        )
+    return row
+
+
+def listed(unit: Unit, trial: str) -> list[tuple[Participant, str]]:
+    """The participants that the person may see, with their states, by site and number."""
+    studies.definition(unit, trial)
+    unit.require("participant.see", trial)
+    wanted = select(Participant).where(Participant.trial_id == trial).order_by(Participant.site, Participant.number)
+    sites = sites_seen(unit.actor.grants, "participant.see", trial)
+    if sites is not None:
+        wanted = wanted.where(Participant.site.in_(sites))
+    states = studies.states(unit, trial, "participant")
+    return [(row, states.get(row.id, "screened")) for row in unit.session.scalars(wanted)]
+
+
+def describe(unit: Unit, row: Participant, state: str) -> dict[str, Any]:
+    """A participant as lists and the API show it: nothing that tells the allocation."""
+    return {
+        "participant": row.id,
+        "site": row.site,
+        "number": row.number,
+        "state": state,
+        "added_at": row.added_at.isoformat(timespec="seconds"),
+    }
+
+
+def standing(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
+    """What the gate needs to know of a participant before a form is saved."""
+    return Standing(
+        id=book.participant.id,
+        state=studies.state(unit, protocol.id, "participant", book.participant.id),
+        consent=_consent(protocol, book),
+        withdrawal_level=withdrawal_level(protocol, book),
+    )
+
+
+def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
+    """What the gate needs to know of a participant before somebody randomises or operates."""
+    complete, failures, signed = _eligibility(unit, protocol, book)
+    return replace(
+        standing(unit, protocol, book),
+        eligibility_complete=complete,
+        eligibility_failures=failures,
+        eligibility_signed=signed,
+        baseline_missing=_baseline_missing(protocol, book),
+        factors_missing=_factors_missing(protocol, book),
+        randomised=unit.session.get(Allocation, (protocol.id, protocol.scheme.name, book.participant.id)) is not None,
+        surgery_planned=book.meaning(protocol, "surgery_planned"),
+        surgeon_planned=book.meaning(protocol, "surgeon_planned"),
+    )
+
+
+def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
+    """The newest complete consent: a re-consent among the events replaces the versions, the first one keeps the time."""
+    at = protocol.meaning("consent_at")
+    if at is None:
+        return None
+    form, item = at
+    given = [stored for stored in book.all_of(form.code) if stored.status == "complete"]
+    times = [stored.answers(form).values.get(item.name) for stored in given]
+    if not given or any(time is None for time in times):
+        return None
+    newest = max(zip(times, range(len(times)), given, strict=True))[2].answers(form).values
+    documents = {}
+    for kind, meaning in (("PIS", "consent_pis"), ("ICF", "consent_icf")):
+        found = protocol.meaning(meaning)
+        if found and found[1].name in newest:
+            documents[kind] = newest[found[1].name]
+    return ConsentGiven(min(times), documents)
+
+
+def _eligibility(unit: Unit, protocol: Protocol, book: Casebook) -> tuple[bool, tuple[str, ...], bool]:
+    """Whether the form is complete, which criteria fail, and whether a doctor finished it."""
+    found = protocol.meaning("eligible")
+    if found is None:
+        return True, (), True
+    form, item = found
+    stored = book.first(form.code)
+    if stored is None or stored.status != "complete":
+        return False, (), False
+    answers = stored.answers(form)
+    failures: tuple[str, ...] = ()
+    if answers.values.get(item.name) != 1:
+        failures = tuple(casebooks.failing_criteria(form, answers.values)) or (item.label,)
+    return True, failures, casebooks.saved_by_doctor(unit, protocol.id, book.participant.site, stored)
+
+
+def _baseline_missing(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
+    if not protocol.scheme.baseline:
+        return ()
+    visit = protocol.visit(protocol.scheme.baseline)
+    needed = [form for form, how in protocol.forms_at(visit) if how == "required" and form.kind not in ("consent", "eligibility")]
+    return tuple(form.title for form in needed if not any(s.status == "complete" for s in book.rows(form.code, visit.code)))
+
+
+def _factors_missing(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
+    factors = [factor for factor in protocol.scheme.factors if factor.form]
+    lacking = [f for f in factors if book.answer(protocol.form(f.form), f.visit, f.item) is None]
+    return tuple(protocol.item(f.form, f.item).label for f in lacking)
+
+
+def levels(protocol: Protocol, book: Casebook) -> dict[str, str]:
+    """The level of every factor, as code texts, in the order of the protocol."""
+    found: dict[str, str] = {}
+    for factor in protocol.scheme.factors:
+        answer = (
+            book.participant.site if factor.name == "site" else book.answer(protocol.form(factor.form), factor.visit, factor.item)
+        )
+        level = str(answer)
+        if level not in factor.levels:
+            raise Invalid(
+                f"'{level}' is not a level of the factor '{factor.name}'.",
+                code="ALLOC.LEVEL",
+                needs="Correct the answer on the form that holds the factor.",
+            )
+        found[factor.name] = level
+    return found
+
+
+def withdrawal_level(protocol: Protocol, book: Casebook) -> int:
+    """0, or the highest level of withdrawal (1 to 3) on record."""
+    found = protocol.meaning("withdrawal")
+    if found is None:
+        return 0
+    form, item = found
+    codes = [stored.answers(form).values.get(item.name) for stored in book.all_of(form.code) if stored.status == "complete"]
+    return max((code for code in codes if code in (1, 2, FULL_WITHDRAWAL)), default=0)
+
+
+def anchors(protocol: Protocol, book: Casebook) -> Mapping[str, Any]:
+    """The dates from which visit windows count."""
+    return book.facts(protocol)

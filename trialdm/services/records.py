@@ -1,0 +1,527 @@
+"""Forms: reading one as a person may see it, saving the next version of one, and what follows from a save.
+
+A save is refused only for what cannot be (wrong types, impossible values), for a right or an approval that is lacking, and
+for a version that somebody else has replaced. What is true but irregular is saved, flagged, and opens a deviation.
+"""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from trialdm.domain import audit, crf, ethics, lifecycle, roles, values
+from trialdm.domain.crf import Answers, Finding, Form, Verdict
+from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
+from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
+from trialdm.services import allocations, approvals, casebooks, participants, studies
+from trialdm.services.casebooks import Casebook, Stored
+from trialdm.services.unit import Change, Unit
+from trialdm.store.tables import FormInstance, FormVersion, Participant
+
+#: States of a trial in which forms may be saved.
+_RECORDING = ("open", "paused", "closed_recruitment", "follow_up")
+
+#: Rows of deviations that restricted forms open count from here, so that their number tells a blinded reader nothing.
+_RESTRICTED_ROWS = 501
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What somebody wants to save. `answers` and `missing` are as sent; `version` is the one that it starts from."""
+
+    answers: Mapping[str, Any]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = False
+    reason: str = ""
+    confirm: tuple[str, ...] = ()
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a form stands: whose it is, at which visit, which row."""
+
+    protocol: Protocol
+    participant: Participant
+    visit: Visit
+    visit_code: str
+    form: Form
+    row: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.visit_code, self.form.code, self.row)
+
+
+@dataclass(frozen=True)
+class View:
+    """A form as one person may see it."""
+
+    place: Place
+    status: str
+    version: int
+    answers: Answers
+    shown: frozenset[str]
+    hidden_from_reader: frozenset[str]
+    alerts: tuple[Finding, ...] = ()
+    saved_at: datetime | None = None
+    saved_by: str = ""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form as the API and the command line give it."""
+        place = self.place
+        return {
+            "participant": place.participant.id,
+            "visit": place.visit_code,
+            "form": place.form.code,
+            "row": place.row,
+            "status": self.status,
+            "version": self.version,
+            **self.answers.to_json(),
+            "summary": {name: values.write(value) for name, value in self.summary.items()},
+            "alerts": [{"id": f.id, "message": f.message, "items": list(f.items)} for f in self.alerts],
+        }
+
+
+# --- where -----------------------------------------------------------------------------------------------------------
+
+
+def locate(unit: Unit, trial: str, participant: str, visit: str, form: str, row: int = 1) -> Place:
+    """The place of a form, for somebody who may see it there.
+
+    Raises Missing where the protocol has no such form at the visit, and Refused (GOV-45) for a form that would unblind.
+    """
+    protocol = studies.protocol(unit, trial)
+    person = participants.find(unit, trial, participant, "form.see")
+    found, at = protocol.form(form), protocol.visit(visit)
+    if not any(found is offered for offered, _ in protocol.forms_at(at)):
+        raise Missing(f"Form {found.code} is not filled at visit {visit}.", code="CRF.NOT_AT_VISIT")
+    if row < 1 or (row > 1 and not protocol.rows_at(found, at)):
+        raise Missing(
+            f"Form {found.code} has no row {row} at visit {visit}.", code="CRF.NO_ROW", needs="Rows are counted from 1."
+        )
+    if found.restricted and not unit.sees_allocations(trial, person.site):
+        raise _blinded()
+    return Place(protocol, person, at, visit, found, row)
+
+
+def _blinded() -> Refused:
+    return Refused("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role at this site.")
+
+
+def _context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
+    trial = place.protocol.id
+    arm = allocations.arm_of(unit, place.protocol, place.participant.id) if place.form.restricted else None
+    stored = book.get(*place.key)
+    return casebooks.context(
+        unit,
+        place.protocol,
+        book,
+        place.form,
+        place.visit,
+        place.visit_code,
+        place.row,
+        registers=approvals.registers(unit, trial),
+        arm=arm,
+        system=_system_values(place, stored),
+    )
+
+
+def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:
+    """Values of items that the system fills: kept once given."""
+    given = stored.answers(place.form).values if stored else {}
+    found: dict[str, Any] = {}
+    for item in place.form.items:
+        if item.name in given and item.system:
+            found[item.name] = given[item.name]
+        elif item.system == "screening_no":
+            found[item.name] = f"{place.participant.site}-S-{place.participant.number:04d}"
+        elif item.system == "row":
+            found[item.name] = place.row
+    return found
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def view(unit: Unit, place: Place) -> View:
+    """A form as the reader may see it: empty where nothing has been saved. Restricted answers are left out for a blinded reader."""
+    book = casebooks.read(unit, place.protocol.id, place.participant)
+    stored = book.get(*place.key)
+    context = _context(unit, place, book)
+    answers = stored.answers(place.form) if stored else Answers(dict(context.system), {})
+    blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
+    if blinded and stored and stored.instance.restricted:
+        raise _blinded()
+    full = _with_arm(unit, place, answers, book)
+    hidden = frozenset(i.name for i in place.form.items if blinded and place.form.restricts(i))
+    rows = [*context.rows, full.values] if place.form.repeating else []
+    return View(
+        place,
+        stored.status if stored else lifecycle.INITIAL["form"],
+        stored.instance.seq if stored else 0,
+        _without(full, hidden),
+        crf.conditions(place.form, full.values, context),
+        hidden,
+        saved_at=stored.saved_at if stored else None,
+        saved_by=stored.saved_by if stored else "",
+        summary=crf.summarise(place.form, rows, context) if place.form.repeating else {},
+    )
+
+
+def _without(answers: Answers, names: frozenset[str]) -> Answers:
+    if not names:
+        return answers
+    return Answers(
+        {n: v for n, v in answers.values.items() if n not in names}, {n: r for n, r in answers.missing.items() if n not in names}
+    )
+
+
+def _with_arm(unit: Unit, place: Place, answers: Answers, book: Casebook) -> Answers:
+    """The allocation record holds no arm: it is taken from the sealed allocation for a reader who may see it."""
+    arm_items = [item.name for item in place.form.items if item.system == ARM_FACT]
+    if not arm_items or book.get(*place.key) is None:
+        return answers
+    if not unit.sees_allocations(place.protocol.id, place.participant.site):
+        return answers
+    arm = allocations.arm_of(unit, place.protocol, place.participant.id)
+    return answers if arm is None else Answers({**answers.values, **dict.fromkeys(arm_items, arm)}, answers.missing)
+
+
+# --- saving ----------------------------------------------------------------------------------------------------------
+
+
+def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) -> View:
+    """Save the next version of a form, and what follows from it.
+
+    An import may also be made by a data manager, who is on no delegation log.
+
+    Raises Forbidden or Refused (who, approval), WrongState (trial locked), Unconditional and Stale (somebody else saved),
+    Invalid with one detail for each hard finding, and Unanswered with one for each soft finding that nobody confirmed.
+    """
+    book = casebooks.read(unit, place.protocol.id, place.participant)
+    stored = book.get(*place.key)
+    _may_save(unit, place, book, imported)
+    _same_version(stored, sent.version)
+    kept = _kept_from_blinded(unit, place, stored, sent)
+    verdict = crf.validate(
+        place.form,
+        {**kept.values, **sent.answers},
+        {**kept.missing, **sent.missing},
+        _context(unit, place, book),
+        complete=sent.complete or (stored is not None and stored.status == "complete"),
+        confirmed=sent.confirm,
+    )
+    _judge(unit, place, verdict)
+    return _write(unit, place, book, stored, sent, verdict)
+
+
+def _may_save(unit: Unit, place: Place, book: Casebook, imported: bool) -> None:
+    protocol, form, site = place.protocol, place.form, place.participant.site
+    importer = imported and unit.may("form.import", protocol.id, site)
+    if not importer and not roles.may_enter(unit.actor.grants, form.kind, protocol.id, site):
+        who = ", ".join(sorted(roles.ROLES[role][0] for role in roles.FORM_ENTRY[form.kind])) or "the system only"
+        raise Forbidden(
+            f"{unit.actor.name} ({unit.actor.role_names(protocol.id)}) may not enter form {form.code} at site {site}.",
+            code="ROLE.FORM",
+            needs=f"One of these roles: {who}.",
+        )
+    if protocol.historical:
+        return
+    state = studies.state(unit, protocol.id)
+    if state not in _RECORDING:
+        raise WrongState(
+            f"The trial is {lifecycle.label(state)}: no form can be saved.",
+            code="STATE.TRIAL",
+            needs="The trial open or in follow-up.",
+        )
+    standing = participants.standing(unit, protocol, book)
+    case = approvals.case(unit, protocol.id, "save-form", site=site, participant=standing, form=form, visit=place.visit_code)
+    ethics.gate(replace(case, person=None) if importer else case).require()
+
+
+def _same_version(stored: Stored | None, version: int | None) -> None:
+    current = stored.instance.seq if stored else 0
+    if stored is None and not version:
+        return
+    if version is None:
+        raise Unconditional(
+            "Say which version the change starts from.",
+            needs=f"The version that you read: this form stands at version {current}.",
+        )
+    if version != current:
+        raise Stale(
+            f"Somebody else saved this form in the meantime (it stands at version {current}, yours started from {version}).",
+            needs="Open it again, look at what was saved, and enter your change once more.",
+        )
+
+
+def _kept_from_blinded(unit: Unit, place: Place, stored: Stored | None, sent: Submission) -> Answers:
+    """Restricted answers, which a blinded person neither sees nor changes: they stay as they are."""
+    if unit.sees_allocations(place.protocol.id, place.participant.site):
+        return Answers({}, {})
+    restricted = {item.name for item in place.form.items if place.form.restricts(item)}
+    touched = sorted(restricted & ({*sent.answers} | {*sent.missing}))
+    if touched:
+        raise Refused(
+            f"Hidden to keep you blinded: {', '.join(touched)}.", code="GATE.GOV-45", needs="An unblinded role at this site."
+        )
+    if stored is None:
+        return Answers({}, {})
+    answers = stored.answers(place.form)
+    kept = {name: values.write(value) for name, value in answers.values.items() if name in restricted}
+    return Answers(kept, {name: reason for name, reason in answers.missing.items() if name in restricted})
+
+
+def _judge(unit: Unit, place: Place, verdict: Verdict) -> None:
+    blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
+    hard = [f for f in verdict.of("hard") if not (blinded and _only_restricted(place.form, f))]
+    if hard:
+        raise Invalid(
+            f"{len(hard)} answer(s) of form {place.form.code} need to be put right.", code=hard[0].code, details=_details(hard)
+        )
+    soft = [f for f in verdict.of("soft") if not (blinded and _only_restricted(place.form, f))]
+    if soft:
+        raise Unanswered(
+            f"{len(soft)} answer(s) of form {place.form.code} need to be checked and confirmed.",
+            details=_details(soft),
+            needs="Correct the answers, or save again and confirm: " + ", ".join(f.id for f in soft) + ".",
+        )
+
+
+def _only_restricted(form: Form, finding: Finding) -> bool:
+    return all(name in form.by_name and form.restricts(form.by_name[name]) for name in finding.items)
+
+
+def _details(findings: Iterable[Finding]) -> list[Detail]:
+    return [Detail(f.id if f.severity == "soft" else f.code, f.message, ",".join(f.items), severity=f.severity) for f in findings]
+
+
+def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent: Submission, verdict: Verdict) -> View:
+    before = stored.answers(place.form) if stored else Answers({}, {})
+    status = stored.status if stored else lifecycle.INITIAL["form"]
+    event = "amend" if status == "complete" else "finish" if sent.complete else "save"
+    changes = _changes(place.form, before, verdict.answers, stored is not None and bool(stored.instance.restricted))
+    if stored and not changes and (status == "complete" or event == "save"):
+        return view(unit, place)
+    if status == "complete" and not sent.reason.strip():
+        raise Invalid(
+            "This form is complete: say why it is changed.",
+            code="CRF.REASON_NEEDED",
+            needs="A reason for the change.",
+            details=[Detail("CRF.REASON_NEEDED", "Give the reason for the change.", "reason")],
+        )
+    code, text = reason_of(sent.reason) if status == "complete" else ("", "")
+    version = _add_version(unit, place, stored, lifecycle.move("form", status, event), verdict, (code, text), sent.confirm)
+    shown_changes = [Change("status", status, version.instance.status)] if status != version.instance.status else []
+    unit.record(
+        f"form.{event}",
+        version.instance,
+        *version.rows,
+        trial=place.protocol.id,
+        entity="form",
+        entity_id=version.instance.id,
+        changes=[*shown_changes, *changes],
+        reason_code=code,
+        reason_text=text,
+        site=place.participant.site,
+    )
+    _note_findings(unit, place, version.instance, sent, verdict)
+    data = version.rows[0].data if isinstance(version.rows[0], FormVersion) else ""
+    book.forms[place.key] = Stored(version.instance, data, unit.actor.id, unit.now, verdict.answers)
+    unit.remembered.pop(("state", place.protocol.id, "participant", place.participant.id), None)
+    _follow(unit, place, book, verdict)
+    seen = view(unit, place)
+    return View(**{**vars(seen), "alerts": verdict.of("alert")})
+
+
+@dataclass(frozen=True)
+class _Version:
+    instance: FormInstance
+    rows: tuple[FormVersion]
+
+
+def _add_version(
+    unit: Unit,
+    place: Place,
+    stored: Stored | None,
+    status: str,
+    verdict: Verdict,
+    reason: tuple[str, str] = ("", ""),
+    confirmed: Sequence[str] = (),
+    restricted: bool = False,
+) -> _Version:
+    """The next version. A row that was once restricted stays so."""
+    trial = place.protocol.id
+    if stored:
+        instance = stored.instance
+        instance.status, instance.seq = status, instance.seq + 1
+    else:
+        instance = FormInstance(
+            trial_id=trial,
+            id=uuid.uuid4().hex,
+            participant_id=place.participant.id,
+            visit=place.visit_code,
+            form=place.form.code,
+            row=place.row,
+            status=status,
+            seq=1,
+            restricted=0,
+        )
+        unit.add(instance)
+        unit.session.flush([instance])
+    if restricted or place.form.row_restricted(verdict.answers.values):
+        instance.restricted = 1
+    row = FormVersion(
+        trial_id=trial,
+        instance_id=instance.id,
+        seq=instance.seq,
+        definition_seq=studies.definition(unit, trial).seq,
+        status=status,
+        data=json.dumps(verdict.answers.to_json(), separators=(",", ":"), ensure_ascii=False),
+        saved_at=unit.now,
+        saved_by=unit.actor.id,
+        reason_code=reason[0],
+        reason_text=reason[1],
+        confirmed=json.dumps(sorted(confirmed)) if confirmed else "",
+    )
+    unit.add(row)
+    return _Version(instance, (row,))
+
+
+def _changes(form: Form, before: Answers, after: Answers, restricted: bool) -> list[Change]:
+    """One change for each item whose value or missing reason is different; the stream follows who may read it."""
+    hidden_row = restricted or form.row_restricted(before.values) or form.row_restricted(after.values)
+    found = []
+    for item in form.items:
+        old, new = _as_stored(before, item.name), _as_stored(after, item.name)
+        if old != new:
+            stream = "unblinded" if hidden_row or form.restricts(item) else "open"
+            found.append(Change(item.name, old, new, stream))
+    return found
+
+
+def _as_stored(answers: Answers, name: str) -> Any:
+    """A value in its JSON form, a missing reason as {"missing": ..}, or None."""
+    if name in answers.values:
+        return values.write(answers.values[name])
+    return {"missing": answers.missing[name]} if name in answers.missing else None
+
+
+def reason_of(given: str) -> tuple[str, str]:
+    """A reason for change as code and words: a known code stands alone or before a colon; anything else is `other`."""
+    code, _, text = given.strip().partition(":")
+    if code.strip() in audit.CHANGE_REASONS:
+        return code.strip(), text.strip()
+    return "other", given.strip()
+
+
+def _note_findings(unit: Unit, place: Place, instance: FormInstance, sent: Submission, verdict: Verdict) -> None:
+    """The prompts that somebody answered, and the alerts that arose, as entries of the trail."""
+    about = {"trial": place.protocol.id, "entity": "form", "entity_id": instance.id, "site": place.participant.site}
+    closed = place.form.restricted or instance.restricted or any(item.restricted for item in place.form.items)
+    stream = "unblinded" if closed else "open"
+    if sent.confirm:
+        unit.record("form.confirm", changes=[Change(ident, None, "confirmed", stream) for ident in sent.confirm], **about)
+    alerts = verdict.of("alert")
+    if alerts:
+        unit.record("form.alert", changes=[Change(f.id, None, f.message, stream) for f in alerts], **about)
+
+
+# --- what follows ----------------------------------------------------------------------------------------------------
+
+
+def _follow(unit: Unit, place: Place, book: Casebook, verdict: Verdict) -> None:
+    """The steps that a saved form causes: states of the participant, and deviations."""
+    stored = book.get(*place.key)
+    if stored and stored.status == "complete":
+        _move_participant(unit, place, book)
+    for finding in verdict.of("alert"):
+        if finding.deviation is not None:
+            _open_deviation(unit, place, book, finding)
+
+
+def _move_participant(unit: Unit, place: Place, book: Casebook) -> None:
+    protocol, participant = place.protocol, place.participant
+    if protocol.historical:
+        return
+    for event in _events(unit, place, book):
+        state = studies.state(unit, protocol.id, "participant", participant.id)
+        if lifecycle.may("participant", state, event):
+            studies.move(unit, protocol.id, "participant", participant.id, event, site=participant.site)
+
+
+def _events(unit: Unit, place: Place, book: Casebook) -> list[str]:
+    """Steps of the participant's lifecycle that this form may cause; those that do not lead on are passed over."""
+    form = place.form
+    meanings = {item.means: item.name for item in form.items if item.means}
+    stored = book.get(*place.key)
+    answers = stored.answers(form).values if stored else {}
+    if form.kind == "consent":
+        return ["consent"]
+    if "eligible" in meanings:
+        signed = bool(stored and casebooks.saved_by_doctor(unit, place.protocol.id, place.participant.site, stored))
+        if answers.get(meanings["eligible"]) != 1:
+            return ["fail-eligibility"]
+        return ["pass-eligibility"] if signed else []
+    if "surgery_done" in meanings:
+        return ["operate"] if answers.get(meanings["surgery_done"]) == 1 else ["not-operate"]
+    if "withdrawal" in meanings:
+        code = answers.get(meanings["withdrawal"])
+        return ["lose"] if code == 4 else ["withdraw"] if code in (2, 3, 5, 6) else []
+    if "death_date" in meanings:
+        return ["die"]
+    if place.visit.kind == "scheduled" and "visit_date" in meanings and answers.get(meanings["visit_date"]):
+        last = max((v.number for v in place.protocol.visits if v.kind == "scheduled"), default=0)
+        return ["follow-up", "complete"] if place.visit.number == last else ["follow-up"]
+    return []
+
+
+def _open_deviation(unit: Unit, place: Place, book: Casebook, finding: Finding) -> None:
+    """A draft deviation about a fact that broke a rule, once for each check and form."""
+    kind = place.protocol.meaning("deviation_type")
+    if kind is None:
+        return
+    form = kind[0]
+    item_of = {i.means: i.name for i in form.items if i.means}
+    where = f"{finding.id} at {place.visit_code} {place.form.code}" + (f" row {place.row}" if place.row > 1 else "")
+    rows = book.rows(form.code, "EV")
+    if any(str(s.answers(form).values.get(item_of["deviation_text"], "")).startswith(where) for s in rows):
+        return
+    numbers = [s.instance.row for s in rows]
+    restricted = place.form.restricted
+    used = [n for n in numbers if (n >= _RESTRICTED_ROWS) == restricted]
+    row = max(used, default=_RESTRICTED_ROWS - 1 if restricted else 0) + 1
+    stored = book.get(*place.key)
+    days = [casebooks.as_day(stored.answers(place.form).values.get(name)) for name in finding.items] if stored else []
+    day = next((d for d in days if d is not None), unit.today)
+    answers = {
+        item_of["deviation_type"]: finding.deviation,
+        item_of["deviation_class"]: 1,
+        item_of["deviation_date"]: min(day, unit.today).isoformat(),
+        item_of["deviation_found"]: unit.today.isoformat(),
+        item_of["deviation_text"]: f"{where}: {finding.message}"[:1000],
+    }
+    at = Place(place.protocol, place.participant, place.protocol.visit("EV"), "EV", form, row)
+    verdict = crf.validate(form, answers, {}, _context(unit, at, book), complete=False, confirmed=())
+    version = _add_version(unit, at, None, "draft", verdict, restricted=restricted)
+    changes = _changes(form, Answers({}, {}), verdict.answers, restricted)
+    unit.record(
+        "deviation.open",
+        version.instance,
+        *version.rows,
+        trial=place.protocol.id,
+        entity="form",
+        entity_id=version.instance.id,
+        changes=changes,
+        site=place.participant.site,
+    )
+    book.forms[at.key] = Stored(version.instance, version.rows[0].data, unit.actor.id, unit.now, verdict.answers)
+
+
+def next_row(book: Casebook, form: str, visit: str) -> int:
+    """The number that a new row takes."""
+    return max((s.instance.row for s in book.rows(form, visit) if s.instance.row < _RESTRICTED_ROWS), default=0) + 1

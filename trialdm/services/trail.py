@@ -1,0 +1,148 @@
+"""Reading the audit trail: what happened to a thing, who did it, when, from which door, and why.
+
+A blinded reader gets no entry of the unblinded stream of the sites that they may see.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+
+from trialdm.domain.audit import Entry, authenticate, commit
+from trialdm.domain.errors import Broken
+from trialdm.services import casebooks, studies
+from trialdm.services.records import Place
+from trialdm.services.unit import Unit
+from trialdm.store.tables import AuditEvent, AuditValue, FormInstance
+
+PAGE = 100
+
+
+@dataclass(frozen=True)
+class Line:
+    """One entry of the trail with its values."""
+
+    seq: int
+    at: datetime
+    person: str
+    role: str
+    door: str
+    action: str
+    entity: str
+    entity_id: str
+    field: str
+    old: Any
+    new: Any
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "at": self.at.isoformat(timespec="seconds")}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which entries are wanted; empty means all."""
+
+    participant: str = ""
+    user: str = ""
+    action: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    after: int = 0
+
+
+def of_form(unit: Unit, place: Place) -> list[Line]:
+    """The trail of one form, oldest first."""
+    book = casebooks.read(unit, place.protocol.id, place.participant)
+    stored = book.get(*place.key)
+    if stored is None:
+        return []
+    about = [AuditEvent.entity == "form", AuditEvent.entity_id == stored.instance.id]
+    return _lines(
+        unit, place.protocol.id, about, sees=unit.sees_allocations(place.protocol.id, place.participant.site), limit=5000
+    )
+
+
+def of_trial(unit: Unit, trial: str, wanted: Filter) -> list[Line]:
+    """A page of the trail of a trial, oldest first."""
+    studies.definition(unit, trial)
+    unit.require("audit.see", trial)
+    about: list[ColumnElement[bool]] = [AuditEvent.seq > wanted.after]
+    if wanted.participant:
+        forms = select(FormInstance.id).where(FormInstance.trial_id == trial, FormInstance.participant_id == wanted.participant)
+        about.append((AuditEvent.entity_id == wanted.participant) | AuditEvent.entity_id.in_(forms))
+    if wanted.user:
+        about.append(AuditEvent.actor_id == wanted.user)
+    if wanted.action:
+        about.append(AuditEvent.action == wanted.action)
+    if wanted.since:
+        about.append(AuditEvent.at_utc >= wanted.since.isoformat(timespec="microseconds"))
+    if wanted.until:
+        about.append(AuditEvent.at_utc < wanted.until.isoformat(timespec="microseconds"))
+    sites = {grant.site for grant in unit.actor.grants if grant.trial in ("*", trial)}
+    if "" not in sites:
+        about.append(AuditEvent.org.in_(sites))
+    return _lines(unit, trial, about, sees=unit.sees_allocations(trial, None) or _sees_own(unit, trial, sites), limit=PAGE)
+
+
+def _sees_own(unit: Unit, trial: str, sites: Iterable[str]) -> bool:
+    """Whether the reader is unblinded at every site that they see."""
+    return "" not in sites and all(unit.sees_allocations(trial, site) for site in sites)
+
+
+def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bool, limit: int) -> list[Line]:
+    wanted = select(AuditEvent).where(AuditEvent.trial_id == trial, *about).order_by(AuditEvent.seq).limit(limit)
+    if not sees:
+        wanted = wanted.where(AuditEvent.stream == "open")
+    events = unit.session.scalars(wanted).all()
+    found = _values(unit, [event.event_id for event in events])
+    names = casebooks.names(unit, (event.actor_id for event in events))
+    return [
+        Line(
+            event.seq,
+            datetime.fromisoformat(event.at_utc),
+            names.get(event.actor_id, event.actor_id),
+            event.actor_role,
+            event.request_id.partition(":")[0],
+            event.action,
+            event.entity,
+            event.entity_id,
+            event.field,
+            found.get((event.event_id, "old")),
+            found.get((event.event_id, "new")),
+            ": ".join(part for part in (event.reason_code, found.get((event.event_id, "reason"), "")) if part),
+        )
+        for event in events
+    ]
+
+
+def _values(unit: Unit, ids: list[str]) -> Mapping[tuple[str, str], Any]:
+    found: dict[tuple[str, str], Any] = {}
+    for start in range(0, len(ids), 500):
+        part = ids[start : start + 500]
+        for row in unit.session.scalars(select(AuditValue).where(AuditValue.event_id.in_(part))):
+            found[(row.event_id, row.which)] = json.loads(row.value)
+    return found
+
+
+def verify(unit: Unit, trial: str) -> int:
+    """Check every entry of a trial against its authentication code and its commitments; gives how many there are.
+
+    Raises Broken naming the first row that was changed.
+    """
+    names = [column.name for column in AuditEvent.__table__.columns if column.name not in ("seq", "mac")]
+    values = {(row.event_id, row.which): row for row in unit.session.scalars(select(AuditValue))}
+    count = 0
+    for event in unit.session.scalars(select(AuditEvent).where(AuditEvent.trial_id == trial).order_by(AuditEvent.seq)):
+        entry = Entry(**{name: getattr(event, name) for name in names})
+        if authenticate(unit.keys.audit, entry) != event.mac:
+            raise Broken(f"Audit entry {event.seq} was changed after it was written.", code="AUDIT.ROW")
+        for which, commitment in (("old", event.old_commit), ("new", event.new_commit), ("reason", event.reason_text_commit)):
+            row = values.get((event.event_id, which))
+            if row is not None and commit(row.salt, json.loads(row.value)) != commitment:
+                raise Broken(f"The {which} value of audit entry {event.seq} was changed.", code="AUDIT.VALUE")
+        count += 1
+    return count

@@ -1,0 +1,278 @@
+"""One unit of work: one transaction, one person acting, one moment, and no changed row without its audit entry.
+
+`Units.run` opens the transaction, calls the use case, refuses to commit a change that was not recorded, commits, and only
+then gives the result back. A busy database or a serialisation failure runs the use case again.
+"""
+
+import secrets
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Protocol, TypeVar
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Engine, event, insert
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Session, UOWTransaction
+
+import trialdm
+from trialdm.domain import audit, roles
+from trialdm.domain.errors import Conflict, Forbidden, Missing, SignedOut
+from trialdm.domain.roles import Grant
+from trialdm.store import tables
+from trialdm.store.engine import read_only, try_again
+from trialdm.store.keys import Keys
+
+Result = TypeVar("Result")
+
+LONDON = ZoneInfo("Europe/London")
+
+_TRIES = 5
+
+
+class Entropy(Protocol):
+    """Where random bytes come from: `secrets.token_bytes`, or a seeded source in a demonstration."""
+
+    def __call__(self, count: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts: an account with the roles held now, and the door through which they came."""
+
+    id: str
+    name: str
+    email: str
+    staff_no: int
+    grants: tuple[Grant, ...]
+    door: str = "web"
+    request_id: str = ""
+
+    def role_names(self, trial: str) -> str:
+        """The roles held in a trial, as the audit trail names them."""
+        return ", ".join(roles.names(self.grants, trial))
+
+
+#: Acts that no person does: setting up an instance.
+SYSTEM = Actor("system", "trialdm", "", 0, (), "system")
+
+#: A visitor who has not signed in.
+NOBODY = Actor("", "nobody", "", 0, ())
+
+
+class Unrecorded(RuntimeError):
+    """A use case changed a row without recording it: a fault of the program. Nothing was committed."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field of one thing, before and after, in the stream that decides who may read it."""
+
+    field: str
+    old: Any = None
+    new: Any = None
+    stream: str = "open"
+
+
+@dataclass
+class Unit:
+    """What a use case works with. `remembered` keeps what was read once in this transaction."""
+
+    session: Session
+    actor: Actor
+    now: datetime
+    keys: Keys
+    entropy: Entropy = secrets.token_bytes
+    remembered: dict[Any, Any] = field(default_factory=dict)
+    _events: list[dict[str, Any]] = field(default_factory=list)
+    _values: list[dict[str, Any]] = field(default_factory=list)
+    _touched: dict[int, Any] = field(default_factory=dict)
+    _recorded: set[int] = field(default_factory=set)
+
+    @property
+    def today(self) -> date:
+        """The day in Europe/London, which is what rules count in."""
+        return self.now.astimezone(LONDON).date()
+
+    # --- who may -----------------------------------------------------------------------------------------------------
+
+    def may(self, action: str, trial: str, site: str | None = None) -> bool:
+        return roles.may(self.actor.grants, action, trial, site)
+
+    def require(self, action: str, trial: str, site: str | None = None) -> None:
+        """Raises SignedOut without a person, Forbidden without a role for the action there."""
+        if self.actor is NOBODY:
+            raise SignedOut("Sign in first.")
+        if not self.may(action, trial, site):
+            where = f" at site {site}" if site else ""
+            held = self.actor.role_names(trial) or "no role in this trial"
+            allowed = ", ".join(roles.ROLES[role][0] for role in roles.ROLES if role in roles.ACTIONS[action])
+            raise Forbidden(
+                f"{self.actor.name} ({held}) may not do this{where}.",
+                code=f"ROLE.{action.upper()}",
+                needs=f"One of these roles: {allowed}.",
+            )
+
+    def sees_allocations(self, trial: str, site: str | None) -> bool:
+        """Whether the actor reads allocations and restricted forms of participants at this site."""
+        return roles.sees_allocations(self.actor.grants, trial, site)
+
+    # --- what happened -----------------------------------------------------------------------------------------------
+
+    def add(self, *rows: tables.Table) -> None:
+        self.session.add_all(rows)
+
+    def record(
+        self,
+        action: str,
+        *things: tables.Table,
+        trial: str,
+        entity: str,
+        entity_id: str,
+        changes: Sequence[Change] = (),
+        reason_code: str = "",
+        reason_text: str = "",
+        site: str = "",
+    ) -> None:
+        """Write the audit entry of an act: one row for each changed field, or one for an act that changes none.
+
+        `things` are the rows that the entry accounts for. Values are committed to with a fresh salt each.
+        """
+        self._recorded.update(id(thing) for thing in things)
+        for change in changes or (Change(""),):
+            self._enter(action, trial, entity, entity_id, change, reason_code, reason_text, site)
+
+    def covered(self, *things: tables.Table) -> None:
+        """These rows are accounted for by an entry that is already written for what they belong to."""
+        self._recorded.update(id(thing) for thing in things)
+
+    def _enter(
+        self, action: str, trial: str, entity: str, entity_id: str, change: Change, reason_code: str, reason_text: str, site: str
+    ) -> None:
+        event_id = uuid.uuid4().hex
+        entry = audit.Entry(
+            event_id=event_id,
+            trial_id=trial,
+            stream=change.stream,
+            at_utc=self.now.astimezone(UTC).isoformat(timespec="microseconds"),
+            at_source="server",
+            actor_id=self.actor.id,
+            actor_role=self.actor.role_names(trial),
+            org=site,
+            action=action,
+            entity=entity,
+            entity_id=entity_id,
+            field=change.field,
+            old_commit=self._commit(event_id, "old", change.old),
+            new_commit=self._commit(event_id, "new", change.new),
+            reason_code=reason_code,
+            reason_text_commit=self._commit(event_id, "reason", reason_text or None),
+            request_id=f"{self.actor.door}:{self.actor.request_id}",
+            app_version=trialdm.__version__,
+        )
+        self._events.append({**entry.__dict__, "mac": audit.authenticate(self.keys.audit, entry)})
+
+    def _commit(self, event_id: str, which: str, value: Any) -> str:
+        if value is None:
+            return ""
+        salt = secrets.token_bytes(16)
+        text = audit.canonical(value).decode()
+        self._values.append({"event_id": event_id, "which": which, "salt": salt, "value": text})
+        return audit.commit(salt, value)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _watch(self, session: Session, _flush: UOWTransaction, _instances: Any) -> None:
+        changed = [*session.new, *(row for row in session.dirty if session.is_modified(row)), *session.deleted]
+        self._touched.update((id(row), row) for row in changed if row.audited)
+
+    def finish(self) -> None:
+        """Flush, check that every changed row was recorded, and write the trail. Raises Unrecorded."""
+        self.session.flush()
+        silent = [row for key, row in self._touched.items() if key not in self._recorded]
+        if silent:
+            raise Unrecorded(f"{type(silent[0]).__name__} was changed without an audit entry")
+        if self._events:
+            self.session.execute(insert(tables.AuditEvent), self._events)
+        if self._values:
+            self.session.execute(insert(tables.AuditValue), self._values)
+
+
+@dataclass(frozen=True)
+class Units:
+    """Opens units of work on one instance's database."""
+
+    engine: Engine
+    keys: Keys
+    clock: Callable[[], datetime]
+    entropy: Entropy = secrets.token_bytes
+
+    def run(self, actor: Actor, work: Callable[[Unit], Result]) -> Result:
+        """Do the work in one transaction and give its result after the commit.
+
+        Raises what the work raises (nothing is then committed), and Conflict where a constraint refused.
+        """
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return self._once(actor, work)
+            except IntegrityError as error:
+                raise explain(error) from error
+            except DBAPIError as error:
+                if not try_again(error) or attempt == _TRIES:
+                    raise
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _once(self, actor: Actor, work: Callable[[Unit], Result]) -> Result:
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            unit = Unit(session, actor, self.clock(), self.keys, self.entropy)
+            event.listen(session, "before_flush", unit._watch)
+            result = work(unit)
+            unit.finish()
+        return result
+
+    @contextmanager
+    def reading(self, actor: Actor) -> Iterator[Unit]:
+        """A unit for reading only: nothing is written, whatever the caller does."""
+        with Session(read_only(self.engine), expire_on_commit=False, autoflush=False) as session:
+            yield Unit(session, actor, self.clock(), self.keys, self.entropy)
+            session.rollback()
+
+
+def explain(error: IntegrityError) -> Conflict:
+    """A refusal by a constraint, in words."""
+    text = str(error.orig)
+    name = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or _sqlite_constraint(text)
+    code, message, needs = tables.MESSAGES.get(
+        name, ("CONFLICT", "This does not go with what is stored already.", "Open the page again and repeat the step.")
+    )
+    return Conflict(message, code=code, needs=needs)
+
+
+def _sqlite_constraint(text: str) -> str:
+    """The name of the constraint behind SQLite's words, which name columns only."""
+    if "append-only: " in text:
+        return f"pk_{text.rpartition('append-only: ')[2].strip()}"
+    if "UNIQUE constraint failed: " not in text:
+        return ""
+    columns = [part.strip() for part in text.rpartition("failed: ")[2].split(",")]
+    table = columns[0].partition(".")[0]
+    names = [column.partition(".")[2] for column in columns]
+    primary = [column.name for column in tables.Table.metadata.tables[table].primary_key]
+    return f"pk_{table}" if set(names) == set(primary) else f"uq_{table}_{'_'.join(names)}"
+
+
+def remember(unit: Unit, key: Any, find: Callable[[], Result]) -> Result:
+    """What `find` gives, read once in this transaction."""
+    if key not in unit.remembered:
+        unit.remembered[key] = find()
+    found: Result = unit.remembered[key]
+    return found
+
+
+def needed(found: Result | None, what: str, *, code: str = "NOT_FOUND") -> Result:
+    """The thing, or Missing where there is none."""
+    if found is None:
+        raise Missing(what, code=code)
+    return found

@@ -1,0 +1,81 @@
+"""What an instance is: a folder with its settings, keys, database and files. Stands free of everything else."""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+FILE = "settings.toml"
+
+
+class NoInstance(Exception):
+    """There is no instance in the folder, or its settings cannot be read; the message says which and the mend."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one instance. `today` pins the calendar of a demonstration; None is the real day."""
+
+    folder: Path
+    database_url: str
+    demo: bool = False
+    today: date | None = None
+    secure_cookies: bool = False
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.folder / "keys"
+
+    @property
+    def exports_folder(self) -> Path:
+        return self.folder / "exports"
+
+
+def default_folder() -> Path:
+    """The folder from the environment variable TRIALDM_INSTANCE, else `instance` below the working folder."""
+    return Path(os.environ.get("TRIALDM_INSTANCE") or "instance")
+
+
+def exists(folder: Path) -> bool:
+    return (folder / FILE).is_file()
+
+
+def load(folder: Path) -> Settings:
+    """The settings of an instance. Raises NoInstance."""
+    path = folder / FILE
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise NoInstance(
+            f"There is no trialdm instance in {folder}. Create one with 'trialdm init' or 'trialdm demo', "
+            "or name another folder with --instance."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
+        raise NoInstance(f"{path} cannot be read: {problem}") from None
+    unknown = set(raw) - {"database_url", "demo", "today", "secure_cookies"}
+    if unknown:
+        raise NoInstance(f"{path}: unknown setting '{sorted(unknown)[0]}'")
+    return Settings(
+        folder=folder,
+        database_url=raw.get("database_url") or f"sqlite:///{(folder / 'trialdm.db').resolve()}",
+        demo=bool(raw.get("demo", False)),
+        today=raw.get("today"),
+        secure_cookies=bool(raw.get("secure_cookies", False)),
+    )
+
+
+def create(folder: Path, *, database_url: str = "", demo: bool = False, today: date | None = None) -> Settings:
+    """Write the settings of a new instance and give them back. Raises NoInstance where one exists already."""
+    if exists(folder):
+        raise NoInstance(f"There is an instance in {folder} already.")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["# Settings of this trialdm instance; see /help/reference on its pages."]
+    if database_url:
+        lines.append(f'database_url = "{database_url}"')
+    if demo:
+        lines.append("demo = true")
+    if today:
+        lines.append(f"today = {today.isoformat()}")
+    (folder / FILE).write_text("\n".join(lines) + "\n", "utf-8")
+    return load(folder)

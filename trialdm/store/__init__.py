@@ -1,0 +1,1 @@
+"""Where everything is kept: engine, keys, tables and migrations. Knows no rule of a trial."""

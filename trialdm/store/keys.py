@@ -1,0 +1,65 @@
+"""The instance's own secrets, and the only place that seals and opens.
+
+Each key is 32 random bytes in a file that only the service's user may read. Sealing is AES-256-GCM with a random nonce;
+the associated data bind a sealed value to its row, so that moving it elsewhere makes it unreadable.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from trialdm.domain.errors import Broken
+
+NAMES = ("audit", "allocation")
+
+_NONCE = 12
+
+
+@dataclass(frozen=True)
+class Keys:
+    """`audit` authenticates rows of the trail; `allocation` seals masters, lists and arms."""
+
+    audit: bytes
+    allocation: bytes
+
+
+def create(folder: Path) -> Keys:
+    """Make the keys of a new instance. Raises FileExistsError rather than replace one."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in NAMES:
+        handle = os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    return load(folder)
+
+
+def load(folder: Path) -> Keys:
+    """The keys of an instance. Raises Broken where one is absent or of a wrong length."""
+    found = {}
+    for name in NAMES:
+        path = folder / f"{name}.key"
+        content = path.read_bytes() if path.is_file() else b""
+        if len(content) != 32:
+            raise Broken(
+                f"The key '{name}' of this instance is absent or damaged.", code="KEYS.ABSENT", needs="Restore the keys folder."
+            )
+        found[name] = content
+    return Keys(**found)
+
+
+def seal(key: bytes, plain: bytes, bound_to: str) -> bytes:
+    """Nonce and ciphertext of a value that belongs to the place named by `bound_to`."""
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plain, bound_to.encode())
+
+
+def unseal(key: bytes, sealed: bytes, bound_to: str) -> bytes:
+    """The value again. Raises Broken where it was changed or moved."""
+    try:
+        return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to.encode())
+    except InvalidTag:
+        raise Broken("A sealed value was changed or moved.", code="KEYS.SEAL") from None

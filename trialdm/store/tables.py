@@ -1,0 +1,496 @@
+"""Every table, as the migrations make them.
+
+Tables of a trial lead with `trial_id`. Keys are made by the application and mean nothing. Instants are UTC. What is
+append-only stands in `APPEND_ONLY`: the database itself refuses to change or remove its rows. Every constraint has a name,
+and `MESSAGES` says in words what it means when one refuses.
+"""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import Date, DateTime, Dialect, ForeignKeyConstraint, Index, Integer, LargeBinary, MetaData, Text, TypeDecorator
+from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC: `timestamptz` in PostgreSQL, sortable ISO text in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        moment = value.astimezone(UTC)
+        return moment.isoformat(timespec="microseconds") if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return datetime.fromisoformat(value) if isinstance(value, str) else value.astimezone(UTC)
+
+
+class Day(TypeDecorator[date]):
+    """A calendar day."""
+
+    impl = Date
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Date())
+
+    def process_bind_param(self, value: date | None, dialect: Dialect) -> Any:
+        return value.isoformat() if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> date | None:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+class Table(DeclarativeBase):
+    """The base of every table. `audited` False means that its rows are machinery and need no audit entry."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, int: Integer, bytes: LargeBinary, datetime: Instant, date: Day}
+    __table_args__: Any = {"sqlite_strict": True}
+    audited = True
+
+
+_STRICT = {"sqlite_strict": True}
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+class Account(Table):
+    """A person who may sign in. Never deleted and never reused; `staff_no` stands for the person in forms."""
+
+    __tablename__ = "account"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    staff_no: Mapped[int] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+    created_by: Mapped[str]
+
+
+class RoleGrant(Table):
+    """A role given or ended. `trial_id` "*" covers every trial; the newest row of an account, role and site counts."""
+
+    __tablename__ = "role_grant"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(index=True)
+    seq: Mapped[int]
+    role: Mapped[str]
+    site: Mapped[str]
+    state: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class Delegation(Table):
+    """A line of the delegation log. `tasks` is a JSON list."""
+
+    __tablename__ = "delegation"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    site: Mapped[str]
+    tasks: Mapped[str]
+    start: Mapped[date]
+    end: Mapped[date | None]
+    signed_by_pi: Mapped[int]
+    recorded_at: Mapped[datetime]
+    recorded_by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class Training(Table):
+    __tablename__ = "training"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    kind: Mapped[str]
+    on: Mapped[date]
+    valid_to: Mapped[date | None]
+    recorded_at: Mapped[datetime]
+    recorded_by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class Credential(Table):
+    """A surgeon's credential. `surgeon` is the number used in forms."""
+
+    __tablename__ = "credential"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    surgeon: Mapped[int]
+    site: Mapped[str]
+    valid_from: Mapped[date]
+    valid_to: Mapped[date | None]
+    cases: Mapped[int]
+    recorded_at: Mapped[datetime]
+    recorded_by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class WebSession(Table):
+    """A signed-in browser. Only the hash of its token is kept."""
+
+    __tablename__ = "web_session"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    csrf: Mapped[str]
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+    audited = False
+
+
+class ApiToken(Table):
+    """A token for programs. Only its hash is kept."""
+
+    __tablename__ = "api_token"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    label: Mapped[str]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class SignInFailure(Table):
+    """Failed sign-ins, to slow down guessing. `subject` is a hash of the address that was typed."""
+
+    __tablename__ = "sign_in_failure"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(index=True)
+    at: Mapped[datetime]
+    audited = False
+
+
+# --- the trial and its register --------------------------------------------------------------------------------------
+
+
+class Trial(Table):
+    __tablename__ = "trial"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    created_by: Mapped[str]
+
+
+class Definition(Table):
+    """One loaded version of a protocol: the texts of its files as JSON. The newest row is in force."""
+
+    __tablename__ = "definition"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[str]
+    sha256: Mapped[str]
+    texts: Mapped[str]
+    loaded_at: Mapped[datetime]
+    loaded_by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+class Status(Table):
+    """A transition of a trial, site or participant (`machine`, `subject`); the newest row is the state."""
+
+    __tablename__ = "status"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    machine: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    event: Mapped[str]
+    state: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    reason: Mapped[str]
+    gate: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+class RegisterEntry(Table):
+    """A row of the approvals register: an approval or a document, as JSON, in the order of recording."""
+
+    __tablename__ = "register_entry"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    data: Mapped[str]
+    recorded_at: Mapped[datetime]
+    recorded_by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+# --- participants and forms ------------------------------------------------------------------------------------------
+
+
+class Participant(Table):
+    """A participant under a pseudonym. `number` counts within the site and is never reused."""
+
+    __tablename__ = "participant"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    site: Mapped[str]
+    number: Mapped[int]
+    added_at: Mapped[datetime]
+    added_by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), Unique("trial_id", "site", "number"), _STRICT)
+
+
+class FormInstance(Table):
+    """One form (or one row of a repeating form) of one participant at one visit.
+
+    `seq` is its newest version; a `restricted` one is hidden from blinded roles whatever it holds.
+    """
+
+    __tablename__ = "form_instance"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str]
+    visit: Mapped[str]
+    form: Mapped[str]
+    row: Mapped[int]
+    status: Mapped[str]
+    seq: Mapped[int]
+    restricted: Mapped[int]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        Unique("trial_id", "participant_id", "visit", "form", "row"),
+        _STRICT,
+    )
+
+
+class FormVersion(Table):
+    """One saved version of a form: `data` is {"answers": .., "missing": ..} as JSON, typed by the definition's version."""
+
+    __tablename__ = "form_version"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    instance_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    definition_seq: Mapped[int]
+    status: Mapped[str]
+    data: Mapped[str]
+    saved_at: Mapped[datetime]
+    saved_by: Mapped[str]
+    reason_code: Mapped[str]
+    reason_text: Mapped[str]
+    confirmed: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "instance_id"], ["form_instance.trial_id", "form_instance.id"]),
+        _STRICT,
+    )
+
+
+# --- allocation ------------------------------------------------------------------------------------------------------
+
+
+class Scheme(Table):
+    """An allocation scheme of one epoch, and where its chain stands. Its row is what an allocation locks."""
+
+    __tablename__ = "scheme"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    world: Mapped[str]
+    config: Mapped[str]
+    commit: Mapped[str]
+    contribution: Mapped[str]
+    master_sealed: Mapped[bytes]
+    events: Mapped[int]
+    places: Mapped[int]
+    head: Mapped[str]
+    created_at: Mapped[datetime]
+    created_by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+class SchemeEvent(Table):
+    """One event of the chain, as canonical JSON, with the hash that it leads to."""
+
+    __tablename__ = "scheme_event"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    scheme: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    i: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[str]
+    hash: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "scheme", "epoch"], ["scheme.trial_id", "scheme.name", "scheme.epoch"]),
+        _STRICT,
+    )
+
+
+class Allocation(Table):
+    """One allocation. The arm is sealed and bound to this row; the levels are those used then."""
+
+    __tablename__ = "allocation"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    scheme: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int]
+    event: Mapped[int]
+    seq: Mapped[int]
+    stratum: Mapped[str]
+    slot: Mapped[int]
+    levels: Mapped[str]
+    number: Mapped[str]
+    arm_sealed: Mapped[bytes]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    gate: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        Unique("trial_id", "scheme", "epoch", "seq"),
+        Unique("trial_id", "scheme", "epoch", "stratum", "slot"),
+        Unique("trial_id", "scheme", "number"),
+        _STRICT,
+    )
+
+
+class ListSlot(Table):
+    """One place of an imported list: its arm sealed with its own nonce and bound to its place."""
+
+    __tablename__ = "list_slot"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    scheme: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    stratum: Mapped[str] = mapped_column(primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True)
+    arm_sealed: Mapped[bytes]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "scheme", "epoch"], ["scheme.trial_id", "scheme.name", "scheme.epoch"]),
+        _STRICT,
+    )
+
+
+class Idempotency(Table):
+    """What was answered to a request with this key, kept in the transaction that did the work."""
+
+    __tablename__ = "idempotency"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    route: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str]
+    created_at: Mapped[datetime]
+    audited = False
+
+
+# --- exports ---------------------------------------------------------------------------------------------------------
+
+
+class ExportJob(Table):
+    """A requested package: what was asked, how far it is, and where it lies."""
+
+    __tablename__ = "export_job"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[str]
+    state: Mapped[str]
+    step: Mapped[str]
+    message: Mapped[str]
+    manifest_sha256: Mapped[str]
+    requested_by: Mapped[str]
+    requested_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+# --- audit -----------------------------------------------------------------------------------------------------------
+
+
+class AuditEvent(Table):
+    """One entry of the trail (`domain.audit.Entry`) with its authentication code."""
+
+    __tablename__ = "audit_event"
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    event_id: Mapped[str] = mapped_column(unique=True)
+    trial_id: Mapped[str]
+    stream: Mapped[str]
+    at_utc: Mapped[str]
+    at_source: Mapped[str]
+    actor_id: Mapped[str]
+    actor_role: Mapped[str]
+    org: Mapped[str]
+    action: Mapped[str]
+    entity: Mapped[str]
+    entity_id: Mapped[str]
+    field: Mapped[str]
+    old_commit: Mapped[str]
+    new_commit: Mapped[str]
+    reason_code: Mapped[str]
+    reason_text_commit: Mapped[str]
+    request_id: Mapped[str]
+    app_version: Mapped[str]
+    mac: Mapped[str]
+    __table_args__: Any = (
+        Index(None, "trial_id", "entity", "entity_id"),
+        {"sqlite_strict": True, "sqlite_autoincrement": True},
+    )
+    audited = False
+
+
+class AuditValue(Table):
+    """The value behind a commitment (`old`, `new` or `reason`) with its salt. Removing it leaves the trail whole."""
+
+    __tablename__ = "audit_value"
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    which: Mapped[str] = mapped_column(primary_key=True)
+    salt: Mapped[bytes]
+    value: Mapped[str]
+    audited = False
+
+
+#: Tables whose rows the database refuses to change or remove.
+APPEND_ONLY = (
+    "role_grant",
+    "delegation",
+    "training",
+    "credential",
+    "definition",
+    "status",
+    "register_entry",
+    "participant",
+    "form_version",
+    "scheme_event",
+    "allocation",
+    "list_slot",
+    "idempotency",
+    "audit_event",
+    "audit_value",
+)
+
+#: What a constraint means when it refuses: (error code, sentence, what to do).
+MESSAGES = {
+    "uq_account_email": ("PEOPLE.EXISTS", "There is an account with this e-mail address already.", "Use another address."),
+    "uq_participant_trial_id_site_number": ("CONFLICT", "Somebody added a participant at the same moment.", "Try again."),
+    "uq_form_instance_trial_id_participant_id_visit_form_row": (
+        "CRF.STALE",
+        "Somebody else saved this form first.",
+        "Open it again to see what was saved.",
+    ),
+    "pk_form_version": ("CRF.STALE", "Somebody else saved this form first.", "Open it again to see what was saved."),
+    "pk_allocation": ("ALLOC.ALREADY", "This participant has been randomised already.", "Open the participant to see when."),
+    "pk_trial": ("TRIAL.EXISTS", "There is a trial of this name already.", "Load the next version of its protocol instead."),
+}
