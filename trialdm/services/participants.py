@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from sqlalchemy import func, select
 
 from trialdm.domain import pseudonym
-from trialdm.domain.errors import Forbidden, Invalid, Missing, WrongState
-from trialdm.domain.ethics import ConsentGiven, Standing
+from trialdm.domain.errors import Forbidden, Invalid, WrongState
+from trialdm.domain.ethics import Answer, ConsentGiven, Standing
 from trialdm.domain.lifecycle import label
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.roles import sites_seen
 from trialdm.services import approvals, casebooks, studies
 from trialdm.services.casebooks import Casebook
-from trialdm.services.unit import Change, Unit
+from trialdm.services.unit import SYSTEM, Change, Unit, needed
 from trialdm.store.tables import Allocation, Participant
 
 _TRIES = 20
@@ -74,20 +75,34 @@ def find(unit: Unit, trial: str, typed: str, action: str = "participant.see") ->
     """The participant that was typed. Raises Invalid for a typing error, Missing, or Forbidden for another site's."""
     studies.definition(unit, trial)
     unit.require(action, trial)
-    try:
-        written = pseudonym.normalise(typed)
-    except ValueError as problem:
-        raise Invalid(f"'{typed}' is not a participant: {problem}.", code="PARTICIPANT.WRITTEN") from None
-    row = unit.session.get(Participant, (trial, written))
-    if row is None:
-        raise Missing(f"There is no participant {written} in trial {trial}.", code="PARTICIPANT.UNKNOWN")
+    row = known(unit, trial, typed)
     if not unit.may(action, trial, row.site):
         raise Forbidden(
-            f"Participant {written} belongs to another site.",
+            f"Participant {row.id} belongs to another site.",
             code="ROLE.SITE",
             needs="A role at the participant's site, or for the whole trial.",
         )
     return row
+
+
+def known(unit: Unit, trial: str, typed: str) -> Participant:
+    """The participant that was typed, whoever asks. Raises Invalid for a typing error, or Missing."""
+    try:
+        row = unit.session.get(Participant, (trial, pseudonym.normalise(typed)))
+    except ValueError as problem:
+        raise Invalid(f"'{typed}' is not a participant: {problem}.", code="PARTICIPANT.WRITTEN") from None
+    return needed(row, f"There is no participant {typed} in trial {trial}.", code="PARTICIPANT.UNKNOWN")
+
+
+def gate(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None = None, participant: str = "") -> Answer:
+    """The gate's answer to a question, about a participant too where one is named."""
+    protocol = studies.protocol(unit, trial)
+    asked_about = None
+    if participant:
+        person = known(unit, trial, participant) if unit.actor is SYSTEM else find(unit, trial, participant)
+        asked_about = readiness(unit, protocol, casebooks.read(unit, trial, person))
+        site = site or person.site
+    return approvals.ask(unit, trial, action, site=site, on=on, participant=asked_about)
 
 
 def listed(unit: Unit, trial: str) -> list[tuple[Participant, str]]:

@@ -39,6 +39,38 @@ class Submission:
     version: int | None = None
 
 
+_BODY = {"answers": dict, "missing": dict, "complete": bool, "reason": str, "confirm": list}
+
+
+def submission(body: Any, version: int | None = None) -> Submission:
+    """A submission from the JSON body of the API or a file. Raises Invalid for what does not belong there."""
+    if not isinstance(body, dict):
+        raise Invalid('A form is sent as an object: {"answers": {..}, "missing": {..}}.', code="CRF.BODY")
+    wrong = [Detail("CRF.BODY", f"'{name}' is not part of a form", str(name)) for name in body if name not in _BODY]
+    wrong += [
+        Detail("CRF.BODY", f"'{name}' must be {_NAMES[kind]}", name)
+        for name, kind in _BODY.items()
+        if name in body and not isinstance(body[name], kind)
+    ]
+    for name in ("missing", "confirm"):
+        inner = body.get(name, ())
+        if not wrong and any(not isinstance(part, str) for part in (inner.values() if isinstance(inner, dict) else inner)):
+            wrong.append(Detail("CRF.BODY", f"'{name}' holds something that is not text", name))
+    if wrong:
+        raise Invalid("The form was not sent as expected: " + "; ".join(d.message for d in wrong) + ".", code="CRF.BODY", details=wrong)
+    return Submission(
+        body.get("answers", {}),
+        body.get("missing", {}),
+        body.get("complete", False),
+        body.get("reason", ""),
+        tuple(body.get("confirm", ())),
+        version,
+    )
+
+
+_NAMES = {dict: "an object", bool: "true or false", str: "text", list: "a list"}
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a form stands: whose it is, at which visit, which row."""

@@ -308,6 +308,7 @@
 
   const WHOLE = /^[+-]?[0-9]{1,15}$/;
   const DECIMAL = /^[+-]?([0-9]{1,15}(\.[0-9]{0,12})?|\.[0-9]{1,12})$/;
+  const NUMBERS = new Set(["int", "dec", "code", "yn"]);
   const PARTIAL = /^([0-9]{4})(-[0-9]{2})?(-[0-9]{2})?$/;
 
   const inCalendar = (text) => Number(text.slice(0, 4)) >= 1800 && Number(text.slice(0, 4)) <= 2200;
@@ -343,11 +344,12 @@
   function read(type, raw) {
     if (raw === null || raw === undefined) return null;
     if (type === "multi") {
-      const codes = Array.isArray(raw) ? raw.map(String) : String(raw).split(/[\s,]+/).filter(Boolean);
+      const codes = Array.isArray(raw) ? raw.map((code) => JSON.stringify(code).replaceAll('"', "")) : typeof raw === "string" ? raw.split(/[\s,]+/).filter(Boolean) : [];
       const distinct = new Set(codes.filter((code) => WHOLE.test(code)).map((code) => decimal(code).n));
       const sorted = [...distinct].sort((a, b) => (a < b ? -1 : 1));
       return sorted.length && sorted.length === codes.length ? sorted : null;
     }
+    if (typeof raw !== "string" && !(Number.isSafeInteger(raw) && NUMBERS.has(type))) return null;
     const text = String(raw).trim();
     return text ? READERS[type](text) : null;
   }

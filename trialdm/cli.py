@@ -1,0 +1,699 @@
+"""The command line: a thin door to the use cases. Every command says who acts (`--as`), and prints words or one JSON document.
+
+Exit codes: 0 done, 1 a fault of the program, 2 usage or an invalid file, 3 refused by permission, gate or state, 4 conflict,
+5 verification failed.
+"""
+
+import getpass
+import json
+import os
+import secrets
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+import trialdm
+from trialdm import instance as instances
+from trialdm import settings as files
+from trialdm.definitions import editor, people as people_file, protocols, sources
+from trialdm.domain import errors, ethics
+from trialdm.domain.errors import TrialError
+from trialdm.exports import package
+from trialdm.instance import Instance
+from trialdm.services import allocations, approvals, history, imports, packages, participants, people, records, studies, trail
+from trialdm.services.records import Submission
+from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit
+
+Result = TypeVar("Result")
+
+_EXIT: tuple[tuple[type[TrialError], int], ...] = (
+    (errors.Broken, 5),
+    (errors.Conflict, 4),
+    (errors.Forbidden, 3),
+    (errors.Refused, 3),
+    (errors.WrongState, 3),
+    (errors.SignedOut, 3),
+    (TrialError, 2),
+)
+
+#: Options that may stand before or after the command, and whether they take a value.
+_GLOBAL = {"--instance": True, "--as": True, "--json": False}
+
+
+@dataclass
+class Terminal:
+    """What the global options say, and the instance once it is needed."""
+
+    folder: Path = field(default_factory=files.default_folder)
+    email: str = ""
+    as_json: bool = False
+    _instance: Instance | None = None
+
+    @property
+    def instance(self) -> Instance:
+        if self._instance is None:
+            self._instance = instances.open_folder(self.folder)
+        return self._instance
+
+    def actor(self, *, needed: bool = True) -> Actor:
+        """The account named by --as; SYSTEM where none is named and none is needed."""
+        if not self.email:
+            if needed:
+                raise click.UsageError("Say who acts: --as EMAIL")
+            return SYSTEM
+        with self.instance.units.reading(SYSTEM) as unit:
+            return people.actor(unit, people.by_email(unit, self.email), "command line", uuid.uuid4().hex[:12])
+
+    def change(self, work: Callable[[Unit], Result]) -> Result:
+        """Run a use case that writes, as the named account."""
+        return self.instance.units.run(self.actor(), work)
+
+    def read(self, work: Callable[[Unit], Result], *, anybody: bool = False) -> Result:
+        """Run a use case that only reads."""
+        with self.instance.units.reading(self.actor(needed=not anybody)) as unit:
+            return work(unit)
+
+    def say(self, document: Any, words: str = "") -> None:
+        """The answer: one JSON document, or words."""
+        if self.as_json:
+            click.echo(json.dumps(document, ensure_ascii=False, indent=1))
+        else:
+            click.echo(words or json.dumps(document, ensure_ascii=False, indent=1))
+
+
+pass_terminal = click.make_pass_decorator(Terminal)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and give its exit code."""
+    terminal = Terminal()
+    try:
+        rest = _take_global(terminal, list(argv))
+        main.main(rest, prog_name="trialdm", standalone_mode=False, obj=terminal)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as problem:
+        problem.show()
+        return 2
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        return 2
+    except files.NoInstance as problem:
+        return _fail(terminal, errors.Missing(str(problem), code="INSTANCE.NONE"))
+    except TrialError as problem:
+        return _fail(terminal, problem)
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _take_global(terminal: Terminal, argv: list[str]) -> list[str]:
+    """Options for all commands, wherever they stand before a lone `--`; gives the other words."""
+    rest: list[str] = []
+    while argv:
+        word = argv.pop(0)
+        if word == "--":
+            return [*rest, word, *argv]
+        name, equals, value = word.partition("=")
+        if name not in _GLOBAL or (equals and not _GLOBAL[name]):
+            rest.append(word)
+            continue
+        if _GLOBAL[name] and not equals:
+            if not argv:
+                raise click.UsageError(f"{name} needs a value")
+            value = argv.pop(0)
+        if name == "--json":
+            terminal.as_json = True
+        elif name == "--as":
+            terminal.email = value
+        else:
+            terminal.folder = Path(value)
+    return rest
+
+
+def _fail(terminal: Terminal, problem: TrialError) -> int:
+    if terminal.as_json:
+        click.echo(json.dumps(_error_json(problem), ensure_ascii=False, indent=1))
+    click.echo(f"{problem.code}: {problem.message}", err=True)
+    for detail in problem.details:
+        place = f"{detail.place}: " if detail.place else ""
+        click.echo(f"  {place}{detail.message}" + (f" Needs: {detail.needs}" if detail.needs else ""), err=True)
+    if problem.needs and not problem.details:
+        click.echo(f"  Needs: {problem.needs}", err=True)
+    return next(code for kind, code in _EXIT if isinstance(problem, kind))
+
+
+def _error_json(problem: TrialError) -> dict[str, Any]:
+    if isinstance(problem, imports.BadRows):
+        return problem.outcome.to_json()
+    return {"code": problem.code, "message": problem.message, "needs": problem.needs, "details": [vars(d) for d in problem.details]}
+
+
+def _day(_context: Any, _option: Any, text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not a date such as 2026-03-01") from None
+
+
+def _moment(_context: Any, _option: Any, text: str | None) -> datetime | None:
+    """A moment as given, or the end of a day in Europe/London."""
+    if not text:
+        return None
+    try:
+        if len(text) == 10:
+            midnight = datetime.combine(date.fromisoformat(text) + timedelta(days=1), time.min, LONDON)
+            return midnight.astimezone(UTC) - timedelta(microseconds=1)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not a moment such as 2026-03-31 or 2026-03-31T17:00:00+00:00") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=LONDON)).astimezone(UTC)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as problem:
+        raise errors.Invalid(f"{path} cannot be read: {problem.strerror}.", code="FILE.UNREADABLE") from None
+    except UnicodeDecodeError:
+        raise errors.Invalid(f"{path} is not UTF-8 text.", code="FILE.UNREADABLE") from None
+
+
+class _Path(click.Path):
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+PATH = _Path()
+
+
+@click.group(help="Runs clinical trials: nothing happens that ethics has not approved here and today.")
+@click.version_option(trialdm.__version__, prog_name="trialdm")
+def main() -> None:
+    """Global options: --instance DIR, --as EMAIL, --json."""
+
+
+# --- instances -------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--admin", required=True, help="E-mail address of the first system administrator.")
+@click.option("--name", default="", help="Their name.")
+@click.option("--database", default="", help="Database address; SQLite in the folder where left out.")
+@pass_terminal
+def init(terminal: Terminal, admin: str, name: str, database: str) -> None:
+    """Create an instance, and its first account."""
+    opened = instances.create(terminal.folder, database_url=database)
+    password, made = _password()
+    opened.units.run(SYSTEM, lambda unit: people.first(unit, admin, name or admin.partition("@")[0], password))
+    words = f"Created an instance in {terminal.folder} for {admin}."
+    terminal.say({"email": admin, "password": password if made else None}, words + (f" Password: {password}" if made else ""))
+
+
+def _password() -> tuple[str, bool]:
+    """A password from the environment or typed in; made here where nobody can type one."""
+    given = os.environ.get("TRIALDM_PASSWORD", "")
+    if not given and sys.stdin.isatty():
+        given = getpass.getpass("Password for this account (at least 12 characters): ")
+    return (given, False) if given else (secrets.token_urlsafe(15), True)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--workers", default=8, show_default=True, help="Threads that answer requests.")
+@pass_terminal
+def serve(terminal: Terminal, host: str, port: int, workers: int) -> None:
+    """Serve the pages and the API, with a worker for exports."""
+    from trialdm.app import serve as serve_pages
+
+    serve_pages(terminal.instance, host=host, port=port, threads=workers)
+
+
+@main.command()
+@pass_terminal
+def migrate(terminal: Terminal) -> None:
+    """Bring the database to the tables of this version."""
+    from trialdm.store import engine, migrate
+
+    migrate.upgrade(engine.connect(files.load(terminal.folder).database_url))
+    terminal.say({"revision": migrate.newest()}, f"The database stands at {migrate.newest()}.")
+
+
+@main.command()
+@click.option("--participants", "count", default=220, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--today", callback=_day, help="Pin the demonstration's calendar to this day.")
+@click.option("--port", default=8000, show_default=True)
+@click.option("--no-serve", is_flag=True, help="Only build it.")
+@click.option("--fresh", is_flag=True, help="Build it anew, replacing the demonstration in the folder.")
+@pass_terminal
+def demo(terminal: Terminal, count: int, seed: int, today: date | None, port: int, no_serve: bool, fresh: bool) -> None:
+    """Fill an instance with a simulated run of the PRE-TMR trial, and serve it."""
+    from trialdm.demo import build
+
+    if terminal.folder == files.default_folder() and "TRIALDM_INSTANCE" not in os.environ:
+        terminal.folder = files.default_folder() / "demo"
+    opened = build.ready(terminal.folder, participants=count, seed=seed, today=today, fresh=fresh, say=lambda w: click.echo(w, err=True))
+    sign_ins = json.loads((terminal.folder / build.SIGN_INS).read_text("utf-8"))
+    address = f"http://127.0.0.1:{port}/"
+    lines = [f"{entry['role']:24} {entry['site'] or '-':4} {entry['email']:44} {entry['password']}" for entry in sign_ins]
+    terminal.say({"address": address, "sign_ins": sign_ins}, "\n".join([*lines, "", f"Address: {address}"]))
+    if not no_serve:
+        from trialdm.app import serve as serve_pages
+
+        serve_pages(opened, host="127.0.0.1", port=port, threads=8)
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+@main.group("user")
+def user_group() -> None:
+    """Accounts."""
+
+
+@user_group.command("add")
+@click.argument("email")
+@click.option("--name", required=True)
+@click.option("--role", "role_names", multiple=True, required=True, help="A role; may be given several times.")
+@click.option("--site", default="", help="Site, for site roles.")
+@click.option("--trial", default="*", show_default=True, help="Trial; every trial of the instance where left out.")
+@pass_terminal
+def user_add(terminal: Terminal, email: str, name: str, role_names: tuple[str, ...], site: str, trial: str) -> None:
+    """Add an account with a role. The password comes from TRIALDM_PASSWORD, or is typed, or made and shown once."""
+    password, made = _password()
+    terminal.change(lambda unit: people.add(unit, email, name, password, [(role, site) for role in role_names], trial=trial).id)
+    words = f"Added {email}." + (f" Password: {password}" if made else "")
+    terminal.say({"email": email, "password": password if made else None}, words)
+
+
+@user_group.command("list")
+@pass_terminal
+def user_list(terminal: Terminal) -> None:
+    """List accounts with their roles."""
+
+    def work(unit: Unit) -> list[Mapping[str, Any]]:
+        unit.require("people.see", "*")
+        return [people.describe(account, held) for account, held in people.everybody(unit)]
+
+    rows = terminal.read(work)
+    lines = [f"{r['email']:40} {r['name']:28} " + ", ".join(f"{h['role']} {h['site']}".strip() for h in r["roles"]) for r in rows]
+    terminal.say(rows, "\n".join(lines))
+
+
+@main.group("people")
+def people_group() -> None:
+    """Delegation, training and credentials."""
+
+
+@people_group.command("load")
+@click.argument("file", type=PATH)
+@pass_terminal
+def people_load(terminal: Terminal, file: Path) -> None:
+    """Load accounts, delegation and training from a YAML file."""
+    text = _text_of(file)
+    source, _ = sources.read(file.name, text)
+    trial = source.data.get("trial", "") if isinstance(source.data, dict) else ""
+
+    def work(unit: Unit) -> list[tuple[str, str]]:
+        return people.load(unit, trial, people_file.load_people(file.name, text, studies.protocol(unit, trial)))
+
+    created = terminal.change(work)
+    words = "\n".join(f"Added {email}. Password: {password}" for email, password in created) or "Loaded; no new account."
+    terminal.say({"created": [{"email": e, "password": p} for e, p in created]}, words)
+
+
+@main.group("token")
+def token_group() -> None:
+    """API tokens."""
+
+
+@token_group.command("create")
+@click.argument("email")
+@click.option("--label", default="command line", show_default=True)
+@pass_terminal
+def token_create(terminal: Terminal, email: str, label: str) -> None:
+    """Create a token for programs; it is shown once."""
+    token = terminal.change(lambda unit: people.create_token(unit, people.by_email(unit, email), label))
+    terminal.say({"email": email, "token": token}, token)
+
+
+# --- protocol and ethics ---------------------------------------------------------------------------------------------
+
+
+@main.group("protocol")
+def protocol_group() -> None:
+    """Protocol files."""
+
+
+@protocol_group.command("check")
+@click.argument("path", type=PATH)
+@pass_terminal
+def protocol_check(terminal: Terminal, path: Path) -> None:
+    """Check the files of a protocol; every error as FILE:LINE: message."""
+    found = _protocol_of(terminal, path)
+    items = sum(len(form.items) for form in found.forms)
+    counts = {"trial": found.id, "version": found.version, "forms": len(found.forms), "items": items, "problems": []}
+    terminal.say(counts, f"{found.id} {found.version}: {len(found.forms)} forms, {items} items, no problem.")
+
+
+def _protocol_of(terminal: Terminal, path: Path) -> Any:
+    try:
+        return protocols.load_protocol(sources.read_folder(path))
+    except sources.BadDefinition as bad:
+        for problem in bad.problems:
+            click.echo(str(problem), err=terminal.as_json)
+        raise
+
+
+@protocol_group.command("load")
+@click.argument("path", type=PATH)
+@pass_terminal
+def protocol_load(terminal: Terminal, path: Path) -> None:
+    """Load a protocol into the instance: a new trial, or the next version of a draft."""
+    loaded = terminal.change(lambda unit: studies.load(unit, sources.read_folder(path)))
+    terminal.say({"trial": loaded.id, "version": loaded.version}, f"Loaded {loaded.id}, protocol {loaded.version}.")
+
+
+@protocol_group.command("schema")
+@click.argument("folder", type=PATH)
+def protocol_schema(folder: Path) -> None:
+    """Write the JSON Schemas that help editors with the definition files."""
+    for name in editor.write(folder):
+        click.echo(name)
+
+
+@main.group("ethics")
+def ethics_group() -> None:
+    """Approvals and documents."""
+
+
+@ethics_group.command("load")
+@click.argument("path", type=PATH)
+@pass_terminal
+def ethics_load(terminal: Terminal, path: Path) -> None:
+    """Add the approvals and documents of an ethics folder to the register."""
+    texts = sources.read_folder(path)
+    added = terminal.change(lambda unit: approvals.load(unit, path.resolve().name, texts))
+    terminal.say({"added": added}, f"Added {added} entries to the register.")
+
+
+@ethics_group.command("status")
+@click.argument("trial")
+@click.option("--site", default="")
+@click.option("--on", callback=_day)
+@pass_terminal
+def ethics_status(terminal: Terminal, trial: str, site: str, on: date | None) -> None:
+    """The register of approvals and documents as it stood on a day."""
+    rows = terminal.read(lambda unit: approvals.as_of(unit, trial, on or unit.today, site), anybody=True)
+    mark = {True: "in force", False: "NOT in force"}
+    lines = [f"{r['body']:16} {r['site']:6} {mark[r['in_force']]:13} {r['status']} {r['ref']}" for r in rows]
+    terminal.say(rows, "\n".join(lines))
+
+
+@main.command()
+@click.argument("trial")
+@click.argument("action", type=click.Choice(list(ethics.ACTIONS)))
+@click.option("--site", default="")
+@click.option("--on", callback=_day)
+@click.option("--participant", default="")
+@pass_terminal
+def gate(terminal: Terminal, trial: str, action: str, site: str, on: date | None, participant: str) -> None:
+    """May this be done here on this day? Exit 0 allowed, 3 refused, with every reason."""
+    answer = terminal.read(lambda unit: participants.gate(unit, trial, action, site=site, on=on, participant=participant), anybody=True)
+    lines = ["Allowed." if answer.allowed else "Refused."]
+    lines += [f"{r.rule} ({r.severity}): {r.message}\n    Needs: {r.needs}" for r in answer.reasons]
+    lines += [f"Not evaluated: {', '.join(answer.not_evaluated)}"] if answer.not_evaluated else []
+    terminal.say(answer.to_json(), "\n".join(lines))
+    if not answer.allowed:
+        raise click.exceptions.Exit(3)
+
+
+@main.group("trial")
+def trial_group() -> None:
+    """Trials."""
+
+
+@trial_group.command("move")
+@click.argument("trial")
+@click.argument("event")
+@click.option("--reason", default="")
+@pass_terminal
+def trial_move(terminal: Terminal, trial: str, event: str, reason: str) -> None:
+    """Take a step of the trial's lifecycle: configure, submit, approve, open, pause, resume, close .."""
+    state = terminal.change(lambda unit: approvals.move_trial(unit, trial, event, reason=reason))
+    terminal.say({"trial": trial, "state": state}, f"{trial} is now {state}.")
+
+
+@main.group("site")
+def site_group() -> None:
+    """Sites."""
+
+
+@site_group.command("move")
+@click.argument("trial")
+@click.argument("site")
+@click.argument("event")
+@click.option("--reason", default="")
+@pass_terminal
+def site_move(terminal: Terminal, trial: str, site: str, event: str, reason: str) -> None:
+    """Take a step of a site's lifecycle: select, set-up, confirm, green-light, activate, suspend, close .."""
+    state = terminal.change(lambda unit: approvals.move_site(unit, trial, site, event, reason=reason))
+    terminal.say({"site": site, "state": state}, f"Site {site} is now {state}.")
+
+
+# --- participants and forms ------------------------------------------------------------------------------------------
+
+
+@main.group("participant")
+def participant_group() -> None:
+    """Participants."""
+
+
+@participant_group.command("add")
+@click.argument("trial")
+@click.option("--site", required=True)
+@pass_terminal
+def participant_add(terminal: Terminal, trial: str, site: str) -> None:
+    """Add a participant under a fresh pseudonym."""
+    row = terminal.change(lambda unit: participants.describe(participants.add(unit, trial, site), "screened"))
+    terminal.say(row, row["participant"])
+
+
+@participant_group.command("list")
+@click.argument("trial")
+@pass_terminal
+def participant_list(terminal: Terminal, trial: str) -> None:
+    """List the participants that the account may see."""
+    rows = terminal.read(lambda unit: [participants.describe(row, state) for row, state in participants.listed(unit, trial)])
+    terminal.say(rows, "\n".join(f"{r['participant']}  {r['site']}  {r['state']}" for r in rows))
+
+
+@main.command()
+@click.argument("trial")
+@click.argument("participant")
+@click.option("--key", required=True, help="Idempotency key: the same key gives the same answer again.")
+@pass_terminal
+def randomise(terminal: Terminal, trial: str, participant: str, key: str) -> None:
+    """Randomise one participant, once."""
+    allocated, _ = terminal.change(lambda unit: allocations.randomise(unit, trial, participant, key))
+    answer = allocated.to_json()
+    arm = f", arm {answer['arm']}" if "arm" in answer else ""
+    terminal.say(answer, f"{answer['participant']} is randomised as {answer['number']} at {answer['at']}{arm}.")
+
+
+@main.group("form")
+def form_group() -> None:
+    """Forms."""
+
+
+@form_group.command("get")
+@click.argument("trial")
+@click.argument("participant")
+@click.argument("visit")
+@click.argument("form")
+@click.option("--row", default=1, show_default=True)
+@pass_terminal
+def form_get(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int) -> None:
+    """A form as the account may see it."""
+    found = terminal.read(lambda unit: records.view(unit, records.locate(unit, trial, participant, visit, form, row)).to_json())
+    terminal.say(found)
+
+
+@form_group.command("put")
+@click.argument("trial")
+@click.argument("participant")
+@click.argument("visit")
+@click.argument("form")
+@click.argument("file", type=PATH)
+@click.option("--row", default=1, show_default=True)
+@click.option("--version", type=int, help="The version that the change starts from; the newest where left out.")
+@pass_terminal
+def form_put(terminal: Terminal, trial: str, participant: str, visit: str, form: str, file: Path, row: int, version: int | None) -> None:
+    """Save a form from a JSON file with the body of the API."""
+    sent = _submission(file)
+
+    def work(unit: Unit) -> dict[str, Any]:
+        place = records.locate(unit, trial, participant, visit, form, row)
+        start = version if version is not None else records.view(unit, place).version
+        return records.save(unit, place, Submission(**{**vars(sent), "version": start})).to_json()
+
+    saved = terminal.change(work)
+    terminal.say(saved, f"Saved {form.upper()} at {visit} as version {saved['version']} ({saved['status']}).")
+
+
+def _submission(file: Path) -> Submission:
+    try:
+        body = json.loads(_text_of(file))
+    except json.JSONDecodeError as problem:
+        raise errors.Invalid(f"{file}:{problem.lineno}: not JSON: {problem.msg}.", code="FILE.JSON") from None
+    return records.submission(body)
+
+
+@main.command("import")
+@click.argument("trial")
+@click.argument("form")
+@click.argument("file", type=PATH)
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@click.option("--reason", default="", help="Reason for changing forms that are complete.")
+@pass_terminal
+def import_form(terminal: Terminal, trial: str, form: str, file: Path, dry_run: bool, reason: str) -> None:
+    """Import a CSV file into a form: all rows or none."""
+    text = _text_of(file)
+    if dry_run:
+        outcome = _tried(terminal, trial, form, text, reason)
+    else:
+        outcome = terminal.change(lambda unit: imports.load(unit, trial, form, text, reason=reason))
+    lines = [f"row {c.row}, column {c.column}: '{c.value}': {c.message}" for c in (*outcome.errors, *outcome.warnings)]
+    did = "Would save" if dry_run else "Saved"
+    terminal.say(outcome.to_json(), "\n".join([*lines, f"{did} {outcome.saved} of {outcome.rows} rows; {outcome.unchanged} unchanged."]))
+    if outcome.errors:
+        raise click.exceptions.Exit(2)
+
+
+class _Tried(Exception):
+    """Leaves a dry run's transaction so that nothing of it stays."""
+
+    def __init__(self, outcome: imports.Outcome) -> None:
+        self.outcome = outcome
+
+
+def _tried(terminal: Terminal, trial: str, form: str, text: str, reason: str) -> imports.Outcome:
+    def work(unit: Unit) -> None:
+        raise _Tried(imports.dry_run(unit, trial, form, text, reason=reason))
+
+    try:
+        terminal.change(work)
+    except _Tried as tried:
+        return tried.outcome
+    raise AssertionError("unreachable")
+
+
+@main.command("import-history")
+@click.argument("trial")
+@click.argument("file", type=PATH)
+@pass_terminal
+def import_history(terminal: Terminal, trial: str, file: Path) -> None:
+    """Load the data file of a historical trial: participants, forms and allocations."""
+    text = _text_of(file)
+    count = terminal.change(lambda unit: history.load(unit, trial, text))
+    terminal.say({"participants": count}, f"Loaded {count} participants.")
+
+
+# --- allocation ------------------------------------------------------------------------------------------------------
+
+
+@main.group("allocation")
+def allocation_group() -> None:
+    """Allocation schemes."""
+
+
+@allocation_group.command("commit")
+@click.argument("trial")
+@pass_terminal
+def allocation_commit(terminal: Terminal, trial: str) -> None:
+    """Draw and seal the master of the scheme, and show the commitment to it."""
+    commit = terminal.change(lambda unit: allocations.prepare(unit, trial).commit)
+    terminal.say({"trial": trial, "commit": commit}, f"Commitment: {commit}")
+
+
+@allocation_group.command("import")
+@click.argument("trial")
+@click.argument("file", type=PATH)
+@pass_terminal
+def allocation_import(terminal: Terminal, trial: str, file: Path) -> None:
+    """Seal an allocation list made elsewhere."""
+    text = _text_of(file)
+    commit = terminal.change(lambda unit: allocations.import_list(unit, trial, text).commit)
+    terminal.say({"trial": trial, "commit": commit}, f"Sealed. Commitment: {commit}")
+
+
+@allocation_group.command("status")
+@click.argument("trial")
+@pass_terminal
+def allocation_status(terminal: Terminal, trial: str) -> None:
+    """Commitment and number of allocations; nothing about arms."""
+    found = terminal.read(lambda unit: allocations.status(unit, trial), anybody=True)
+    terminal.say(found, "\n".join(f"{name}: {value}" for name, value in found.items()))
+
+
+# --- exports and audit -----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("trial")
+@click.option("--out", required=True, type=PATH, help="Folder for the package; must be empty.")
+@click.option("--formats", default=",".join(packages.FORMATS), show_default=True)
+@click.option("--as-of", callback=_moment, help="Data as they stood at this moment; the last change where left out.")
+@click.option("--blinding", default="blinded", show_default=True)
+@click.option("--layout", default="long", show_default=True)
+@click.option("--reason", default="")
+@pass_terminal
+def export(
+    terminal: Terminal, trial: str, out: Path, formats: str, as_of: datetime | None, blinding: str, layout: str, reason: str
+) -> None:
+    """Export one package of data files, with its codebook and manifest."""
+    asked = packages.Request(tuple(f.strip() for f in formats.split(",") if f.strip()), blinding, layout, as_of, reason)
+
+    def work(unit: Unit) -> dict[str, Any]:
+        return packages.write(unit, trial, out, asked, lambda step: click.echo(f"  {step}", err=True))
+
+    manifest = terminal.read(work)
+    terminal.change(lambda unit: packages.record(unit, trial, asked, manifest))
+    rows = sum(table["rows"] for table in manifest["tables"])
+    terminal.say(manifest, f"Wrote {len(manifest['files'])} files, {len(manifest['tables'])} tables, {rows} rows to {out}, all read back.")
+
+
+@main.command("export-verify")
+@click.argument("folder", type=PATH)
+@pass_terminal
+def export_verify(terminal: Terminal, folder: Path) -> None:
+    """Read every file of a package again and compare it with the manifest. Needs no instance."""
+    found = package.verify_package(folder)
+    terminal.say(found, f"{folder}: every file agrees with the manifest.")
+
+
+@main.group("audit")
+def audit_group() -> None:
+    """The audit trail."""
+
+
+@audit_group.command("verify")
+@click.argument("trial")
+@pass_terminal
+def audit_verify(terminal: Terminal, trial: str) -> None:
+    """Check every entry of the trail, and the chain of allocations."""
+
+    def work(unit: Unit) -> dict[str, int]:
+        studies.definition(unit, trial)
+        return {"entries": trail.verify(unit, trial), "allocation_events": allocations.verify_chain(unit, trial)}
+
+    found = terminal.read(work, anybody=True)
+    terminal.say(found, f"{found['entries']} entries and {found['allocation_events']} allocation events are as they were written.")

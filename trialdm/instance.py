@@ -1,0 +1,61 @@
+"""An instance, opened: its settings, database, keys and clock put together. The doors and the demonstration start from here."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from trialdm import settings as files
+from trialdm.domain.errors import Broken
+from trialdm.services.unit import Entropy, Units
+from trialdm.settings import Settings
+from trialdm.store import engine as database
+from trialdm.store import keys, migrate
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One opened instance."""
+
+    settings: Settings
+    engine: Engine
+    units: Units
+
+
+def clock(today: date | None) -> Clock:
+    """The moment in UTC: the real one, or the real time of day on a pinned day."""
+    if today is None:
+        return lambda: datetime.now(UTC)
+    return lambda: datetime.combine(today, datetime.now(UTC).time(), UTC)
+
+
+def create(folder: Path, *, database_url: str = "", demo: bool = False, today: date | None = None) -> Instance:
+    """A new, empty instance: settings, keys and tables."""
+    settings = files.create(folder, database_url=database_url, demo=demo, today=today)
+    keys.create(settings.keys_folder)
+    engine = database.connect(settings.database_url)
+    migrate.upgrade(engine)
+    return _open(settings, engine)
+
+
+def open_folder(folder: Path) -> Instance:
+    """An existing instance. Raises NoInstance, and Broken for a database that needs migrating."""
+    settings = files.load(folder)
+    engine = database.connect(settings.database_url)
+    stands = migrate.revision(engine)
+    if stands != migrate.newest():
+        raise Broken(
+            f"The database stands at {stands or 'nothing'}; this version needs {migrate.newest()}.",
+            code="DATABASE.MIGRATE",
+            needs="Run 'trialdm migrate' (after a backup).",
+        )
+    return _open(settings, engine)
+
+
+def _open(settings: Settings, engine: Engine, entropy: Entropy = secrets.token_bytes) -> Instance:
+    return Instance(settings, engine, Units(engine, keys.load(settings.keys_folder), clock(settings.today), entropy))
