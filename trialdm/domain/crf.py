@@ -233,12 +233,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of `validate`: the answers as they would be stored, what was found, and which items apply."""
+    """The outcome of `validate`: the answers as they would be stored, what was found, and which items apply.
+
+    `confirmed` holds the soft findings that somebody has answered.
+    """
 
     answers: Answers
     findings: tuple[Finding, ...]
     shown: frozenset[str]
     summary: Mapping[str, Value]
+    confirmed: tuple[Finding, ...] = ()
 
     def of(self, *severities: Severity) -> tuple[Finding, ...]:
         """Findings of these severities, in the order of the form."""
@@ -307,8 +311,10 @@ def validate(
     agreed = frozenset(confirmed)
     typed, reasons, findings = _read(form, answers, missing)
     typed.update(context.system)
+    answered: list[Finding] = []
     if HIDDEN in agreed:
         shown, known = _apply_conditions(form, typed, context)
+        answered += _hidden(form, typed, reasons, shown)
         typed = {name: value for name, value in typed.items() if name in shown}
         reasons = {name: reason for name, reason in reasons.items() if name in shown}
     shown, known = _apply_conditions(form, typed, context)
@@ -322,9 +328,10 @@ def validate(
     if complete:
         findings += _required(form, typed, reasons, shown)
     findings += _checks(form, {**context.facts, **dict.fromkeys(form.by_name), **known, **summary}, rows)
+    answered += [f for f in findings if f.severity == "soft" and f.id in agreed]
     left = tuple(f for f in findings if f.severity != "soft" or f.id not in agreed)
     in_form_order = {name: typed[name] for name in form.by_name if name in typed}
-    return Verdict(Answers(in_form_order, reasons), left, frozenset(shown), summary)
+    return Verdict(Answers(in_form_order, reasons), left, frozenset(shown), summary, tuple(answered))
 
 
 def conditions(form: Form, typed: Mapping[str, Value], context: Context) -> frozenset[str]:

@@ -89,7 +89,7 @@ _MISSING = _missing_reasons()
 
 def _section(table: Table) -> str:
     rows = "".join(_row(column) for column in table.columns)
-    origin = f"<p>{escape(table.origin)}.</p>\n" if table.origin else ""
+    origin = f"<p>{escape(table.origin[:1].upper() + table.origin[1:])}.</p>\n" if table.origin else ""
     head = "".join(f'<th scope="col">{word}</th>' for word in ("Column", "Label", "Type", "Unit", "Values", "Missing reasons"))
     return (
         f'<section aria-labelledby="{escape(table.name)}">\n<h2 id="{escape(table.name)}">{escape(table.name)}: '

@@ -209,10 +209,8 @@ def table_of_items(
 
 
 def cut(text: str, *, characters: int | None = None, octets: int | None = None) -> str:
-    """The text up to so many characters, or so many bytes of UTF-8 without splitting a character."""
-    if characters is not None:
-        return text[:characters]
-    return text.encode()[:octets].decode(errors="ignore")
+    """The text up to so many characters, or so many bytes of UTF-8 without splitting a character; no blank ends it."""
+    return text[:characters].encode()[:octets].decode(errors="ignore").rstrip()
 
 
 def _origin(protocol: Protocol, form: Form) -> str:
@@ -393,7 +391,7 @@ _JSON_TYPES: dict[str, pl.DataType] = {"int": pl.Int64(), "code": pl.Int64(), "y
 def _row_series(rows: list[StoredRow]) -> list[pl.Series]:
     """What stands about the rows, each column's name marked with `@` so that no item can have it."""
     by_field = dict(zip(StoredRow._fields, zip(*rows, strict=True), strict=True))
-    fields = {name: by_field[_ROW_FIELDS.get(name, name)] for name in _KEY_COLUMNS}
+    fields: dict[str, Any] = {name: by_field[_ROW_FIELDS.get(name, name)] for name in _KEY_COLUMNS}
     fields["saved_at"] = _to_seconds(fields["saved_at"])
     return [pl.Series(f"@{name}", cells, dtype=type_of(_KEY_COLUMNS[name])) for name, cells in fields.items()]
 
@@ -424,7 +422,8 @@ def _cell(column: Column) -> pl.Expr:
             return pl.when(stored.is_null()).then(why)
     match column.holds:
         case "dec":
-            return stored.cast(pl.Float64()) + 0.0
+            number = stored.cast(pl.Float64())
+            return pl.when(number == 0).then(0.0).otherwise(number)  # minus zero is zero
         case "date":
             return stored.str.to_date("%Y-%m-%d")
         case "time":

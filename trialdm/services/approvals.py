@@ -58,11 +58,11 @@ def load(unit: Unit, trial: str, texts: Mapping[str, str], *, shift: timedelta =
     return len(new)
 
 
-def record(unit: Unit, trial: str, approval: Approval) -> None:
-    """Add one decision to the register."""
+def record(unit: Unit, trial: str, entry: Approval | Document) -> None:
+    """Add one decision or document version to the register."""
     unit.require("approvals.record", trial)
     lock(unit, trial)
-    _append(unit, trial, "approval", _to_json(approval))
+    _append(unit, trial, "approval" if isinstance(entry, Approval) else "document", _to_json(entry))
     unit.session.flush()
 
 

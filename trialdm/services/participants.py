@@ -200,7 +200,7 @@ def _baseline_missing(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
 def _factors_missing(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
     factors = [factor for factor in protocol.scheme.factors if factor.form]
     lacking = [f for f in factors if book.answer(protocol.form(f.form), f.visit, f.item) is None]
-    return tuple(protocol.item(f.form, f.item).label for f in lacking)
+    return tuple(protocol.form(f.form).by_name[f.item].label for f in lacking)
 
 
 def levels(protocol: Protocol, book: Casebook) -> dict[str, str]:

@@ -144,7 +144,13 @@ def _blinded() -> Refused:
     return Refused("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role at this site.")
 
 
-def _context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
+def book(unit: Unit, place: Place) -> Casebook:
+    """The casebook in which the form stands."""
+    return casebooks.read(unit, place.protocol.id, place.participant)
+
+
+def context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
+    """What the rules of this form may see beside it."""
     trial = place.protocol.id
     arm = allocations.arm_of(unit, place.protocol, place.participant.id) if place.form.restricted else None
     stored = book.get(*place.key)
@@ -183,24 +189,24 @@ def view(unit: Unit, place: Place) -> View:
     """A form as the reader may see it: empty where nothing has been saved. Restricted answers are left out for a blinded reader."""
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)
-    context = _context(unit, place, book)
-    answers = stored.answers(place.form) if stored else Answers(dict(context.system), {})
+    beside = context(unit, place, book)
+    answers = stored.answers(place.form) if stored else Answers(dict(beside.system), {})
     blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
     if blinded and stored and stored.instance.restricted:
         raise _blinded()
     full = _with_arm(unit, place, answers, book)
     hidden = frozenset(i.name for i in place.form.items if blinded and place.form.restricts(i))
-    rows = [*context.rows, full.values] if place.form.repeating else []
+    rows = [*beside.rows, full.values] if place.form.repeating else []
     return View(
         place,
         stored.status if stored else lifecycle.INITIAL["form"],
         stored.instance.seq if stored else 0,
         _without(full, hidden),
-        crf.conditions(place.form, full.values, context),
+        crf.conditions(place.form, full.values, beside),
         hidden,
         saved_at=stored.saved_at if stored else None,
         saved_by=stored.saved_by if stored else "",
-        summary=crf.summarise(place.form, rows, context) if place.form.repeating else {},
+        summary=crf.summarise(place.form, rows, beside) if place.form.repeating else {},
     )
 
 
@@ -243,7 +249,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
         place.form,
         {**kept.values, **sent.answers},
         {**kept.missing, **sent.missing},
-        _context(unit, place, book),
+        context(unit, place, book),
         complete=sent.complete or (stored is not None and stored.status == "complete"),
         confirmed=sent.confirm,
     )
@@ -347,7 +353,7 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
             details=[Detail("CRF.REASON_NEEDED", "Give the reason for the change.", "reason")],
         )
     code, text = reason_of(sent.reason) if status == "complete" else ("", "")
-    version = _add_version(unit, place, stored, lifecycle.move("form", status, event), verdict, (code, text), sent.confirm)
+    version = _add_version(unit, place, stored, lifecycle.move("form", status, event), verdict, (code, text), [f.id for f in verdict.confirmed])
     shown_changes = [Change("status", status, version.instance.status)] if status != version.instance.status else []
     unit.record(
         f"form.{event}",
@@ -361,13 +367,14 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
         reason_text=text,
         site=place.participant.site,
     )
-    _note_findings(unit, place, version.instance, sent, verdict)
+    _note_findings(unit, place, version.instance, verdict)
     data = version.rows[0].data if isinstance(version.rows[0], FormVersion) else ""
     book.forms[place.key] = Stored(version.instance, data, unit.actor.id, unit.now, verdict.answers)
     unit.remembered.pop(("state", place.protocol.id, "participant", place.participant.id), None)
-    _follow(unit, place, book, verdict)
+    broken = _rules_broken(unit, place, book)
+    _follow(unit, place, book, (*verdict.of("alert"), *broken))
     seen = view(unit, place)
-    return View(**{**vars(seen), "alerts": verdict.of("alert")})
+    return replace(seen, alerts=(*verdict.of("alert"), *broken))
 
 
 @dataclass(frozen=True)
@@ -451,13 +458,13 @@ def reason_of(given: str) -> tuple[str, str]:
     return "other", given.strip()
 
 
-def _note_findings(unit: Unit, place: Place, instance: FormInstance, sent: Submission, verdict: Verdict) -> None:
+def _note_findings(unit: Unit, place: Place, instance: FormInstance, verdict: Verdict) -> None:
     """The prompts that somebody answered, and the alerts that arose, as entries of the trail."""
     about = {"trial": place.protocol.id, "entity": "form", "entity_id": instance.id, "site": place.participant.site}
     closed = place.form.restricted or instance.restricted or any(item.restricted for item in place.form.items)
     stream = "unblinded" if closed else "open"
-    if sent.confirm:
-        unit.record("form.confirm", changes=[Change(ident, None, "confirmed", stream) for ident in sent.confirm], **about)
+    if verdict.confirmed:
+        unit.record("form.confirm", changes=[Change(f.id, None, f.message, stream) for f in verdict.confirmed], **about)
     alerts = verdict.of("alert")
     if alerts:
         unit.record("form.alert", changes=[Change(f.id, None, f.message, stream) for f in alerts], **about)
@@ -466,12 +473,42 @@ def _note_findings(unit: Unit, place: Place, instance: FormInstance, sent: Submi
 # --- what follows ----------------------------------------------------------------------------------------------------
 
 
-def _follow(unit: Unit, place: Place, book: Casebook, verdict: Verdict) -> None:
+#: Facts that the gate judges after they happened: meaning of the item that dates them, act, and type of the deviation.
+_FACTS = (("consent_at", "consent", 2), ("surgery_date", "operate", 96))
+
+
+def _rules_broken(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
+    """Rules that a consent or an operation broke on its day: the fact is kept, flagged, and becomes a deviation."""
+    stored = book.get(*place.key)
+    if stored is None or stored.status != "complete" or place.protocol.historical:
+        return []
+    found: list[Finding] = []
+    for meaning, action, deviation in _FACTS:
+        item = next((i for i in place.form.items if i.means == meaning), None)
+        day = casebooks.as_day(stored.answers(place.form).values.get(item.name)) if item else None
+        if item is None or day is None:
+            continue
+        case = approvals.case(
+            unit,
+            place.protocol.id,
+            action,
+            site=place.participant.site,
+            on=day,
+            participant=participants.readiness(unit, place.protocol, book),
+        )
+        against = [r for r in ethics.gate(replace(case, person=None)).reasons if r.severity == "block"]
+        found += [
+            Finding(r.rule, f"GATE.{r.rule}", "alert", f"{r.message} {r.needs}", (item.name,), deviation=deviation, rule=r.rule) for r in against
+        ]
+    return found
+
+
+def _follow(unit: Unit, place: Place, book: Casebook, alerts: Sequence[Finding]) -> None:
     """The steps that a saved form causes: states of the participant, and deviations."""
     stored = book.get(*place.key)
     if stored and stored.status == "complete":
         _move_participant(unit, place, book)
-    for finding in verdict.of("alert"):
+    for finding in alerts:
         if finding.deviation is not None:
             _open_deviation(unit, place, book, finding)
 
@@ -538,7 +575,7 @@ def _open_deviation(unit: Unit, place: Place, book: Casebook, finding: Finding) 
         item_of["deviation_text"]: f"{where}: {finding.message}"[:1000],
     }
     at = Place(place.protocol, place.participant, place.protocol.visit("EV"), "EV", form, row)
-    verdict = crf.validate(form, answers, {}, _context(unit, at, book), complete=False, confirmed=())
+    verdict = crf.validate(form, answers, {}, context(unit, at, book), complete=False, confirmed=())
     version = _add_version(unit, at, None, "draft", verdict, restricted=restricted)
     changes = _changes(form, Answers({}, {}), verdict.answers, restricted)
     unit.record(
