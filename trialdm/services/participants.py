@@ -35,10 +35,10 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
     approvals.lock(unit, trial)
     if not protocol.historical:
         for machine, subject, name in (("trial", trial, "trial"), ("site", site, f"site {site}")):
-            state = studies.state(unit, trial, machine, subject)
-            if state != "open":
+            found = studies.state(unit, trial, machine, subject)
+            if found != "open":
                 raise WrongState(
-                    f"The {name} is {label(state)}: no participant can be added.",
+                    f"The {name} is {label(found)}: no participant can be added.",
                     code=f"STATE.{machine.upper()}",
                     needs=f"The {name} open.",
                 )
@@ -117,7 +117,12 @@ def listed(unit: Unit, trial: str) -> list[tuple[Participant, str]]:
     return [(row, states.get(row.id, "screened")) for row in unit.session.scalars(wanted)]
 
 
-def describe(unit: Unit, row: Participant, state: str) -> dict[str, Any]:
+def state(unit: Unit, trial: str, row: Participant) -> str:
+    """The state of a participant."""
+    return studies.state(unit, trial, "participant", row.id)
+
+
+def describe(row: Participant, state: str) -> dict[str, Any]:
     """A participant as lists and the API show it: nothing that tells the allocation."""
     return {
         "participant": row.id,

@@ -370,7 +370,6 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
     _note_findings(unit, place, version.instance, verdict)
     data = version.rows[0].data if isinstance(version.rows[0], FormVersion) else ""
     book.forms[place.key] = Stored(version.instance, data, unit.actor.id, unit.now, verdict.answers)
-    unit.remembered.pop(("state", place.protocol.id, "participant", place.participant.id), None)
     broken = _rules_broken(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
     seen = view(unit, place)

@@ -1,0 +1,84 @@
+"""Visit windows: first and last day, where another day falls, and what is due."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trialdm.domain.protocol import Visit
+from trialdm.domain.schedule import Window, due, place, window
+
+WEEKS = Visit("V04", 4, "6 weeks", "scheduled", anchor="surg", fallback="rand", target=42, before=14, after=14)
+MONTHS = Visit("V05", 5, "3 months", "scheduled", anchor="surg", fallback="rand", target=91, before=14, after=21)
+EVENT = Visit("V03", 3, "Discharge", "event")
+LAST = Visit("V09", 9, "24 months", "scheduled", anchor="surg", target=730, before=45, after=60)
+VISITS = (EVENT, WEEKS, MONTHS, LAST)
+SURGERY = date(2026, 1, 1)
+
+
+def day(after: int) -> date:
+    return SURGERY + timedelta(days=after)
+
+
+@pytest.mark.parametrize(
+    ("visit", "anchors", "expected"),
+    [
+        (WEEKS, {"surg": SURGERY}, Window(day(28), day(42), day(56))),
+        (WEEKS, {"surg": SURGERY, "rand": date(2025, 1, 1)}, Window(day(28), day(42), day(56))),
+        (WEEKS, {"rand": SURGERY}, Window(day(28), day(42), day(56))),
+        (WEEKS, {"surg": None, "rand": SURGERY}, Window(day(28), day(42), day(56))),
+        (WEEKS, {}, None),
+        (LAST, {"rand": SURGERY}, None),
+        (EVENT, {"surg": SURGERY}, None),
+        (WEEKS, {"surg": "2026-01-01"}, None),
+        (WEEKS, {"surg": date(2024, 1, 18)}, Window(date(2024, 2, 15), date(2024, 2, 29), date(2024, 3, 14))),
+    ],
+)
+def test_window(visit: Visit, anchors: dict[str, object], expected: Window | None) -> None:
+    assert window(visit, anchors) == expected
+
+
+@pytest.mark.parametrize(
+    ("visit", "after", "placing"),
+    [
+        (WEEKS, 27, "early"),
+        (WEEKS, 28, "in window"),
+        (WEEKS, 42, "in window"),
+        (WEEKS, 56, "in window"),
+        (WEEKS, 57, "late"),
+        (WEEKS, 66, "late"),
+        (WEEKS, 67, "next visit"),
+        (WEEKS, 400, "next visit"),
+        (WEEKS, -5, "early"),
+        (LAST, 791, "late"),
+        (LAST, 9999, "late"),
+        (EVENT, 3, "no window"),
+    ],
+)
+def test_where_a_day_falls(visit: Visit, after: int, placing: str) -> None:
+    assert place(day(after), visit, VISITS, {"surg": SURGERY}) == placing
+
+
+def test_where_a_day_falls_does_not_depend_on_the_order_of_visits() -> None:
+    anchors = {"surg": SURGERY}
+    for after in range(0, 900):
+        assert place(day(after), WEEKS, VISITS, anchors) == place(day(after), WEEKS, VISITS[::-1], anchors)
+
+
+@pytest.mark.parametrize(("after", "answer"), [(27, "not due"), (28, "due"), (56, "due"), (57, "overdue")])
+def test_due(after: int, answer: str) -> None:
+    assert due(day(after), WEEKS, {"surg": SURGERY}) == answer
+
+
+def test_nothing_is_due_without_an_anchor() -> None:
+    assert due(SURGERY, WEEKS, {}) == "no window" and due(SURGERY, EVENT, {"surg": SURGERY}) == "no window"
+
+
+@given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(0, 800), st.integers(0, 90), st.integers(0, 90), st.integers(-50, 900))
+def test_a_day_is_due_exactly_where_it_is_in_the_window(anchor: date, target: int, before: int, after: int, at: int) -> None:
+    visit = Visit("V01", 1, "A visit", "scheduled", anchor="surg", target=target, before=before, after=after)
+    on = anchor + timedelta(days=at)
+    inside = target - before <= at <= target + after
+    assert (due(on, visit, {"surg": anchor}) == "due") is inside
+    assert (place(on, visit, (visit,), {"surg": anchor}) == "in window") is inside

@@ -1,0 +1,64 @@
+"""Participants: listing, adding, randomising."""
+
+from typing import Any
+
+from flask import request
+from flask_smorest import Blueprint
+
+from trialdm.api import schemas
+from trialdm.door.security import change, known_person, read
+from trialdm.domain.errors import Unconditional
+from trialdm.services import allocations, participants
+from trialdm.services.unit import Unit
+
+api = Blueprint("api_participants", __name__, url_prefix="/api/v1/trials/<trial>/participants", description="Participants")
+
+
+@api.get("")
+@api.arguments(schemas.Page, location="query")
+@api.response(200, schemas.Participants)
+@known_person
+def listing(page: dict[str, int], trial: str) -> Any:
+    """Participants that the person may see, by site and number."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        rows = participants.listed(unit, trial)
+        start = (page["page"] - 1) * page["per_page"]
+        shown = rows[start : start + page["per_page"]]
+        return {"items": [participants.describe(row, state) for row, state in shown], "total": len(rows), **page}
+
+    return read(work)
+
+
+@api.post("")
+@api.arguments(schemas.NewParticipant)
+@api.response(201, schemas.Participant)
+@known_person
+def add(body: dict[str, str], trial: str) -> Any:
+    """Add a participant of a site under a fresh random pseudonym."""
+    return change(lambda unit: participants.describe(participants.add(unit, trial, body["site"]), "screened"))
+
+
+@api.get("/<participant>")
+@api.response(200, schemas.Participant)
+@known_person
+def one(trial: str, participant: str) -> Any:
+    """One participant."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        row = participants.find(unit, trial, participant)
+        return participants.describe(row, participants.state(unit, trial, row))
+
+    return read(work)
+
+
+@api.post("/<participant>/randomise")
+@api.response(201, schemas.Allocation)
+@known_person
+def randomise(trial: str, participant: str) -> Any:
+    """Randomise once. The header `Idempotency-Key` is required; the same key gives the same answer again."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not key:
+        raise Unconditional("Randomising needs the header Idempotency-Key.", code="ALLOC.KEY_NEEDED", needs="A value that is new for each participant.")
+    allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, key))
+    return allocated.to_json()

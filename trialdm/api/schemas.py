@@ -1,0 +1,97 @@
+"""What the API reads and gives, as marshmallow schemas. Unknown fields are refused."""
+
+from marshmallow import Schema, fields, validate
+
+from trialdm.domain import ethics
+from trialdm.services import packages
+
+_DAY = "A day, such as 2026-03-01."
+
+
+class GateQuery(Schema):
+    action = fields.String(required=True, validate=validate.OneOf(tuple(ethics.ACTIONS)))
+    site = fields.String(load_default="", validate=validate.Length(max=8))
+    on = fields.Date(load_default=None, metadata={"description": _DAY})
+    participant = fields.String(load_default="", validate=validate.Length(max=20))
+
+
+class Reason(Schema):
+    rule = fields.String()
+    severity = fields.String(validate=validate.OneOf(("block", "warn", "clock")))
+    message = fields.String()
+    needs = fields.String()
+
+
+class GateAnswer(Schema):
+    allowed = fields.Boolean()
+    action = fields.String()
+    on = fields.String()
+    reasons = fields.List(fields.Nested(Reason))
+    not_evaluated = fields.List(fields.String())
+
+
+class Page(Schema):
+    page = fields.Integer(load_default=1, validate=validate.Range(min=1, max=1_000_000))
+    per_page = fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
+
+
+class NewParticipant(Schema):
+    site = fields.String(required=True, validate=validate.Length(min=2, max=8))
+
+
+class Participant(Schema):
+    participant = fields.String()
+    site = fields.String()
+    number = fields.Integer()
+    state = fields.String()
+    added_at = fields.String()
+
+
+class Participants(Schema):
+    items = fields.List(fields.Nested(Participant))
+    total = fields.Integer()
+    page = fields.Integer()
+    per_page = fields.Integer()
+
+
+class Allocation(Schema):
+    participant = fields.String()
+    number = fields.String()
+    at = fields.String()
+    arm = fields.String(metadata={"description": "Only for somebody who may see it."})
+
+
+class FormBody(Schema):
+    """A form as it is saved: typed by the form's definition, not by this schema."""
+
+    answers = fields.Dict(keys=fields.String(), values=fields.Raw(), load_default=dict)
+    missing = fields.Dict(keys=fields.String(), values=fields.String(), load_default=dict)
+    complete = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+    reason = fields.String(load_default="", validate=validate.Length(max=1000))
+    confirm = fields.List(fields.String(), load_default=list)
+
+
+class NewExport(Schema):
+    formats = fields.List(fields.String(validate=validate.OneOf(packages.FORMATS)), load_default=lambda: list(packages.FORMATS))
+    blinding = fields.String(load_default="blinded", validate=validate.OneOf(packages.BLINDINGS))
+    layout = fields.String(load_default="long", validate=validate.OneOf(packages.LAYOUTS))
+    as_of = fields.AwareDateTime(load_default=None, format="iso")
+    reason = fields.String(load_default="", validate=validate.Length(max=1000))
+
+
+class Export(Schema):
+    id = fields.String()
+    state = fields.String()
+    step = fields.String()
+    message = fields.String()
+    manifest_sha256 = fields.String()
+    download = fields.String(allow_none=True)
+
+
+class AuditQuery(Schema):
+    participant = fields.String(load_default="", validate=validate.Length(max=20))
+    user = fields.String(load_default="", validate=validate.Length(max=200))
+    action = fields.String(load_default="", validate=validate.Length(max=60))
+    since = fields.AwareDateTime(load_default=None, format="iso")
+    until = fields.AwareDateTime(load_default=None, format="iso")
+    after = fields.Integer(load_default=0, validate=validate.Range(min=0, max=2**53), metadata={"description": "The last seq of the page before."})

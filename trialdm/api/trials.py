@@ -1,0 +1,195 @@
+"""Trials, their sites, forms and gate, and the audit trail."""
+
+from typing import Any
+
+from flask_smorest import Blueprint
+
+from trialdm.api import schemas
+from trialdm.door.security import instance, known_person, read
+from trialdm.domain.crf import Form, Item
+from trialdm.domain.errors import Missing
+from trialdm.domain.protocol import Protocol
+from trialdm.services import overview, participants, people, studies, trail
+from trialdm.services.unit import Unit
+
+api = Blueprint("api_trials", __name__, url_prefix="/api/v1/trials", description="Trials and their definitions")
+
+
+def _seen(unit: Unit, trial: str) -> Protocol:
+    protocol = studies.protocol(unit, trial)
+    unit.require("trial.see", trial)
+    return protocol
+
+
+@api.get("")
+@api.response(200)
+@known_person
+def trials() -> Any:
+    """Trials in which the person has a role."""
+    return read(lambda unit: [_describe(unit, protocol) for protocol in studies.protocols(unit)])
+
+
+@api.get("/<trial>")
+@api.response(200)
+@known_person
+def trial(trial: str) -> Any:
+    """One trial: title, version, state, arms, visits."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        protocol = _seen(unit, trial)
+        return {
+            **_describe(unit, protocol),
+            "arms": [{"code": arm.code, "name": arm.name, "label": arm.label, "ratio": arm.ratio} for arm in protocol.arms],
+            "visits": [
+                {
+                    "code": v.code,
+                    "number": v.number,
+                    "label": v.label,
+                    "kind": v.kind,
+                    "target": v.target,
+                    "before": v.before,
+                    "after": v.after,
+                    "forms": {form.code: how for form, how in protocol.forms_at(v)},
+                }
+                for v in protocol.visits
+            ],
+        }
+
+    return read(work)
+
+
+def _describe(unit: Unit, protocol: Protocol) -> dict[str, Any]:
+    return {
+        "id": protocol.id,
+        "short_title": protocol.short_title,
+        "title": protocol.title,
+        "version": protocol.version,
+        "origin": protocol.origin,
+        "state": studies.state(unit, protocol.id),
+        "demo": instance().settings.demo,
+    }
+
+
+@api.get("/<trial>/sites")
+@api.response(200)
+@known_person
+def sites(trial: str) -> Any:
+    """Sites that the person sees, with their states and recruitment."""
+    return read(lambda unit: [vars(row) for row in overview.sites(unit, trial)])
+
+
+@api.get("/<trial>/forms")
+@api.response(200)
+@known_person
+def forms(trial: str) -> Any:
+    """Forms of the protocol, in the order of the schedule."""
+
+    def work(unit: Unit) -> list[dict[str, Any]]:
+        protocol = _seen(unit, trial)
+        sees = unit.sees_allocations(trial, None) or _sees_somewhere(unit, protocol)
+        return [
+            {"form": f.code, "title": f.title, "kind": f.kind, "repeating": f.repeating, "visits": dict(f.visits)}
+            for f in protocol.forms
+            if sees or not f.restricted
+        ]
+
+    return read(work)
+
+
+def _sees_somewhere(unit: Unit, protocol: Protocol) -> bool:
+    return any(unit.sees_allocations(protocol.id, site.code) for site in protocol.sites)
+
+
+@api.get("/<trial>/forms/<form>")
+@api.response(200)
+@known_person
+def form(trial: str, form: str) -> Any:
+    """The definition of one form: items, types, units, limits, codes, conditions and checks."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        protocol = _seen(unit, trial)
+        found = protocol.form(form)
+        sees = _sees_somewhere(unit, protocol)
+        if found.restricted and not sees:
+            raise Missing(f"Trial {trial} has no form '{form}'.", code="CRF.NO_FORM")
+        return _form(found, sees)
+
+    return read(work)
+
+
+def _form(form: Form, sees: bool) -> dict[str, Any]:
+    return {
+        "form": form.code,
+        "title": form.title,
+        "kind": form.kind,
+        "repeating": form.repeating,
+        "visits": dict(form.visits),
+        "items": [_item(item, sees) for item in form.items if sees or not item.restricted],
+        "summary": [_item(item, sees) for item in form.summary if sees or not item.restricted],
+        "checks": [
+            {"id": c.id, "severity": c.severity, "when": c.when.source, "items": list(c.items), "message": c.message}
+            for c in form.checks
+            if sees or not all(form.by_name[name].restricted for name in c.items if name in form.by_name)
+        ],
+    }
+
+
+def _item(item: Item, sees: bool) -> dict[str, Any]:
+    codes = item.codelist.shown_to(blinded=not sees) if item.codelist else None
+    return {
+        "name": item.name,
+        "label": item.label,
+        "type": item.type,
+        "section": item.section,
+        "help": item.help,
+        "unit": item.unit,
+        "min": _number(item.minimum),
+        "max": _number(item.maximum),
+        "soft_min": _number(item.soft_minimum),
+        "soft_max": _number(item.soft_maximum),
+        "decimals": item.decimals if item.holds == "dec" else None,
+        "length": item.length if item.holds == "text" else None,
+        "codes": {str(code): label for code, label in codes.items()} if codes is not None else None,
+        "source": item.source or None,
+        "required": item.required,
+        "show_if": item.show_if.source if item.show_if else None,
+        "value": item.value.source if item.value else None,
+        "result": item.result or None,
+        "system": bool(item.system),
+    }
+
+
+def _number(value: Any) -> str | None:
+    return None if value is None else f"{value:f}"
+
+
+@api.get("/<trial>/gate")
+@api.arguments(schemas.GateQuery, location="query")
+@api.response(200, schemas.GateAnswer)
+@known_person
+def gate(asked: dict[str, Any], trial: str) -> Any:
+    """May this be done here on this day, and if not, why not."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        _seen(unit, trial)
+        return participants.gate(unit, trial, asked["action"], site=asked["site"], on=asked["on"], participant=asked["participant"]).to_json()
+
+    return read(work)
+
+
+@api.get("/<trial>/audit")
+@api.arguments(schemas.AuditQuery, location="query")
+@api.response(200)
+@known_person
+def audit(asked: dict[str, Any], trial: str) -> Any:
+    """A page of the audit trail, oldest first; what would unblind is left out for blinded roles."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        wanted = dict(asked)
+        if wanted["user"]:
+            unit.require("audit.see", trial)
+            wanted["user"] = people.by_email(unit, wanted["user"]).id
+        lines = trail.of_trial(unit, trial, trail.Filter(**wanted))
+        return {"items": [line.to_json() for line in lines], "next_after": lines[-1].seq if len(lines) == trail.PAGE else None}
+
+    return read(work)

@@ -1,0 +1,52 @@
+"""The web service: one Flask application around one instance. This is where pages and API are put together."""
+
+import logging
+from pathlib import Path
+
+from flask import Flask
+from flask_bootstrap import Bootstrap5
+from waitress import create_server
+
+from trialdm import api, web
+from trialdm.door import errors, health, security
+from trialdm.instance import Instance
+from trialdm.services import jobs
+
+#: The largest request that is read: a CSV file for an import.
+_LARGEST_REQUEST = 20 * 1024 * 1024
+
+
+def create_app(instance: Instance) -> Flask:
+    """The application that serves an instance."""
+    folder = Path(__file__).parent / "web"
+    app = Flask("trialdm", template_folder=str(folder / "templates"), static_folder=str(folder / "static"), static_url_path="/static")
+    app.config.update(
+        MAX_CONTENT_LENGTH=_LARGEST_REQUEST,
+        MAX_FORM_MEMORY_SIZE=2 * 1024 * 1024,
+        MAX_FORM_PARTS=5000,
+        BOOTSTRAP_SERVE_LOCAL=True,
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.extensions["trialdm"] = instance
+    app.extensions["trialdm-jobs"] = jobs.Jobs(instance.units, instance.settings.folder)
+    Bootstrap5(app)
+    security.register(app)
+    health.register(app)
+    web.register(app)
+    api.register(app)
+    errors.register(app)
+    return app
+
+
+def serve(instance: Instance, *, host: str, port: int, threads: int) -> None:
+    """Serve until interrupted, with a worker for exports in a thread of its own."""
+    logging.basicConfig(level=logging.WARNING)
+    app = create_app(instance)
+    worker: jobs.Jobs = app.extensions["trialdm-jobs"]
+    server = create_server(app, host=host, port=port, threads=threads, ident=None)
+    worker.start()
+    try:
+        server.run()
+    finally:
+        worker.stop()
+        server.close()

@@ -1,0 +1,221 @@
+"""Who is at the door, and what protects it: sessions and tokens, cross-site defence, security headers.
+
+The cookie holds a random secret of which the database keeps the hash. A changing request needs the session's token in the
+form and must come from this very site (`Sec-Fetch-Site`, else `Origin`). Nothing changes on GET.
+"""
+
+import hmac
+import secrets
+import uuid
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, g, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from trialdm.domain.errors import Forbidden, SignedOut
+from trialdm.instance import Instance
+from trialdm.services import people
+from trialdm.services.unit import NOBODY, SYSTEM, Actor, Unit, Units
+
+Result = TypeVar("Result")
+P = ParamSpec("P")
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+#: A session is noted as seen at most this often, so that reading pages seldom writes.
+_SEEN_SECONDS = 60
+
+
+def register(app: Flask) -> None:
+    """Read who is there before every request, and add headers to every answer."""
+    app.before_request(_identify)
+    app.before_request(_defend)
+    app.after_request(_headers)
+    app.context_processor(_for_templates)
+
+
+def instance() -> Instance:
+    """The instance that this application serves."""
+    found: Instance = current_app.extensions["trialdm"]
+    return found
+
+
+def units() -> Units:
+    return instance().units
+
+
+def change(work: Callable[[Unit], Result]) -> Result:
+    """Run a use case that writes, as whoever is signed in; the answer is built after the commit."""
+    return units().run(actor(), work)
+
+
+def read(work: Callable[[Unit], Result]) -> Result:
+    """Run a use case that only reads, as whoever is signed in."""
+    with units().reading(actor()) as unit:
+        return work(unit)
+
+
+def actor() -> Actor:
+    """Whoever is signed in, or NOBODY."""
+    found: Actor = g.actor
+    return found
+
+
+def signed_in(view: Callable[P, Any]) -> Callable[P, Any]:
+    """Only for people who have signed in; others are sent to the sign-in page and back."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
+        if actor() is NOBODY:
+            if request.method in _SAFE:
+                return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")))
+            raise SignedOut("Your session has ended. Sign in again; what you typed has not been saved.")
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def known_person(view: Callable[P, Any]) -> Callable[P, Any]:
+    """Only for a program or page that says who it is; the API answers 401 otherwise."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
+        if actor() is NOBODY:
+            raise SignedOut("Send a bearer token, or sign in on the pages first.")
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+# --- the session -----------------------------------------------------------------------------------------------------
+
+
+def cookie_name() -> str:
+    """`__Host-` on HTTPS, where the browser then refuses any weaker cookie of that name."""
+    return "__Host-trialdm" if instance().settings.secure_cookies else "trialdm"
+
+
+def start_session(answer: AnyResponse, secret: str) -> None:
+    """Give the browser its cookie."""
+    answer.set_cookie(cookie_name(), secret, httponly=True, samesite="Lax", secure=instance().settings.secure_cookies, path="/")
+
+
+def end_session(answer: AnyResponse) -> None:
+    """End the session on the server and take the cookie back."""
+    secret = request.cookies.get(cookie_name(), "")
+    change(lambda unit: people.sign_out(unit, secret))
+    answer.delete_cookie(cookie_name(), path="/", secure=instance().settings.secure_cookies, httponly=True, samesite="Lax")
+    answer.headers["Clear-Site-Data"] = '"cache", "cookies", "storage"'
+
+
+def _identify() -> None:
+    g.actor, g.csrf, g.nonce = NOBODY, "", secrets.token_urlsafe(16)
+    g.request_id = uuid.uuid4().hex[:12]
+    if request.endpoint == "static" or request.path.startswith("/bootstrap/static"):
+        return
+    if _by_token():
+        _identify_program(request.headers["Authorization"].removeprefix("Bearer ").strip())
+        return
+    secret = request.cookies.get(cookie_name(), "")
+    if not secret or len(secret) > 200:
+        return
+    with units().reading(SYSTEM) as unit:
+        found = people.session_of(unit, secret)
+        if found is None:
+            return
+        session, account = found
+        g.actor, g.csrf = people.actor(unit, account, "web", g.request_id), session.csrf
+        stale = (unit.now - session.seen_at).total_seconds() > _SEEN_SECONDS
+    if stale:
+        units().run(g.actor, lambda unit: people.seen(unit, secret))
+
+
+def _identify_program(token: str) -> None:
+    with units().reading(SYSTEM) as unit:
+        g.actor = people.actor(unit, people.token_account(unit, token), "api", g.request_id)
+
+
+# --- cross-site defence ----------------------------------------------------------------------------------------------
+
+
+def _defend() -> None:
+    if request.method in _SAFE or _by_token():
+        return
+    came_from = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    foreign = came_from not in (None, "same-origin", "none")
+    if origin and origin != "null" and urlsplit(origin).netloc != request.host:
+        foreign = True
+    if foreign:
+        raise Forbidden("This request came from another site.", code="WEB.CROSS_SITE", needs="Send the form from its own page.")
+    sent = request.headers.get("X-CSRF-Token") or request.form.get("csrf_token", "")
+    if not hmac.compare_digest(sent.encode(), csrf_token().encode()):
+        raise Forbidden("The page has expired.", code="WEB.CSRF", needs="Open the page again and repeat the step.")
+
+
+def _by_token() -> bool:
+    """Whether a program sends a bearer token: no browser adds that by itself."""
+    return request.path.startswith("/api/") and request.headers.get("Authorization", "").startswith("Bearer ")
+
+
+PRE_SESSION = "trialdm-visit"
+
+
+def csrf_token() -> str:
+    """The token of the page's forms: the session's, or before signing in that of a short-lived cookie."""
+    if g.csrf:
+        return str(g.csrf)
+    if "visit" not in g:
+        g.visit = request.cookies.get(PRE_SESSION, "") if request.method not in _SAFE else secrets.token_urlsafe(24)
+    return g.visit or "none"
+
+
+# --- headers ---------------------------------------------------------------------------------------------------------
+
+_STATIC_SECONDS = 86400
+
+
+def _headers(answer: Response) -> Response:
+    headers = answer.headers
+    headers["Content-Security-Policy"] = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src 'self' 'nonce-{g.get('nonce', '')}'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "font-src 'self'",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Frame-Options"] = "DENY"
+    headers["Referrer-Policy"] = "same-origin"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+    if instance().settings.secure_cookies:
+        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    if request.endpoint in ("static", "bootstrap.static"):
+        headers["Cache-Control"] = f"public, max-age={_STATIC_SECONDS}"
+    else:
+        headers["Cache-Control"] = "no-store"
+    if "visit" in g and g.visit and request.method in _SAFE and answer.mimetype == "text/html":
+        answer.set_cookie(
+            PRE_SESSION, g.visit, httponly=True, samesite="Strict", secure=instance().settings.secure_cookies, max_age=3600, path="/"
+        )
+    return answer
+
+
+def _for_templates() -> dict[str, Any]:
+    return {
+        "person": None if g.get("actor", NOBODY) is NOBODY else g.actor,
+        "csrf_token": csrf_token,
+        "nonce": g.get("nonce", ""),
+        "demo": instance().settings.demo,
+    }
