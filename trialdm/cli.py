@@ -21,7 +21,8 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
-from trialdm.definitions import editor, people as people_file, protocols, sources
+from trialdm.definitions import editor, protocols, sources
+from trialdm.definitions import people as people_file
 from trialdm.domain import errors, ethics
 from trialdm.domain.errors import TrialError
 from trialdm.exports import package

@@ -1,7 +1,7 @@
 """A small protocol, ethics folder and people file that load clean, and a way to break one place of them."""
 
 PROTOCOL = """\
-trial: {id: demo, short_title: DEMO, title: A demonstration, version: "1.0", study_type: non-ctimp, target: {participants: 40, months: 12}}
+trial: {id: demo, short_title: DEMO, title: Demo, version: "1.0", study_type: non-ctimp, target: {participants: 9, months: 2}}
 params:
   limit: {value: 4, source: "Protocol 1.0"}
 arms:

@@ -23,8 +23,11 @@ def said(text: str) -> list[str]:
 def test_what_is_read() -> None:
     nurse, surgeon, monitor = load_people("people.yaml", PEOPLE, DEMO)
     assert (nurse.name, nurse.roles) == ("Nurse One", (("research-nurse", "S01"),))
-    assert nurse.delegations[0]["tasks"] == ["consent", "crf"] and nurse.trainings[0]["on"] == date(2025, 4, 1)
-    assert surgeon.email == "surgeon@example.org" and surgeon.credential and surgeon.credential["cases"] == 12
+    assert nurse.delegations[0]["tasks"] == ["consent", "crf"]
+    assert nurse.trainings[0]["on"] == date(2025, 4, 1)
+    assert surgeon.email == "surgeon@example.org"
+    assert surgeon.credential
+    assert surgeon.credential["cases"] == 12
     assert (monitor.roles, monitor.delegations, monitor.credential) == ((("monitor", ""),), (), None)
 
 

@@ -33,16 +33,20 @@ def test_the_shipped_register_loads() -> None:
 def test_what_is_read() -> None:
     ethics = load_ethics(ETHICS, DEMO)
     assert [a.body for a in ethics.approvals] == ["rec", "hra_hcrw", "site_cc"]
-    assert ethics.approvals[0].starts == date(2025, 2, 24) and ethics.approvals[1].nations == ("ENG",)
-    assert ethics.documents[1].sites == {"S02": date(2025, 10, 1)} and ethics.documents[1].approved_on is None
+    assert ethics.approvals[0].starts == date(2025, 2, 24)
+    assert ethics.approvals[1].nations == ("ENG",)
+    assert ethics.documents[1].sites == {"S02": date(2025, 10, 1)}
+    assert ethics.documents[1].approved_on is None
     assert ethics.documents[0].nations == ("ENG", "WAL", "SCO", "NIR")
     assert ethics.documents[0].title == "PIS v1.0 (2025-01-20)"
 
 
 def test_every_date_can_be_shifted() -> None:
     moved = load_ethics(ETHICS, DEMO, shift=timedelta(days=10))
-    assert moved.approvals[0].decided_on == date(2025, 3, 6) and moved.approvals[2].agreement_signed_on == date(2025, 5, 11)
-    assert moved.documents[1].sites == {"S02": date(2025, 10, 11)} and moved.documents[1].dated == date(2025, 6, 30)
+    assert moved.approvals[0].decided_on == date(2025, 3, 6)
+    assert moved.approvals[2].agreement_signed_on == date(2025, 5, 11)
+    assert moved.documents[1].sites == {"S02": date(2025, 10, 11)}
+    assert moved.documents[1].dated == date(2025, 6, 30)
 
 
 BAD: list[Any] = [
@@ -70,7 +74,8 @@ BAD: list[Any] = [
     ("a bad IRAS number", APPROVALS, '"312345"', '"31234a"', [
         "approvals.yaml:4: '31234a' is not an IRAS number of five to seven digits"]),
     ("an IRAS number without quotes", APPROVALS, '"312345"', "312345", ["approvals.yaml:4: ref: must be text: put it in quotes"]),
-    ("a bad registry number", APPROVALS, "", "  - {body: registry, ref: ISRCTN1234567, status: registered, decided_on: 2025-03-01}\n", [
+    ("a bad registry number", APPROVALS, "",
+     "  - {body: registry, ref: ISRCTN1234567, status: registered, decided_on: 2025-03-01}\n", [
         "approvals.yaml:6: 'ISRCTN1234567' is not ISRCTN or NCT and eight digits"]),
     ("no date", APPROVALS, ", decided_on: 2025-02-24", "", [
         "approvals.yaml:3: a decision needs a date: decided_on, effective_from or submitted_on"]),

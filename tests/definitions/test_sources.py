@@ -42,7 +42,9 @@ PLAIN = "a text, number, list or map is expected here"
 )
 def test_is_read(text: str, data: Any) -> None:
     source, problems = read("f.yaml", text)
-    assert problems == [] and source.data == {"a": data} and type(source.data["a"]) is type(data)
+    assert problems == []
+    assert source.data == {"a": data}
+    assert type(source.data["a"]) is type(data)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_is_read(text: str, data: Any) -> None:
     ids=lambda part: repr(part)[:40],
 )
 def test_is_refused(text: str, expected: list[str]) -> None:
-    source, problems = read("f.yaml", text)
+    _, problems = read("f.yaml", text)
     assert [str(problem) for problem in problems] == expected
 
 

@@ -16,9 +16,7 @@ TYPES: dict[str, str] = TABLE["names"]
 NAMES = {name: Name(KINDS[type_name], frozenset(TABLE["codes"].get(name, ())) or None) for name, type_name in TYPES.items()}
 NAMES |= {name: Name("number", frozenset({0, 1})) for name, type_name in TYPES.items() if type_name == "yn"}
 PARAMS = {name: Decimal(value) for name, value in TABLE["params"].items()}
-TABLES = {
-    name: {Decimal(str(key)): Decimal(value) for key, value in rows.items()} for name, rows in TABLE["tables"].items()
-}
+TABLES = {name: {Decimal(str(key)): Decimal(value) for key, value in rows.items()} for name, rows in TABLE["tables"].items()}
 
 
 @dataclass(frozen=True)

@@ -90,14 +90,12 @@ class Case:
     missing: Mapping[str, str] = field(default_factory=dict)
     stored: Mapping[str, Any] | None = None
     reasons: Mapping[str, str] | None = None
-    context: Context = Context()
+    context: Context = field(default_factory=Context)
     complete: bool = True
     confirmed: tuple[str, ...] = ()
 
     def verdict(self) -> Verdict:
-        return validate(
-            self.form, self.answers, self.missing, self.context, complete=self.complete, confirmed=self.confirmed
-        )
+        return validate(self.form, self.answers, self.missing, self.context, complete=self.complete, confirmed=self.confirmed)
 
 
 NUMBER = form(item("a", minimum=Decimal(0), maximum=Decimal(10), soft_minimum=Decimal(2), soft_maximum=Decimal(8)))
@@ -267,10 +265,9 @@ def test_validate(case: Case) -> None:
 def test_nothing_depends_on_the_order_in_which_answers_are_sent(case: Case) -> None:
     turned = Case(**{**vars(case), "answers": dict(reversed(list(case.answers.items())))})
     verdict, again = case.verdict(), turned.verdict()
-    assert [f for f in verdict.findings if f.code != "CRF.UNKNOWN_ITEM"] == [
-        f for f in again.findings if f.code != "CRF.UNKNOWN_ITEM"
-    ]
-    assert list(verdict.answers.values.items()) == list(again.answers.values.items()) and verdict.shown == again.shown
+    assert [f for f in verdict.findings if f.code != "CRF.UNKNOWN_ITEM"] == [f for f in again.findings if f.code != "CRF.UNKNOWN_ITEM"]
+    assert list(verdict.answers.values.items()) == list(again.answers.values.items())
+    assert verdict.shown == again.shown
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
@@ -368,7 +365,8 @@ def test_a_cascade_does_not_depend_on_the_order_of_items(order: list[str], any_:
 )
 def test_a_result_is_stored_rounded_half_away_from_zero(one: Item, raw: tuple[int, int], value: Any) -> None:
     kept = stored(one, Fraction(*raw))
-    assert kept == value and str(kept) == str(value)
+    assert kept == value
+    assert str(kept) == str(value)
 
 
 @pytest.mark.parametrize(
@@ -388,9 +386,7 @@ NO_CRASH = "a result that no answer could hold should be missing; it stops savin
         not_yet(form(item("a", "dec"), calc("x", "a * a", "dec", decimals=6)), {"a": "9" * 15}, reason=NO_CRASH),
         not_yet(form(item("a"), calc("x", "a ** 9")), {"a": 10**14}, reason=NO_CRASH),
         not_yet(form(item("d", "date"), calc("x", "add_days(d, 99999)", "date")), {"d": "2026-01-01"}, reason=NO_CRASH),
-        not_yet(
-            form(item("t", "text", length=32000), calc("x", "text(t, t)", "text")), {"t": "a" * 20_000}, reason=NO_CRASH
-        ),
+        not_yet(form(item("t", "text", length=32000), calc("x", "text(t, t)", "text")), {"t": "a" * 20_000}, reason=NO_CRASH),
         not_yet(form(item("t", "text"), calc("x", 'text(" ", t)', "text")), {"t": "a"}, reason="stored as ' a', read as 'a'"),
     ],
 )
@@ -413,7 +409,8 @@ def test_reasons_of_any_type(missing: Any, found: list[str]) -> None:
 @given(st.dictionaries(st.sampled_from(["any", "worst", "why", "note", "zz"]), st.none() | st.integers() | st.text(max_size=3)))
 def test_any_answers_get_a_verdict(answers: dict[str, Any]) -> None:
     verdict = validate(PARTS, answers, {}, Context())
-    assert set(verdict.answers.values) <= set(PARTS.by_name) and verdict.shown <= set(PARTS.by_name)
+    assert set(verdict.answers.values) <= set(PARTS.by_name)
+    assert verdict.shown <= set(PARTS.by_name)
     again = validate(PARTS, verdict.answers.to_json()["answers"], {}, Context(), confirmed=[HIDDEN])
     assert set(again.answers.values) <= again.shown
 
@@ -459,9 +456,7 @@ def test_choices_as_a_role_reads_them(blinded: bool, labels: dict[int, str]) -> 
 
 
 TYPED = form(item("dv_type", "code"), item("open"), item("secret", restricted=True))
-BY_ROW = Form(
-    "DEVI", "Deviation", "deviation", TYPED.items, restricted_when=parse("dv_type in (4, 5)", {"dv_type": Name("number")})
-)
+BY_ROW = Form("DEVI", "Deviation", "deviation", TYPED.items, restricted_when=parse("dv_type in (4, 5)", {"dv_type": Name("number")}))
 
 
 @pytest.mark.parametrize(
@@ -482,7 +477,8 @@ def test_what_a_blinded_role_may_not_see(defined: Form, name: str, answers: dict
 
 def test_items_that_a_form_no_longer_has_are_left_out() -> None:
     document = {"answers": {"a": 5, "gone": 1}, "missing": {"old": "NK"}}
-    assert load(NUMBER, document) == Answers({"a": 5}, {}) and load(NUMBER, {}) == Answers({}, {})
+    assert load(NUMBER, document) == Answers({"a": 5}, {})
+    assert load(NUMBER, {}) == Answers({}, {})
 
 
 def test_every_type_is_stored_in_its_json_form() -> None:

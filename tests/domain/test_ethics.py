@@ -126,7 +126,8 @@ def messages(answer: Answer, rule: str) -> list[str]:
 @pytest.mark.parametrize("action", ACTIONS)
 def test_nothing_stands_opposed_to_the_usual_case(action: str) -> None:
     answer = gate(case(action))
-    assert answer.reasons == () and answer.allowed
+    assert answer.reasons == ()
+    assert answer.allowed
     answer.require()
 
 
@@ -334,7 +335,12 @@ REFUSED: list[Any] = [
         {"participant": standing(eligibility_signed=False)},
         ["Eligibility has not been confirmed by a doctor."],
     ),
-    ("GOV-44", "randomise", {"participant": standing(baseline_missing=("PAIN", "CLIN"))}, ["Baseline is not complete: PAIN, CLIN."]),
+    (
+        "GOV-44",
+        "randomise",
+        {"participant": standing(baseline_missing=("PAIN", "CLIN"))},
+        ["Baseline is not complete: PAIN, CLIN."],
+    ),
     ("GOV-44", "randomise", {"participant": standing(factors_missing=("limb",))}, ["The allocation needs answers to: limb."]),
     (
         "GOV-44",
@@ -389,7 +395,8 @@ REFUSED: list[Any] = [
 @pytest.mark.parametrize(("rule", "action", "different", "expected"), REFUSED)
 def test_is_refused(rule: str, action: str, different: dict[str, Any], expected: list[str]) -> None:
     answer = gate(case(action, **different))
-    assert messages(answer, rule) == expected and not answer.allowed
+    assert messages(answer, rule) == expected
+    assert not answer.allowed
     with pytest.raises(Refused) as refusal:
         answer.require()
     assert f"GATE.{rule}" in [detail.code for detail in refusal.value.details]
@@ -452,7 +459,14 @@ def test_every_rule_has_a_case_that_allows_and_one_that_refuses() -> None:
 def test_all_reasons_at_once() -> None:
     blank = Standing(id="x", state="screened")
     answer = gate(
-        case("randomise", register=Register(), participant=blank, trial_state="draft", site_state="identified", randomised_count=500)
+        case(
+            "randomise",
+            register=Register(),
+            participant=blank,
+            trial_state="draft",
+            site_state="identified",
+            randomised_count=500,
+        )
     )
     assert list(dict.fromkeys(reason.rule for reason in answer.reasons)) == [
         "GOV-02", "GOV-05", "GOV-08", "GOV-09", "GOV-12", "GOV-13", "GOV-14", "GOV-40", "GOV-44", "GOV-52",
@@ -460,7 +474,8 @@ def test_all_reasons_at_once() -> None:
     with pytest.raises(Refused) as refusal:
         answer.require()
     error = refusal.value
-    assert error.code == "GATE.GOV-02" and len(error.details) == len(answer.reasons) == len(set(answer.reasons))
+    assert error.code == "GATE.GOV-02"
+    assert len(error.details) == len(answer.reasons) == len(set(answer.reasons))
     assert all(reason.message in error.message for reason in answer.reasons)
 
 
@@ -488,14 +503,14 @@ def test_what_was_not_evaluated_is_said(action: str, different: dict[str, Any], 
 
 def test_readiness_of_the_trial_is_judged_without_a_participant() -> None:
     answer = gate(case("randomise", participant=None, trial_state="paused"))
-    assert messages(answer, "GOV-44") == ["The trial is paused."] and "GOV-44" in answer.not_evaluated
+    assert messages(answer, "GOV-44") == ["The trial is paused."]
+    assert "GOV-44" in answer.not_evaluated
 
 
 def test_a_clock_does_not_refuse() -> None:
     answer = gate(case("open-trial", register=without("registry")))
-    assert answer.allowed and [(r.rule, r.severity, r.message) for r in answer.reasons] == [
-        ("GOV-09", "clock", "Registration is due by 2025-05-25.")
-    ]
+    assert answer.allowed
+    assert [(r.rule, r.severity, r.message) for r in answer.reasons] == [("GOV-09", "clock", "Registration is due by 2025-05-25.")]
     answer.require()
 
 
@@ -503,7 +518,8 @@ def test_a_clock_does_not_refuse() -> None:
 def test_a_historical_trial_is_not_gated(action: str) -> None:
     past = replace(protocol(), origin="historical")
     answer = gate(case(action, protocol=past, register=Register(), trial_state="draft"))
-    assert answer.allowed and answer.reasons == ()
+    assert answer.allowed
+    assert answer.reasons == ()
     assert answer.not_evaluated == tuple(dict.fromkeys(rule.id for rule in RULES if action in rule.actions))
 
 
@@ -512,9 +528,7 @@ def test_the_answer_as_json() -> None:
         "allowed": False,
         "action": "randomise",
         "on": "2026-04-20",
-        "reasons": [
-            {"rule": "GOV-44", "severity": "block", "message": "The trial is paused.", "needs": "The trial open to recruitment."}
-        ],
+        "reasons": [{"rule": "GOV-44", "severity": "block", "message": "The trial is paused.", "needs": "The trial open to recruitment."}],
         "not_evaluated": [],
     }
 
@@ -629,7 +643,7 @@ def test_the_latest_of_several_credentials_counts() -> None:
 
 
 def test_the_tables_fit_together() -> None:
-    assert GOOD <= {status for statuses in BODIES.values() for status in statuses}
+    assert {status for statuses in BODIES.values() for status in statuses} >= GOOD
     assert {action for rule in RULES for action in rule.actions} <= set(ACTIONS)
     assert all(rule.source and rule.status and rule.title for rule in RULES)
     judges: list[Callable[..., Any]] = [rule.judge for rule in RULES]

@@ -114,7 +114,11 @@ def _truth(chance: random.Random, depth: int) -> str:
 
 
 def _answer(chance: random.Random, type_name: str) -> Any:
-    year, month, day = chance.choice([1800, 1900, 1969, 1970, 2000, 2024, 2026, 2200]), chance.randint(1, 12), chance.randint(1, 28)
+    year, month, day = (
+        chance.choice([1800, 1900, 1969, 1970, 2000, 2024, 2026, 2200]),
+        chance.randint(1, 12),
+        chance.randint(1, 28),
+    )
     date, clock = f"{year}-{month:02d}-{day:02d}", f"{chance.randint(0, 23):02d}:{chance.randint(0, 59):02d}"
     leap = chance.choice([date, "2024-02-29", "2000-02-29", "2023-02-28"])
     return {
@@ -186,13 +190,11 @@ def test_reads_what_the_server_reads(type_name: str) -> None:
         return float(value) if type_name == "dec" and value is not None else value
 
     read = run([{"type": type_name, "raw": raw, "decimals": 12} for raw in RAW])
-    differing = [
-        (raw, on_server(raw), got) for raw, got in zip(RAW, read, strict=True) if as_number(on_server(raw)) != as_number(got)
-    ]
+    differing = [(raw, on_server(raw), got) for raw, got in zip(RAW, read, strict=True) if as_number(on_server(raw)) != as_number(got)]
     assert differing == []
 
 
-STORED = [
+STORED: list[tuple[str, dict[str, Any], str, int]] = [
     ("n / 3", {"n": 2}, "dec", 2),
     ("n / 3", {"n": -2}, "dec", 0),
     ("n / 3", {"n": -2}, "int", 0),

@@ -43,9 +43,7 @@ def test_choice_column(code: int, column: str) -> None:
     assert choice_column("x", code) == column
 
 
-@pytest.mark.parametrize(
-    ("visit", "row", "column"), [(7, None, "v07_x"), (12, None, "v12_x"), (2, 3, "v02_x_r03"), (2, 100, "v02_x_r100")]
-)
+@pytest.mark.parametrize(("visit", "row", "column"), [(7, None, "v07_x"), (12, None, "v12_x"), (2, 3, "v02_x_r03"), (2, 100, "v02_x_r100")])
 def test_wide_column(visit: int, row: int | None, column: str) -> None:
     assert wide_column(visit, "x", row) == column
 

@@ -234,7 +234,8 @@ def test_every_block_is_balanced(arms: list[list[Any]], multiples: list[int], ma
     scheme = keys(master, arms=arms, method="pbr", sizes=[shares * m for m in multiples])
     made = [fake_arms(scheme.config)[arm] for arm in block(scheme, "s", number)]
     copies = len(made) // shares
-    assert copies in multiples and Counter(made) == {code: ratio * copies for code, ratio in arms}
+    assert copies in multiples
+    assert Counter(made) == {code: ratio * copies for code, ratio in arms}
 
 
 @given(MASTERS)
@@ -282,16 +283,15 @@ def test_margins_count_the_history_in_any_order(history: list[tuple[str, str, in
 @given(st.lists(st.integers(0, 200), min_size=2, max_size=5))
 def test_every_measure_is_zero_exactly_at_balance_and_blind_to_the_order_of_arms(counts: list[int]) -> None:
     for measure in IMBALANCE.values():
-        assert measure(counts) >= 0 and measure(counts) == measure(counts[::-1])
+        assert measure(counts) >= 0
+        assert measure(counts) == measure(counts[::-1])
         assert (measure(counts) == 0) == (len(set(counts)) == 1)
     assert IMBALANCE["sd"](counts) == isqrt(int(IMBALANCE["variance"](counts) * 10**40))
 
 
 @given(MASTERS, st.integers(0, 500))
 def test_with_certainty_the_smaller_arm_is_chosen(master: bytes, seq: int) -> None:
-    scheme = keys(
-        master, method="minimisation", imbalance="range", p="1", factors=[{"name": "f", "levels": ["a"], "weight": 1}]
-    )
+    scheme = keys(master, method="minimisation", imbalance="range", p="1", factors=[{"name": "f", "levels": ["a"], "weight": 1}])
     assert minimise(scheme, Margins(2, {(0, "a"): [5, 3]}), seq, ["a"]) == 1
 
 
@@ -315,9 +315,7 @@ def test_stratum(method: str, levels: list[str], stratum: str) -> None:
     assert stratum_of({"method": method}, levels) == stratum
 
 
-@pytest.mark.parametrize(
-    ("method", "message"), [("list", "method 'list' is not derived from keys"), ("minimisation", "needs the margins")]
-)
+@pytest.mark.parametrize(("method", "message"), [("list", "method 'list' is not derived from keys"), ("minimisation", "needs the margins")])
 def test_what_cannot_be_derived_is_refused(method: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         allocate(keys(method=method), 0, 0, [])
@@ -329,7 +327,8 @@ def test_what_cannot_be_derived_is_refused(method: str, message: str) -> None:
 @given(st.binary(max_size=40), st.binary(max_size=20), st.integers(1, 2**64))
 def test_a_draw_is_within_range_and_always_the_same(key: bytes, context: bytes, n: int) -> None:
     drawn = uniform(key, context, n)
-    assert 0 <= drawn < n and drawn == uniform(key, context, n)
+    assert 0 <= drawn < n
+    assert drawn == uniform(key, context, n)
 
 
 @pytest.mark.parametrize("n", [0, -1])
@@ -348,7 +347,8 @@ def test_every_value_and_every_order_is_about_equally_likely() -> None:
     draws = Counter(uniform(MASTER, u64(i), 3) for i in range(3000))
     assert all(900 < draws[value] < 1100 for value in range(3))
     orders = Counter(tuple(shuffled(u64(i), [b"1", b"2"], [0, 1, 2])) for i in range(3000))
-    assert len(orders) == 6 and all(400 < count < 600 for count in orders.values())
+    assert len(orders) == 6
+    assert all(400 < count < 600 for count in orders.values())
 
 
 @given(st.lists(st.binary(max_size=4), max_size=4), st.lists(st.binary(max_size=4), max_size=4))
@@ -378,8 +378,10 @@ def test_canonical_json_does_not_depend_on_the_order_of_keys(value: dict[str, in
     ids=["configuration", "master", "contribution", "no contribution"],
 )
 def test_every_key_depends_on_all_that_goes_into_it(changed: Keys) -> None:
-    assert changed.root != FIRST.root and changed.genesis != FIRST.genesis
-    assert changed.stratum("s") != FIRST.stratum("s") and changed.nonce(1) != FIRST.nonce(1)
+    assert changed.root != FIRST.root
+    assert changed.genesis != FIRST.genesis
+    assert changed.stratum("s") != FIRST.stratum("s")
+    assert changed.nonce(1) != FIRST.nonce(1)
 
 
 def test_the_commitment_does_not_depend_on_the_contribution() -> None:
@@ -405,9 +407,8 @@ def test_contribution(typed: str, contribution: bytes) -> None:
 
 @pytest.mark.parametrize("typed", ["fff", "0x12", "dice", "é", "٣", "-1"])
 def test_a_contribution_is_dice_or_hexadecimal(typed: str) -> None:
-    with pytest.raises(ValueError) as refusal:
+    with pytest.raises(ValueError, match=r"^type the digits of dice \(1-6\), or a value in hexadecimal$"):
         read_contribution(typed)
-    assert str(refusal.value) == "type the digits of dice (1-6), or a value in hexadecimal"
 
 
 # --- the chain of events ---------------------------------------------------------------------------------------------
@@ -436,7 +437,8 @@ def test_events_are_numbered_and_only_allocations_take_a_place() -> None:
     made, head = events()
     assert [event["i"] for event in made] == [1, 2, 3, 4, 5, 6]
     assert [event.get("seq") for event in made] == [0, 1, 2, 3, 4, None]
-    assert (head.events, head.places) == (6, 5) and verify_chain(SECOND, made, head.hash)
+    assert (head.events, head.places) == (6, 5)
+    assert verify_chain(SECOND, made, head.hash)
 
 
 def test_equal_arms_have_unequal_commitments() -> None:
@@ -458,7 +460,7 @@ TAMPERING: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
     "drop one": lambda made: made.pop(2),
     "drop the last": lambda made: made.pop(),
     "swap two": lambda made: made.insert(1, made.pop(2)),
-    "swap two and renumber": lambda made: (made.insert(1, made.pop(2)), made[1].update(i=2), made[2].update(i=3)),
+    "swap two and renumber": lambda made: made.__setitem__(slice(1, 3), [{**made[2], "i": 2}, {**made[1], "i": 3}]),
     "repeat one": lambda made: made.insert(1, made[1]),
     "append one": lambda made: made.append({"i": 7, "kind": "in_error"}),
     "drop the number": lambda made: made[0].pop("i"),

@@ -116,10 +116,12 @@ def test_roles_that_one_person_may_not_hold_together(pair: tuple[str, str]) -> N
 
 def test_names_are_given_once_in_the_order_of_the_grants() -> None:
     grants = [Grant("surgeon", "a", "S01"), Grant("monitor", "b"), Grant("surgeon", "a", "S02")]
-    assert names(grants) == ["Trial surgeon", "Monitor"] and names(grants, "b") == ["Monitor"]
+    assert names(grants) == ["Trial surgeon", "Monitor"]
+    assert names(grants, "b") == ["Monitor"]
 
 
 def test_tables_name_only_roles_and_tasks_that_exist() -> None:
     used = {role for roles in (*ACTIONS.values(), *FORM_ENTRY.values()) for role in roles}
     assert used | MEDICAL | UNBLINDED | {role for pair in INCOMPATIBLE for role in pair} <= set(ROLES)
-    assert set(FORM_TASK.values()) <= set(TASKS) and set(FORM_TASK) <= set(FORM_KINDS)
+    assert set(FORM_TASK.values()) <= set(TASKS)
+    assert set(FORM_TASK) <= set(FORM_KINDS)

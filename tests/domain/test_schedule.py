@@ -62,7 +62,7 @@ def test_where_a_day_falls(visit: Visit, after: int, placing: str) -> None:
 
 def test_where_a_day_falls_does_not_depend_on_the_order_of_visits() -> None:
     anchors = {"surg": SURGERY}
-    for after in range(0, 900):
+    for after in range(900):
         assert place(day(after), WEEKS, VISITS, anchors) == place(day(after), WEEKS, VISITS[::-1], anchors)
 
 
@@ -72,10 +72,17 @@ def test_due(after: int, answer: str) -> None:
 
 
 def test_nothing_is_due_without_an_anchor() -> None:
-    assert due(SURGERY, WEEKS, {}) == "no window" and due(SURGERY, EVENT, {"surg": SURGERY}) == "no window"
+    assert due(SURGERY, WEEKS, {}) == "no window"
+    assert due(SURGERY, EVENT, {"surg": SURGERY}) == "no window"
 
 
-@given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(0, 800), st.integers(0, 90), st.integers(0, 90), st.integers(-50, 900))
+@given(
+    st.dates(date(2000, 1, 1), date(2100, 1, 1)),
+    st.integers(0, 800),
+    st.integers(0, 90),
+    st.integers(0, 90),
+    st.integers(-50, 900),
+)
 def test_a_day_is_due_exactly_where_it_is_in_the_window(anchor: date, target: int, before: int, after: int, at: int) -> None:
     visit = Visit("V01", 1, "A visit", "scheduled", anchor="surg", target=target, before=before, after=after)
     on = anchor + timedelta(days=at)

@@ -130,7 +130,8 @@ REFUSED: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("type_name", "raw", "value"), ACCEPTED)
 def test_is_accepted(type_name: str, raw: Any, value: Any) -> None:
     accepted = read(type_name, raw)
-    assert accepted == value and type(accepted) is type(value)
+    assert accepted == value
+    assert type(accepted) is type(value)
 
 
 @pytest.mark.parametrize(("type_name", "raw", "expected"), REFUSED)
@@ -143,7 +144,8 @@ def test_is_refused(type_name: str, raw: Any, expected: str) -> None:
 @pytest.mark.parametrize("type_name", TYPES)
 @pytest.mark.parametrize("raw", [None, "", "   ", "\u00a0", [], ()], ids=repr)
 def test_nothing_given_is_no_answer(type_name: str, raw: Any) -> None:
-    assert is_empty(raw) and read(type_name, raw) is None
+    assert is_empty(raw)
+    assert read(type_name, raw) is None
 
 
 @pytest.mark.parametrize("raw", [0, "0", False, [0], {}], ids=repr)

@@ -6,8 +6,8 @@ from flask import current_app, send_file, url_for
 from flask_smorest import Blueprint
 
 from trialdm.api import schemas
-from trialdm.door.security import change, known_person, read
 from trialdm.domain.errors import WrongState
+from trialdm.door.security import change, known_person, read
 from trialdm.services import packages
 from trialdm.services.jobs import Jobs
 from trialdm.store.tables import ExportJob

@@ -6,8 +6,8 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from trialdm.api import schemas
-from trialdm.door.security import change, known_person, read
 from trialdm.domain.errors import Invalid
+from trialdm.door.security import change, known_person, read
 from trialdm.services import records
 from trialdm.services.records import View
 from trialdm.services.unit import Unit
@@ -72,7 +72,7 @@ def _if_match() -> int | None:
         return None
     text = given.strip().removeprefix("W/").strip('"')
     if not text.isdigit():
-        raise Invalid(f"If-Match must be a version such as \"3\", not {given}.", code="CRF.IF_MATCH")
+        raise Invalid(f'If-Match must be a version such as "3", not {given}.', code="CRF.IF_MATCH")
     return int(text)
 
 

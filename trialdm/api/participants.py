@@ -6,8 +6,8 @@ from flask import request
 from flask_smorest import Blueprint
 
 from trialdm.api import schemas
-from trialdm.door.security import change, known_person, read
 from trialdm.domain.errors import Unconditional
+from trialdm.door.security import change, known_person, read
 from trialdm.services import allocations, participants
 from trialdm.services.unit import Unit
 
@@ -59,6 +59,8 @@ def randomise(trial: str, participant: str) -> Any:
     """Randomise once. The header `Idempotency-Key` is required; the same key gives the same answer again."""
     key = request.headers.get("Idempotency-Key", "")
     if not key:
-        raise Unconditional("Randomising needs the header Idempotency-Key.", code="ALLOC.KEY_NEEDED", needs="A value that is new for each participant.")
+        raise Unconditional(
+            "Randomising needs the header Idempotency-Key.", code="ALLOC.KEY_NEEDED", needs="A value that is new for each participant."
+        )
     allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, key))
     return allocated.to_json()

@@ -94,4 +94,6 @@ class AuditQuery(Schema):
     action = fields.String(load_default="", validate=validate.Length(max=60))
     since = fields.AwareDateTime(load_default=None, format="iso")
     until = fields.AwareDateTime(load_default=None, format="iso")
-    after = fields.Integer(load_default=0, validate=validate.Range(min=0, max=2**53), metadata={"description": "The last seq of the page before."})
+    after = fields.Integer(
+        load_default=0, validate=validate.Range(min=0, max=2**53), metadata={"description": "The last seq of the page before."}
+    )

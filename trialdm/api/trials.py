@@ -5,10 +5,10 @@ from typing import Any
 from flask_smorest import Blueprint
 
 from trialdm.api import schemas
-from trialdm.door.security import instance, known_person, read
 from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
+from trialdm.door.security import instance, known_person, read
 from trialdm.services import overview, participants, people, studies, trail
 from trialdm.services.unit import Unit
 
@@ -172,7 +172,9 @@ def gate(asked: dict[str, Any], trial: str) -> Any:
 
     def work(unit: Unit) -> dict[str, Any]:
         _seen(unit, trial)
-        return participants.gate(unit, trial, asked["action"], site=asked["site"], on=asked["on"], participant=asked["participant"]).to_json()
+        return participants.gate(
+            unit, trial, asked["action"], site=asked["site"], on=asked["on"], participant=asked["participant"]
+        ).to_json()
 
     return read(work)
 

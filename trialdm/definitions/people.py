@@ -36,15 +36,11 @@ def load_people(file: str, text: str, protocol: Protocol) -> list[PersonEntry]:
         for part in ("roles", "delegations"):
             for j, line in enumerate(row[part]):
                 if line.get("site") and line["site"] not in sites:
-                    problems.append(
-                        source.problem((*place, part, j, "site"), f"trial {protocol.id} has no site '{line['site']}'")
-                    )
+                    problems.append(source.problem((*place, part, j, "site"), f"trial {protocol.id} has no site '{line['site']}'"))
         for j, held in enumerate(row["roles"]):
             if roles.ROLES[held["role"]][1] != bool(held.get("site")):
                 word = (
-                    "works at one site: 'site' is missing"
-                    if roles.ROLES[held["role"]][1]
-                    else "works for the whole trial, not at a site"
+                    "works at one site: 'site' is missing" if roles.ROLES[held["role"]][1] else "works for the whole trial, not at a site"
                 )
                 problems.append(source.problem((*place, "roles", j), f"a {held['role']} {word}"))
         clash = roles.clash(held["role"] for held in row["roles"])

@@ -125,9 +125,7 @@ def _codelists(folder: _Folder) -> dict[str, Codelist]:
         if not isinstance(name, str) or not name.startswith("CL_"):
             folder.say(source, (name,), f"a codelist is named CL_ and capital letters, not '{name}'")
             continue
-        inner = Source(
-            source.file, {"codes": entries}, {("codes", *p[1:]): n for p, n in source.lines.items() if p[:1] == (name,)}
-        )
+        inner = Source(source.file, {"codes": entries}, {("codes", *p[1:]): n for p, n in source.lines.items() if p[:1] == (name,)})
         data, problems = check(inner, _CodelistSchema())
         folder.problems += problems
         if data:
@@ -423,9 +421,7 @@ class _Forms:
             self.folder.say(source, place, f"{problem}{hint}")
             return None
         if kinds and expression.kind not in kinds:
-            self.folder.say(
-                source, place, f"the expression gives a {expression.kind}, but a {' or '.join(sorted(kinds))} is needed"
-            )
+            self.folder.say(source, place, f"the expression gives a {expression.kind}, but a {' or '.join(sorted(kinds))} is needed")
         if expression.uses_rows and not rows:
             self.folder.say(source, place, "functions over rows belong in the summary or in a check")
         return expression
@@ -434,9 +430,7 @@ class _Forms:
         known = {*form.by_name, *(item.name for item in form.summary)}
         for i, name in enumerate(raw["items"]):
             if name not in known:
-                self.folder.say(
-                    source, (*place, "items", i), f"check {raw['id']} names '{name}', which is not an item of form {form.code}"
-                )
+                self.folder.say(source, (*place, "items", i), f"check {raw['id']} names '{name}', which is not an item of form {form.code}")
         deviations = self.codelists.get("CL_DEVTYPE")
         if raw.get("deviation") is not None and (deviations is None or raw["deviation"] not in deviations.labels):
             self.folder.say(source, (*place, "deviation"), f"{raw['deviation']} is not a type of deviation in CL_DEVTYPE")

@@ -110,9 +110,7 @@ class ChoiceSchema(Schema):
 
 
 def choices(doc: str) -> fields.Dict:
-    return fields.Dict(
-        keys=fields.Integer(strict=True), values=Choice(), metadata={"description": doc}, validate=validate.Length(min=1)
-    )
+    return fields.Dict(keys=fields.Integer(strict=True), values=Choice(), metadata={"description": doc}, validate=validate.Length(min=1))
 
 
 # --- protocol.yaml ---------------------------------------------------------------------------------------------------
@@ -221,17 +219,13 @@ class FactSchema(Schema):
 class TableSchema(Schema):
     id = string("Version of the table.", required=True)
     source = string("Where it comes from.")
-    values = fields.Dict(
-        keys=Number(), values=fields.Raw(), required=True, metadata={"description": "Key to value; values in quotes."}
-    )
+    values = fields.Dict(keys=Number(), values=fields.Raw(), required=True, metadata={"description": "Key to value; values in quotes."})
 
 
 class InstrumentSchema(Schema):
     id = string("Identifier of the questionnaire.", required=True)
     form = string("Form that holds it.", required=True, validate=FORM_CODE)
-    wording = string(
-        "shipped, external (loaded under a licence) or none.", required=True, validate=one_of(("shipped", "external", "none"))
-    )
+    wording = string("shipped, external (loaded under a licence) or none.", required=True, validate=one_of(("shipped", "external", "none")))
     licence = string("Who permits its use, and how.", required=True)
     scoring = string("How it is scored.")
 
@@ -298,21 +292,13 @@ class CheckSchema(Schema):
         required=True,
         validate=validate.Regexp(r"^[A-Z0-9]+-[0-9]{2,3}\Z", error="must be like PAIN-01"),
     )
-    severity = string(
-        "hard refuses, soft asks for confirmation, alert tells.", required=True, validate=one_of(("hard", "soft", "alert"))
-    )
+    severity = string("hard refuses, soft asks for confirmation, alert tells.", required=True, validate=one_of(("hard", "soft", "alert")))
     when = string("Fires when this is true.", required=True)
-    items = fields.List(
-        Text(validate=NAME), required=True, validate=validate.Length(min=1), metadata={"description": "Where it is shown."}
-    )
+    items = fields.List(Text(validate=NAME), required=True, validate=validate.Length(min=1), metadata={"description": "Where it is shown."})
     message = string("What is wrong, and the mend.", required=True)
-    notify = fields.List(
-        Text(validate=one_of(roles.ROLES)), load_default=list, metadata={"description": "Roles that an alert reaches."}
-    )
+    notify = fields.List(Text(validate=one_of(roles.ROLES)), load_default=list, metadata={"description": "Roles that an alert reaches."})
     deviation = whole("Type of the deviation that it opens.")
-    rule = string(
-        "Governance rule that it belongs to.", validate=validate.Regexp(r"^GOV-[0-9]{2}\Z", error="must be like GOV-08")
-    )
+    rule = string("Governance rule that it belongs to.", validate=validate.Regexp(r"^GOV-[0-9]{2}\Z", error="must be like GOV-08"))
 
 
 class FormSchema(Schema):

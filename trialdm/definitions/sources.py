@@ -109,9 +109,7 @@ def _scalar(node: yaml.Node, source: Source, problems: list[Problem]) -> Any:
             return None
         case "bool":
             if text.lower() not in _TRUE_FALSE:
-                problems.append(
-                    Problem(source.file, line, f'bare {text} is read as true or false by YAML: write "{text}" in quotes')
-                )
+                problems.append(Problem(source.file, line, f'bare {text} is read as true or false by YAML: write "{text}" in quotes'))
             return _TRUE_FALSE.get(text.lower(), text)
         case "int":
             try:

@@ -19,7 +19,6 @@ from trialdm import instance as instances
 from trialdm import settings
 from trialdm.definitions import registers, sources
 from trialdm.demo import cast, figures
-from trialdm.demo.cast import Member
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.protocol import Protocol
@@ -122,9 +121,7 @@ class Play:
         self.units.run(admin, lambda unit: [self._account(unit, m.email, m.name, m.role, m.site) for m in self.members])
         for member in self.members:
             self.actors[(member.role, member.site)] = self._actor(member.email)
-        self.entries = registers.load_ethics(
-            sources.read_folder(definitions_folder("ethics") / TRIAL), self.protocol, shift=self.shift
-        )
+        self.entries = registers.load_ethics(sources.read_folder(definitions_folder("ethics") / TRIAL), self.protocol, shift=self.shift)
         self.pending = sorted([*self.entries.approvals, *self.entries.documents], key=_known_on)
         self._register(self.opens - timedelta(days=1))
         self.at(self.opens - timedelta(days=1), time(10))
@@ -175,7 +172,9 @@ class Play:
                 people.train(unit, TRIAL, account, kind="gcp", on=start, valid_to=start + timedelta(days=1095))
                 people.delegate(unit, TRIAL, account, tasks=member.tasks, start=start, site=member.site, signed_by_pi=True)
                 if member.surgeon is not None:
-                    people.credential(unit, TRIAL, account, surgeon=member.surgeon, site=member.site, valid_from=start, cases=6 + member.surgeon % 5)
+                    people.credential(
+                        unit, TRIAL, account, surgeon=member.surgeon, site=member.site, valid_from=start, cases=6 + member.surgeon % 5
+                    )
 
         self.units.run(self.actors[("trial-manager", "")], work)
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from trialdm.domain import roles
 from trialdm.domain.protocol import Protocol
 
 DOMAIN = "demo.example"
 
-_GIVEN = "Aisha Benedict Catrin Dewi Eilidh Farah Gareth Hamish Isla Jorge Kirsty Lowri Mairi Nadia Owain Priya Rhys Sinead Tomasz Una".split()
+_GIVEN = (
+    "Aisha Benedict Catrin Dewi Eilidh Farah Gareth Hamish Isla Jorge Kirsty Lowri Mairi Nadia Owain Priya Rhys Sinead Tomasz Una".split()
+)
 _FAMILY = "Abara Bevan Calder Drummond Evans Fairley Gilchrist Hussain Innes Jenkins Kaur Lindsay Morgan Nowak Okafor Pryce Quinn Rao Shah".split()
 
 #: Site role -> (part of the address, tasks that are delegated).
@@ -70,11 +71,6 @@ def members(protocol: Protocol) -> list[Member]:
 def _name(number: int) -> str:
     title = "Dr " if number % 3 == 0 else ""
     return f"{title}{_GIVEN[number % len(_GIVEN)]} {_FAMILY[(number * 7) % len(_FAMILY)]}"
-
-
-def title(member: Member) -> str:
-    """The role in words."""
-    return roles.ROLES[member.role][0]
 
 
 def trained_on(opened: date) -> date:

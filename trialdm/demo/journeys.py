@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol as Shape
+from typing import Any
+from typing import Protocol as Shape
 
 from trialdm.demo import figures
 from trialdm.domain.protocol import Protocol, Site
@@ -337,7 +338,12 @@ def _nerve(person: Person, nerve: tuple[int, tuple[int, ...]], transfers: bool) 
 
 
 def _discharge(stage: Stage, person: Person) -> None:
-    stage.save(person.id, "DISC", "V03", {"dis_date": stage.now.date().isoformat(), "dis_dest": person.rng.choice((1, 1, 2, 2, 3)), "icu_days": 0, "dis_ome": None})
+    stage.save(
+        person.id,
+        "DISC",
+        "V03",
+        {"dis_date": stage.now.date().isoformat(), "dis_dest": person.rng.choice((1, 1, 2, 2, 3)), "icu_days": 0, "dis_ome": None},
+    )
     _pain(stage, person, "V03")
     _medicines(stage, person, "V03", person.opioid or person.rng.random() < 0.4)
     _questionnaires(stage, person, "V03")
@@ -420,7 +426,18 @@ def _assessed(person: Person, visit: str) -> Callable[[Stage], None]:
         stage.save(person.id, "FUNL" if person.limb == 1 else "FUNU", visit, _function(stage, person))
         if visit in ("V04", "V06", "V07", "V09"):
             _wound(stage, person, visit)
-            stage.save(person.id, "NEUR", visit, {"ne_done": 1, "ne_tinel": person.rng.choice((0, 0, 0, 1)), "ne_imaging": 0, "ne_unmask": 0, "ne_nerve": 2 if person.limb == 1 else 21})
+            stage.save(
+                person.id,
+                "NEUR",
+                visit,
+                {
+                    "ne_done": 1,
+                    "ne_tinel": person.rng.choice((0, 0, 0, 1)),
+                    "ne_imaging": 0,
+                    "ne_unmask": 0,
+                    "ne_nerve": 2 if person.limb == 1 else 21,
+                },
+            )
         if visit in ("V04", "V07"):
             stage.save(person.id, "BLND", visit, {})
         if visit in ("V06", "V07", "V09"):
@@ -432,7 +449,13 @@ def _assessed(person: Person, visit: str) -> Callable[[Stage], None]:
 def _function(stage: Stage, person: Person) -> dict[str, Any]:
     fitted = (person.operated or stage.now.date()) + timedelta(days=30)
     since = min(fitted, stage.now.date()).isoformat()
-    return {"pros_date": since, "pros_status": person.rng.choice((1, 2, 5, 5)), "up_status": person.rng.choice((1, 5)), "pros_days": 6, "pros_hrs": "7.5"}
+    return {
+        "pros_date": since,
+        "pros_status": person.rng.choice((1, 2, 5, 5)),
+        "up_status": person.rng.choice((1, 5)),
+        "pros_days": 6,
+        "pros_hrs": "7.5",
+    }
 
 
 def _pain(stage: Stage, person: Person, visit: str) -> None:

@@ -358,9 +358,7 @@ def _finding(item: Item, code: str, severity: Severity, message: str, *, ident: 
     return Finding(ident or code, code, severity, message, (item.name,))
 
 
-def _read(
-    form: Form, answers: Mapping[str, Any], missing: Mapping[str, str]
-) -> tuple[dict[str, Value], dict[str, str], list[Finding]]:
+def _read(form: Form, answers: Mapping[str, Any], missing: Mapping[str, str]) -> tuple[dict[str, Value], dict[str, str], list[Finding]]:
     """Typed values and reasons, with a hard finding for everything that cannot be read."""
     typed: dict[str, Value] = {}
     reasons: dict[str, str] = {}
@@ -484,7 +482,5 @@ def _required(form: Form, typed: Mapping[str, Value], reasons: Mapping[str, str]
 
 def _checks(form: Form, scope: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
     return [
-        Finding(c.id, c.id, c.severity, c.message, c.items, c.notify, c.deviation, c.rule)
-        for c in form.checks
-        if c.when.holds(scope, rows)
+        Finding(c.id, c.id, c.severity, c.message, c.items, c.notify, c.deviation, c.rule) for c in form.checks if c.when.holds(scope, rows)
     ]

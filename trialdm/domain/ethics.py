@@ -232,8 +232,7 @@ class Register:
     def trained(self, person: str, kind: str, on: date) -> bool:
         """Whether a training of this kind is on record and has not run out by that day."""
         return any(
-            t.person == person and t.kind == kind and t.on <= on and (t.valid_to is None or on <= t.valid_to)
-            for t in self.trainings
+            t.person == person and t.kind == kind and t.on <= on and (t.valid_to is None or on <= t.valid_to) for t in self.trainings
         )
 
     def credential(self, surgeon: int, on: date) -> Credential | None:
@@ -396,8 +395,7 @@ def _open_conditions(case: Case) -> Found:
     unmet = [c for c in opinion.conditions if c.pre_start and not (c.evidence and c.met_on and c.met_on <= case.on)]
     if unmet:
         yield (
-            f"{len(unmet)} ethics condition(s) that must be met before the start have no evidence: "
-            + "; ".join(c.text for c in unmet),
+            f"{len(unmet)} ethics condition(s) that must be met before the start have no evidence: " + "; ".join(c.text for c in unmet),
             "Evidence for each condition, recorded in the approvals register.",
         )
 

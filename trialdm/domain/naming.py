@@ -17,13 +17,11 @@ KEYS = ("participant", "site", "visit", "visit_no", "row")
 ROW_COLUMNS = ("form_status", "form_version", "saved_at")
 
 _SPSS = "all and by eq ge gt le lt ne not or to with"
-_STATA = (
-    "_all _b _cons _n _pi _skip aggregate array boolean break byte case catch class colvector complex const continue default \
+_STATA = "_all _b _cons _n _pi _skip aggregate array boolean break byte case catch class colvector complex const continue default \
 delegate delete do double else eltypedef end enum explicit export external float for friend function global goto if in int \
 local long mata matrix namespace new null numeric orgtypedef pointer polymorphic pragma private protected public quad real \
 return rowvector scalar short signed static str str1 str2 strl string struct super switch template this throw transmorphic \
 try typedef typename union unsigned using vector version virtual void volatile while with"
-)
 _SAS = "_all_ _character_ _numeric_ _null_ _infile_ _iorc_ _msg_ _cmd_ _last_ _data_"
 _R = "break else false for function if in inf na nan next null repeat true while"
 

@@ -33,9 +33,7 @@ ROLES: dict[str, tuple[str, bool]] = {
 }
 
 #: Roles that read allocations and restricted forms (site roles at their own site). All others are blinded.
-UNBLINDED = frozenset(
-    {"principal-investigator", "sub-investigator", "surgeon", "unblinded-data-manager", "statistician-unblinded"}
-)
+UNBLINDED = frozenset({"principal-investigator", "sub-investigator", "surgeon", "unblinded-data-manager", "statistician-unblinded"})
 
 #: Roles of which one person may not hold both in a trial: a blinded role beside an unblinded one that it must not meet.
 INCOMPATIBLE = (

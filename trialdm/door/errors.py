@@ -67,7 +67,11 @@ def _http(problem: HTTPException) -> AnyResponse:
         return Response(status=status, headers=dict(problem.get_headers()))
     title = _TITLES.get(status, problem.name)
     named = TrialError(_words(status, problem), code=f"HTTP.{status}", details=_fields(problem))
-    answer = problem_json(named, status) if _wants_json() else Response(render_template("error.html", status=status, title=title, problem=named), status)
+    answer = (
+        problem_json(named, status)
+        if _wants_json()
+        else Response(render_template("error.html", status=status, title=title, problem=named), status)
+    )
     if status == 405 and getattr(problem, "valid_methods", None):
         answer.headers["Allow"] = ", ".join(problem.valid_methods)  # type: ignore[attr-defined]
     return answer

@@ -68,8 +68,7 @@ def _about(identity: Mapping[str, str]) -> str:
 
 def _missing_reasons() -> str:
     rows = "".join(
-        f'<tr><th scope="row">{reason}</th><td>{escape(words)}</td><td>{-90 - REASON_NUMBERS[reason]}</td>'
-        f"<td>.{dta.tag(reason)}</td></tr>"
+        f'<tr><th scope="row">{reason}</th><td>{escape(words)}</td><td>{-90 - REASON_NUMBERS[reason]}</td><td>.{dta.tag(reason)}</td></tr>'
         for reason, words in MISSING_REASONS.items()
     )
     return (

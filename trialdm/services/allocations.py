@@ -76,19 +76,14 @@ def prepare(unit: Unit, trial: str, *, world: str = "live") -> Scheme:
     protocol = studies.protocol(unit, trial)
     unit.require("allocation.prepare", trial)
     if protocol.scheme.method == "list":
-        raise WrongState(
-            "The protocol takes its allocation from a list: import it.", code="ALLOC.LIST", needs="allocation import"
-        )
+        raise WrongState("The protocol takes its allocation from a list: import it.", code="ALLOC.LIST", needs="allocation import")
     found = _scheme(unit, protocol)
     return found or _make(unit, protocol, config_of(protocol), world)
 
 
 def _scheme(unit: Unit, protocol: Protocol) -> Scheme | None:
     return unit.session.scalars(
-        select(Scheme)
-        .where(Scheme.trial_id == protocol.id, Scheme.name == protocol.scheme.name)
-        .order_by(Scheme.epoch.desc())
-        .limit(1)
+        select(Scheme).where(Scheme.trial_id == protocol.id, Scheme.name == protocol.scheme.name).order_by(Scheme.epoch.desc()).limit(1)
     ).first()
 
 
@@ -164,9 +159,7 @@ def seal_list(unit: Unit, protocol: Protocol, slots: Sequence[tuple[str, str]], 
         counts[stratum] += 1
         bound = _bound(protocol.id, scheme.epoch, "slot", stratum, slot)
         sealed = sealing.seal(unit.keys.allocation, arm.encode().ljust(longest), bound)
-        row = ListSlot(
-            trial_id=protocol.id, scheme=scheme.name, epoch=scheme.epoch, stratum=stratum, slot=slot, arm_sealed=sealed
-        )
+        row = ListSlot(trial_id=protocol.id, scheme=scheme.name, epoch=scheme.epoch, stratum=stratum, slot=slot, arm_sealed=sealed)
         unit.add(row)
         unit.covered(row)
     unit.session.flush()
@@ -193,9 +186,7 @@ def _read_list(protocol: Protocol, text: str) -> list[tuple[str, str]]:
         if row["arm"] not in arms:
             wrong.append(Detail("ALLOC.ARM", "this is not the name of an arm", f"row {line}"))
         if row["number"] != str(counts[stratum]):
-            wrong.append(
-                Detail("ALLOC.ORDER", f"number {counts[stratum]} is expected here, not '{row['number']}'", f"row {line}")
-            )
+            wrong.append(Detail("ALLOC.ORDER", f"number {counts[stratum]} is expected here, not '{row['number']}'", f"row {line}"))
         slots.append((stratum, row["arm"] or ""))
     if not slots:
         raise Invalid("The list is empty.", code="ALLOC.LIST_EMPTY")
@@ -255,9 +246,7 @@ def _locked(unit: Unit, protocol: Protocol) -> Scheme:
         .execution_options(populate_existing=True)
     ).first()
     if row is None:
-        raise WrongState(
-            "The allocation has not been prepared.", code="ALLOC.NOT_PREPARED", needs="The trial manager prepares it."
-        )
+        raise WrongState("The allocation has not been prepared.", code="ALLOC.NOT_PREPARED", needs="The trial manager prepares it.")
     return row
 
 
@@ -376,9 +365,7 @@ _COUNTED: dict[tuple[str, str, str, int], tuple[int, str, int, Margins]] = {}
 def _margins(unit: Unit, scheme: Scheme, keys: commitment.Keys) -> Margins:
     """The margins after all events so far: what is already counted is used again where the chain still holds its hash."""
     where = (str(unit.session.get_bind().engine.url), scheme.trial_id, scheme.name, scheme.epoch)
-    events, reached, places, counted = _COUNTED.get(
-        where, (0, keys.genesis.hex(), 0, Margins(len(schemes.fake_arms(keys.config))))
-    )
+    events, reached, places, counted = _COUNTED.get(where, (0, keys.genesis.hex(), 0, Margins(len(schemes.fake_arms(keys.config)))))
     if events and not _chain_holds(unit, scheme, events, reached):
         events, places, counted = 0, 0, Margins(len(schemes.fake_arms(keys.config)))
     rows = unit.session.scalars(
@@ -520,9 +507,7 @@ def shown(unit: Unit, protocol: Protocol, person: Participant) -> Allocated | No
 def all_arms(unit: Unit, protocol: Protocol) -> dict[str, int]:
     """The arm's code of every randomised participant; the caller has checked the right to it."""
     codes = {arm.name: arm.code for arm in protocol.arms}
-    rows = unit.session.scalars(
-        select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name)
-    )
+    rows = unit.session.scalars(select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name))
     return {row.participant_id: codes[_unseal_arm(unit, row)] for row in rows}
 
 

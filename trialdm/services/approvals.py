@@ -140,8 +140,7 @@ def _read_register(unit: Unit, trial: str) -> Register:
         approvals=tuple(_approval(json.loads(e.data)) for e in entries if e.kind == "approval"),
         documents=tuple(_document(json.loads(e.data)) for e in entries if e.kind == "document"),
         delegations=tuple(
-            ethics.Delegation(d.account_id, d.site, frozenset(json.loads(d.tasks)), d.start, d.end, bool(d.signed_by_pi))
-            for d in lines
+            ethics.Delegation(d.account_id, d.site, frozenset(json.loads(d.tasks)), d.start, d.end, bool(d.signed_by_pi)) for d in lines
         ),
         trainings=tuple(ethics.Training(t.account_id, t.kind, t.on, t.valid_to) for t in trainings),
         credentials=tuple(
@@ -284,16 +283,16 @@ def as_of(unit: Unit, trial: str, on: date, site: str = "") -> list[dict[str, An
                     "to": newest.effective_to.isoformat() if newest and newest.effective_to else None,
                 }
             )
-    for place in protocol.sites:
-        if site and place.code != site:
+    for at in protocol.sites:
+        if site and at.code != site:
             continue
         for kind in ethics.DOCUMENT_KINDS:
-            current = on_record.current_document(kind, place, on)
+            current = on_record.current_document(kind, at, on)
             if current:
                 rows.append(
                     {
                         "body": kind,
-                        "site": place.code,
+                        "site": at.code,
                         "status": f"version {current.version}",
                         "in_force": True,
                         "ref": current.title,

@@ -160,8 +160,7 @@ def saved_by_doctor(unit: Unit, trial: str, site: str, stored: Stored) -> bool:
     )
     newest = {(g.role, g.trial_id, g.site): g.state for g in held}
     return any(
-        state == "given" and role in roles.MEDICAL and of in ("*", trial) and at in ("", site)
-        for (role, of, at), state in newest.items()
+        state == "given" and role in roles.MEDICAL and of in ("*", trial) and at in ("", site) for (role, of, at), state in newest.items()
     )
 
 

@@ -31,9 +31,7 @@ def load(unit: Unit, trial: str, text: str) -> int:
     protocol = studies.protocol(unit, trial)
     unit.require("history.import", trial)
     if not protocol.historical:
-        raise WrongState(
-            f"Trial {trial} is not historical.", code="HISTORY.ORIGIN", needs="A protocol with 'origin: historical'."
-        )
+        raise WrongState(f"Trial {trial} is not historical.", code="HISTORY.ORIGIN", needs="A protocol with 'origin: historical'.")
     if unit.session.scalar(select(func.count()).select_from(Participant).where(Participant.trial_id == trial)):
         raise Conflict("The history of this trial was loaded before.", code="HISTORY.ALREADY")
     source = _source(unit, protocol)

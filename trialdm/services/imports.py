@@ -118,9 +118,7 @@ def _lines(form: Form, text: str) -> list[tuple[int, dict[str, str]]]:
     return list(enumerate(rows, 2))
 
 
-def _save_line(
-    unit: Unit, protocol: Protocol, form: Form, number: int, line: Mapping[str, str], reason: str
-) -> tuple[bool, list[Cell]]:
+def _save_line(unit: Unit, protocol: Protocol, form: Form, number: int, line: Mapping[str, str], reason: str) -> tuple[bool, list[Cell]]:
     row = line.get("row", "").strip() or "1"
     if not row.isdigit():
         raise Invalid(

@@ -64,9 +64,7 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
     unit.require("trial.see", trial)
     seen = sites_seen(unit.actor.grants, "trial.see", trial)
     screened = dict(
-        unit.session.execute(
-            select(Participant.site, func.count()).where(Participant.trial_id == trial).group_by(Participant.site)
-        ).all()
+        unit.session.execute(select(Participant.site, func.count()).where(Participant.trial_id == trial).group_by(Participant.site)).all()
     )
     randomised = Counter(
         unit.session.scalars(
@@ -94,9 +92,7 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
 def recruitment(unit: Unit, trial: str) -> Recruitment:
     """Randomised participants by month since the trial opened, beside the line to the target."""
     protocol = studies.protocol(unit, trial)
-    days = [
-        at.astimezone(LONDON).date() for at in unit.session.scalars(select(Allocation.at).where(Allocation.trial_id == trial))
-    ]
+    days = [at.astimezone(LONDON).date() for at in unit.session.scalars(select(Allocation.at).where(Allocation.trial_id == trial))]
     opened = unit.session.scalar(
         select(func.min(Status.at)).where(Status.trial_id == trial, Status.machine == "trial", Status.event == "open")
     )

@@ -53,9 +53,7 @@ class Request:
         ):
             unknown = [name for name in given if name not in known]
             if unknown or not given:
-                raise Invalid(
-                    f"There is no {what} '{', '.join(unknown)}'.", code="EXPORT.UNKNOWN", needs=f"One of: {', '.join(known)}."
-                )
+                raise Invalid(f"There is no {what} '{', '.join(unknown)}'.", code="EXPORT.UNKNOWN", needs=f"One of: {', '.join(known)}.")
 
 
 def require(unit: Unit, trial: str, request: Request) -> None:
@@ -126,9 +124,7 @@ def _tables(
     progress("visits")
     yield _visits_table(protocol, blinded), list(_visit_rows(unit, protocol, blinded, as_of))
     registers = approvals.registers(unit, protocol.id)
-    numbered = {
-        name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()
-    }
+    numbered = {name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()}
     arms = {} if blinded else allocations.all_arms(unit, protocol)
     for form in protocol.forms:
         if blinded and form.restricted:
@@ -138,7 +134,7 @@ def _tables(
         yield table, list(_form_rows(unit, protocol, form, blinded, as_of, arms))
 
 
-def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> Select[Any]:
+def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> Select[*tuple[Any, ...]]:
     """The version of every instance of a form that was the newest at a moment."""
     newest = (
         select(FormVersion.instance_id, func.max(FormVersion.seq).label("seq"))
@@ -171,9 +167,7 @@ def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> S
     return wanted.where(FormInstance.restricted == 0) if blinded else wanted
 
 
-def _form_rows(
-    unit: Unit, protocol: Protocol, form: Form, blinded: bool, as_of: datetime, arms: Mapping[str, int]
-) -> Iterator[StoredRow]:
+def _form_rows(unit: Unit, protocol: Protocol, form: Form, blinded: bool, as_of: datetime, arms: Mapping[str, int]) -> Iterator[StoredRow]:
     """Rows of one form in the order of site, participant number, visit and row."""
     numbers = {visit.code: visit.number for visit in protocol.visits}
     wanted = _newest(protocol, form, blinded, as_of).order_by(Participant.site, Participant.number)
@@ -207,8 +201,7 @@ _STATES = Codelist(
     ),
 )
 _STATE_CODES = {
-    state: i
-    for i, state in enumerate(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]), 1)
+    state: i for i, state in enumerate(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]), 1)
 }
 
 
@@ -244,9 +237,7 @@ def _participant_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: date
     allocated = {
         row.participant_id: row
         for row in unit.session.scalars(
-            select(Allocation).where(
-                Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name, Allocation.at <= as_of
-            )
+            select(Allocation).where(Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name, Allocation.at <= as_of)
         )
     }
     arms = {} if blinded else allocations.all_arms(unit, protocol)
@@ -272,9 +263,7 @@ _WINDOW_CODES = {"in window": 1, "early": 2, "late": 3, "next visit": 4, "no win
 
 
 def _summary_items(protocol: Protocol, blinded: bool) -> list[tuple[Form, Item]]:
-    return [
-        (form, item) for form in protocol.forms for item in form.summary if not (blinded and (form.restricted or item.restricted))
-    ]
+    return [(form, item) for form in protocol.forms for item in form.summary if not (blinded and (form.restricted or item.restricted))]
 
 
 def _visits_table(protocol: Protocol, blinded: bool) -> Table:
@@ -292,37 +281,29 @@ def _visits_table(protocol: Protocol, blinded: bool) -> Table:
 
 def _visit_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> Iterator[StoredRow]:
     """One row for each participant and visit at which something was saved."""
-    forms = [form for form in protocol.forms if not (blinded and form.restricted)]
-    by_code = {form.code: form for form in forms}
-    books: dict[str, Casebook] = {}
+    by_code = {form.code: form for form in protocol.forms if not (blinded and form.restricted)}
+    numbers = {visit.code: visit.number for visit in protocol.visits}
+    for book in _books(unit, protocol, as_of):
+        visits = {visit for visit, form, _ in book.forms if form in by_code}
+        for visit in sorted(visits, key=lambda v: (_visit_number(numbers, v), v)):
+            yield _visit_row(protocol, book, visit, _visit_number(numbers, visit), by_code, blinded)
+
+
+def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
+    """The casebook of every participant as it stood at a moment, by site and number."""
+    trial = protocol.id
+    people = unit.session.scalars(select(Participant).where(Participant.trial_id == trial).order_by(Participant.site, Participant.number))
+    books = {person.id: Casebook(person) for person in people}
     for form in protocol.forms:
         for row in unit.session.execute(_newest(protocol, form, False, as_of)):
-            person = books.setdefault(
-                row.participant_id, Casebook(Participant(trial_id=protocol.id, id=row.participant_id, site=row.site))
-            )
             instance = FormInstance(visit=row.visit, form=form.code, row=row.row, status=row.status)
-            person.forms[(row.visit, form.code, row.row)] = Stored(instance, row.data, "", row.saved_at)
-    allocated = dict(
-        unit.session.execute(
-            select(Allocation.participant_id, Allocation.at).where(Allocation.trial_id == protocol.id, Allocation.at <= as_of)
-        ).all()
-    )
-    numbers = {visit.code: visit.number for visit in protocol.visits}
-    people = unit.session.scalars(
-        select(Participant).where(Participant.trial_id == protocol.id).order_by(Participant.site, Participant.number)
-    ).all()
-    for person in people:
-        book = books.get(person.id)
-        if book is None:
-            continue
-        book.allocated_at = allocated.get(person.id)
-        for visit in sorted({v for v, form, _ in book.forms if form in by_code}, key=lambda v: (_visit_number(numbers, v), v)):
-            yield _visit_row(protocol, book, person, visit, _visit_number(numbers, visit), by_code, blinded)
+            books[row.participant_id].forms[(row.visit, form.code, row.row)] = Stored(instance, row.data, "", row.saved_at)
+    for allocated in unit.session.scalars(select(Allocation).where(Allocation.trial_id == trial, Allocation.at <= as_of)):
+        books[allocated.participant_id].allocated_at = allocated.at
+    return list(books.values())
 
 
-def _visit_row(
-    protocol: Protocol, book: Casebook, person: Participant, visit: str, number: int, forms: Mapping[str, Form], blinded: bool
-) -> StoredRow:
+def _visit_row(protocol: Protocol, book: Casebook, visit: str, number: int, forms: Mapping[str, Form], blinded: bool) -> StoredRow:
     here = [stored for (at, code, _), stored in book.forms.items() if at == visit and code in forms]
     answers: dict[str, Any] = {
         "forms_saved": len(here),
@@ -341,7 +322,7 @@ def _visit_row(
             if item.name in found:
                 answers[item.name] = values.write(found[item.name])
     data = json.dumps({"answers": answers, "missing": {}})
-    return StoredRow(person.id, person.site, visit, number, data=data)
+    return StoredRow(book.participant.id, book.participant.site, visit, number, data=data)
 
 
 # --- requested packages ----------------------------------------------------------------------------------------------
@@ -402,9 +383,7 @@ def jobs(unit: Unit, trial: str) -> list[ExportJob]:
     )
 
 
-def advance(
-    unit: Unit, trial: str, ident: str, *, state: str, step: str = "", message: str = "", manifest_sha256: str = ""
-) -> None:
+def advance(unit: Unit, trial: str, ident: str, *, state: str, step: str = "", message: str = "", manifest_sha256: str = "") -> None:
     """Note how far a job is."""
     row = unit.session.get(ExportJob, (trial, ident))
     if row is None:

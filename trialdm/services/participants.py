@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import func, select
 
 from trialdm.domain import pseudonym
+from trialdm.domain.crf import Answers
 from trialdm.domain.errors import Forbidden, Invalid, WrongState
 from trialdm.domain.ethics import Answer, ConsentGiven, Standing
 from trialdm.domain.lifecycle import label
@@ -42,12 +43,8 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
                     code=f"STATE.{machine.upper()}",
                     needs=f"The {name} open.",
                 )
-    last = unit.session.scalar(
-        select(func.max(Participant.number)).where(Participant.trial_id == trial, Participant.site == site)
-    )
-    row = Participant(
-        trial_id=trial, id=_unused(unit, trial), site=site, number=(last or 0) + 1, added_at=unit.now, added_by=unit.actor.id
-    )
+    last = unit.session.scalar(select(func.max(Participant.number)).where(Participant.trial_id == trial, Participant.site == site))
+    row = Participant(trial_id=trial, id=_unused(unit, trial), site=site, number=(last or 0) + 1, added_at=unit.now, added_by=unit.actor.id)
     unit.add(row)
     unit.record(
         "participant.add",
@@ -160,22 +157,26 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
 
 
 def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
-    """The newest complete consent: a re-consent among the events replaces the versions, the first one keeps the time."""
-    at = protocol.meaning("consent_at")
-    if at is None:
+    """The consent on record: the first one gives the time, the newest one the versions of the documents."""
+    found = protocol.meaning("consent_at")
+    if found is None:
         return None
-    form, item = at
-    given = [stored for stored in book.all_of(form.code) if stored.status == "complete"]
-    times = [stored.answers(form).values.get(item.name) for stored in given]
-    if not given or any(time is None for time in times):
+    form, item = found
+    given: list[tuple[datetime, int, Answers]] = []
+    for order, stored in enumerate(book.all_of(form.code)):
+        at = stored.answers(form).values.get(item.name)
+        if stored.status == "complete" and isinstance(at, datetime):
+            given.append((at, order, stored.answers(form)))
+    if not given:
         return None
-    newest = max(zip(times, range(len(times)), given, strict=True))[2].answers(form).values
-    documents = {}
+    newest = max(given, key=lambda one: one[:2])[2].values
+    documents: dict[str, int] = {}
     for kind, meaning in (("PIS", "consent_pis"), ("ICF", "consent_icf")):
-        found = protocol.meaning(meaning)
-        if found and found[1].name in newest:
-            documents[kind] = newest[found[1].name]
-    return ConsentGiven(min(times), documents)
+        version = protocol.meaning(meaning)
+        code = newest.get(version[1].name) if version else None
+        if isinstance(code, int):
+            documents[kind] = code
+    return ConsentGiven(min(at for at, _, _ in given), documents)
 
 
 def _eligibility(unit: Unit, protocol: Protocol, book: Casebook) -> tuple[bool, tuple[str, ...], bool]:
@@ -212,9 +213,7 @@ def levels(protocol: Protocol, book: Casebook) -> dict[str, str]:
     """The level of every factor, as code texts, in the order of the protocol."""
     found: dict[str, str] = {}
     for factor in protocol.scheme.factors:
-        answer = (
-            book.participant.site if factor.name == "site" else book.answer(protocol.form(factor.form), factor.visit, factor.item)
-        )
+        answer = book.participant.site if factor.name == "site" else book.answer(protocol.form(factor.form), factor.visit, factor.item)
         level = str(answer)
         if level not in factor.levels:
             raise Invalid(
@@ -233,7 +232,7 @@ def withdrawal_level(protocol: Protocol, book: Casebook) -> int:
         return 0
     form, item = found
     codes = [stored.answers(form).values.get(item.name) for stored in book.all_of(form.code) if stored.status == "complete"]
-    return max((code for code in codes if code in (1, 2, FULL_WITHDRAWAL)), default=0)
+    return max((code for code in codes if isinstance(code, int) and 1 <= code <= FULL_WITHDRAWAL), default=0)
 
 
 def anchors(protocol: Protocol, book: Casebook) -> Mapping[str, Any]:

@@ -69,9 +69,7 @@ def _create(unit: Unit, email: str, name: str, password: str) -> Account:
     if "@" not in email or email.startswith("@") or any(char.isspace() for char in email):
         raise Invalid(f"'{email}' is not an e-mail address.", code="PEOPLE.EMAIL")
     if unit.session.scalar(select(Account.id).where(Account.email == email.lower())):
-        raise Conflict(
-            "There is an account with this e-mail address already.", code="PEOPLE.EXISTS", needs="Use another address."
-        )
+        raise Conflict("There is an account with this e-mail address already.", code="PEOPLE.EXISTS", needs="Use another address.")
     with _AT_ONCE:
         hashed = _HASHER.hash(password)
     account = Account(
@@ -197,11 +195,7 @@ def sign_in(unit: Unit, email: str, password: str) -> str | None:
         return None
     unit.record("sign-in", trial="*", entity="account", entity_id=account.id)
     secret = secrets.token_urlsafe(32)
-    unit.add(
-        WebSession(
-            id=digest(secret), account_id=account.id, csrf=secrets.token_urlsafe(24), created_at=unit.now, seen_at=unit.now
-        )
-    )
+    unit.add(WebSession(id=digest(secret), account_id=account.id, csrf=secrets.token_urlsafe(24), created_at=unit.now, seen_at=unit.now))
     return secret
 
 

@@ -132,9 +132,7 @@ def locate(unit: Unit, trial: str, participant: str, visit: str, form: str, row:
     if not any(found is offered for offered, _ in protocol.forms_at(at)):
         raise Missing(f"Form {found.code} is not filled at visit {visit}.", code="CRF.NOT_AT_VISIT")
     if row < 1 or (row > 1 and not protocol.rows_at(found, at)):
-        raise Missing(
-            f"Form {found.code} has no row {row} at visit {visit}.", code="CRF.NO_ROW", needs="Rows are counted from 1."
-        )
+        raise Missing(f"Form {found.code} has no row {row} at visit {visit}.", code="CRF.NO_ROW", needs="Rows are counted from 1.")
     if found.restricted and not unit.sees_allocations(trial, person.site):
         raise _blinded()
     return Place(protocol, person, at, visit, found, row)
@@ -304,9 +302,7 @@ def _kept_from_blinded(unit: Unit, place: Place, stored: Stored | None, sent: Su
     restricted = {item.name for item in place.form.items if place.form.restricts(item)}
     touched = sorted(restricted & ({*sent.answers} | {*sent.missing}))
     if touched:
-        raise Refused(
-            f"Hidden to keep you blinded: {', '.join(touched)}.", code="GATE.GOV-45", needs="An unblinded role at this site."
-        )
+        raise Refused(f"Hidden to keep you blinded: {', '.join(touched)}.", code="GATE.GOV-45", needs="An unblinded role at this site.")
     if stored is None:
         return Answers({}, {})
     answers = stored.answers(place.form)
@@ -318,9 +314,7 @@ def _judge(unit: Unit, place: Place, verdict: Verdict) -> None:
     blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
     hard = [f for f in verdict.of("hard") if not (blinded and _only_restricted(place.form, f))]
     if hard:
-        raise Invalid(
-            f"{len(hard)} answer(s) of form {place.form.code} need to be put right.", code=hard[0].code, details=_details(hard)
-        )
+        raise Invalid(f"{len(hard)} answer(s) of form {place.form.code} need to be put right.", code=hard[0].code, details=_details(hard))
     soft = [f for f in verdict.of("soft") if not (blinded and _only_restricted(place.form, f))]
     if soft:
         raise Unanswered(
@@ -353,7 +347,9 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
             details=[Detail("CRF.REASON_NEEDED", "Give the reason for the change.", "reason")],
         )
     code, text = reason_of(sent.reason) if status == "complete" else ("", "")
-    version = _add_version(unit, place, stored, lifecycle.move("form", status, event), verdict, (code, text), [f.id for f in verdict.confirmed])
+    version = _add_version(
+        unit, place, stored, lifecycle.move("form", status, event), verdict, (code, text), [f.id for f in verdict.confirmed]
+    )
     shown_changes = [Change("status", status, version.instance.status)] if status != version.instance.status else []
     unit.record(
         f"form.{event}",
@@ -497,7 +493,8 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
         )
         against = [r for r in ethics.gate(replace(case, person=None)).reasons if r.severity == "block"]
         found += [
-            Finding(r.rule, f"GATE.{r.rule}", "alert", f"{r.message} {r.needs}", (item.name,), deviation=deviation, rule=r.rule) for r in against
+            Finding(r.rule, f"GATE.{r.rule}", "alert", f"{r.message} {r.needs}", (item.name,), deviation=deviation, rule=r.rule)
+            for r in against
         ]
     return found
 

@@ -87,9 +87,7 @@ def _new_sites(unit: Unit, protocol: Protocol) -> None:
 
 
 def _newest(unit: Unit, trial: str) -> Definition | None:
-    return unit.session.scalars(
-        select(Definition).where(Definition.trial_id == trial).order_by(Definition.seq.desc()).limit(1)
-    ).first()
+    return unit.session.scalars(select(Definition).where(Definition.trial_id == trial).order_by(Definition.seq.desc()).limit(1)).first()
 
 
 def definition(unit: Unit, trial: str) -> Definition:
@@ -154,9 +152,7 @@ def history(unit: Unit, trial: str, machine: str, subject: str) -> list[Status]:
     """Every transition of one thing, oldest first."""
     return list(
         unit.session.scalars(
-            select(Status)
-            .where(Status.trial_id == trial, Status.machine == machine, Status.subject == subject)
-            .order_by(Status.seq)
+            select(Status).where(Status.trial_id == trial, Status.machine == machine, Status.subject == subject).order_by(Status.seq)
         )
     )
 

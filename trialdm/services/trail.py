@@ -61,9 +61,7 @@ def of_form(unit: Unit, place: Place) -> list[Line]:
     if stored is None:
         return []
     about = [AuditEvent.entity == "form", AuditEvent.entity_id == stored.instance.id]
-    return _lines(
-        unit, place.protocol.id, about, sees=unit.sees_allocations(place.protocol.id, place.participant.site), limit=5000
-    )
+    return _lines(unit, place.protocol.id, about, sees=unit.sees_allocations(place.protocol.id, place.participant.site), limit=5000)
 
 
 def of_trial(unit: Unit, trial: str, wanted: Filter) -> list[Line]:

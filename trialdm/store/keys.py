@@ -44,9 +44,7 @@ def load(folder: Path) -> Keys:
         path = folder / f"{name}.key"
         content = path.read_bytes() if path.is_file() else b""
         if len(content) != 32:
-            raise Broken(
-                f"The key '{name}' of this instance is absent or damaged.", code="KEYS.ABSENT", needs="Restore the keys folder."
-            )
+            raise Broken(f"The key '{name}' of this instance is absent or damaged.", code="KEYS.ABSENT", needs="Restore the keys folder.")
         found[name] = content
     return Keys(**found)
 

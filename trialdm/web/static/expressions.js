@@ -344,7 +344,8 @@
   function read(type, raw) {
     if (raw === null || raw === undefined) return null;
     if (type === "multi") {
-      const codes = Array.isArray(raw) ? raw.map((code) => JSON.stringify(code).replaceAll('"', "")) : typeof raw === "string" ? raw.split(/[\s,]+/).filter(Boolean) : [];
+      const listed = typeof raw === "string" ? raw.split(/[\s,]+/).filter(Boolean) : Array.isArray(raw) ? raw : [];
+      const codes = listed.map((code) => (typeof code === "object" ? "" : String(code)));
       const distinct = new Set(codes.filter((code) => WHOLE.test(code)).map((code) => decimal(code).n));
       const sorted = [...distinct].sort((a, b) => (a < b ? -1 : 1));
       return sorted.length && sorted.length === codes.length ? sorted : null;

@@ -321,9 +321,7 @@ def _tables() -> None:
         ),
         sa.PrimaryKeyConstraint("trial_id", "scheme", "participant_id", name="pk_allocation"),
         sa.UniqueConstraint("trial_id", "scheme", "epoch", "seq", name="uq_allocation_trial_id_scheme_epoch_seq"),
-        sa.UniqueConstraint(
-            "trial_id", "scheme", "epoch", "stratum", "slot", name="uq_allocation_trial_id_scheme_epoch_stratum_slot"
-        ),
+        sa.UniqueConstraint("trial_id", "scheme", "epoch", "stratum", "slot", name="uq_allocation_trial_id_scheme_epoch_stratum_slot"),
         sa.UniqueConstraint("trial_id", "scheme", "number", name="uq_allocation_trial_id_scheme_number"),
         sqlite_strict=True,
     )

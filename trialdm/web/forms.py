@@ -1,0 +1,5 @@
+"""Pages: being written."""
+
+from flask import Blueprint
+
+pages = Blueprint("forms", __name__)

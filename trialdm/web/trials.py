@@ -1,0 +1,5 @@
+"""Pages: being written."""
+
+from flask import Blueprint
+
+pages = Blueprint("trials", __name__)
