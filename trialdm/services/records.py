@@ -406,7 +406,7 @@ def _add_version(
             restricted=0,
         )
         unit.add(instance)
-        unit.session.flush([instance])
+        unit.session.flush()
     if restricted or place.form.row_restricted(verdict.answers.values):
         instance.restricted = 1
     row = FormVersion(

@@ -1,5 +1,116 @@
-"""Pages: being written."""
+"""The trials of a person, the home of one, its approvals, and the question whether something may be done here today."""
 
-from flask import Blueprint
+from datetime import date
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from trialdm.domain import ethics
+from trialdm.domain.errors import TrialError
+from trialdm.domain.protocol import Protocol
+from trialdm.door.security import read, signed_in
+from trialdm.services import approvals, overview, participants, studies
+from trialdm.services.unit import Unit
+from trialdm.web import charts
+from trialdm.web.layout import page
 
 pages = Blueprint("trials", __name__)
+
+#: Kinds of tasks with their headings, in the order in which they are shown.
+_TASKS = {"randomise": "Ready to randomise", "overdue": "Overdue visits", "due": "Visits due now", "draft": "Drafts to finish"}
+
+
+@pages.get("/")
+@signed_in
+def home() -> str | AnyResponse:
+    """The person's trials; where there is one only, its home."""
+    found = read(lambda unit: [(protocol, studies.state(unit, protocol.id)) for protocol in studies.protocols(unit)])
+    if len(found) == 1:
+        return redirect(url_for("trials.trial", trial=found[0][0].id))
+    return render_template("trials.html", trials=found)
+
+
+@pages.get("/trials/<trial>")
+@signed_in
+def trial(trial: str) -> str:
+    """The home of a trial: what needs doing, recruitment, sites."""
+
+    def work(unit: Unit) -> str:
+        protocol = _seen(unit, trial)
+        recruited = overview.recruitment(unit, trial)
+        tasks = overview.tasks(unit, trial)
+        return page(
+            "trial.html",
+            protocol,
+            state=studies.state(unit, trial),
+            sites=overview.sites(unit, trial),
+            recruited=recruited,
+            chart=charts.recruitment(recruited),
+            tasks=[(kind, heading, [t for t in tasks if t.kind == kind]) for kind, heading in _TASKS.items()],
+        )
+
+    return read(work)
+
+
+@pages.get("/trials/<trial>/gate")
+@signed_in
+def gate(trial: str) -> str:
+    """Can we do this here today: the gate's answer to a question, with every reason."""
+
+    def work(unit: Unit) -> str:
+        protocol = _seen(unit, trial)
+        asked = {name: request.args.get(name, "").strip() for name in ("action", "site", "on", "participant")}
+        answer, problem = None, ""
+        if asked["action"]:
+            try:
+                answer = _answer(unit, protocol, asked)
+            except TrialError as error:
+                problem = " ".join((error.message, error.needs)).strip()
+            except ValueError:
+                problem = "Write the date as year-month-day, such as 2026-03-07."
+        titles = {rule.id: rule.title for rule in reversed(ethics.RULES)}
+        return page("gate.html", protocol, asked=asked, answer=answer, problem=problem, actions=ethics.ACTIONS, titles=titles, today=unit.today)
+
+    return read(work)
+
+
+def _answer(unit: Unit, protocol: Protocol, asked: dict[str, str]) -> ethics.Answer:
+    if asked["action"] not in ethics.ACTIONS:
+        raise ValueError("action")
+    on = date.fromisoformat(asked["on"]) if asked["on"] else None
+    return participants.gate(unit, protocol.id, asked["action"], site=asked["site"], on=on, participant=asked["participant"])
+
+
+@pages.get("/trials/<trial>/approvals")
+@signed_in
+def register(trial: str) -> str:
+    """The register of approvals and documents as it stood on a day."""
+
+    def work(unit: Unit) -> str:
+        protocol = _seen(unit, trial)
+        unit.require("approvals.see", trial)
+        site, problem, on = request.args.get("site", ""), "", unit.today
+        try:
+            on = date.fromisoformat(request.args.get("on") or unit.today.isoformat())
+        except ValueError:
+            problem = "Write the date as year-month-day, such as 2026-03-07."
+        rows = approvals.as_of(unit, trial, on, site)
+        return page("approvals.html", protocol, on=on, site=site, problem=problem, **_parted(rows))
+
+    return read(work)
+
+
+def _parted(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Approvals of the whole trial, of sites, and versions of documents."""
+    return {
+        "whole": [r for r in rows if r["body"] in ethics.BODIES and not r["site"]],
+        "local": [r for r in rows if r["body"] in ethics.BODIES and r["site"]],
+        "documents": [r for r in rows if r["body"] not in ethics.BODIES],
+    }
+
+
+def _seen(unit: Unit, trial: str) -> Protocol:
+    protocol = studies.protocol(unit, trial)
+    unit.require("trial.see", trial)
+    return protocol

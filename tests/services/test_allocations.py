@@ -1,0 +1,138 @@
+"""Randomising: one participant, one allocation, once, and nobody blinded sees the arm."""
+
+import json
+
+import pytest
+from sqlalchemy import select, text
+
+from tests import builders
+from tests.builders import TRIAL, World
+from trialdm.domain.errors import Conflict, Forbidden, Refused
+from trialdm.domain.randomisation import ledger
+from trialdm.services import allocations
+from trialdm.services.unit import SYSTEM
+from trialdm.store.tables import Allocation, AuditEvent, AuditValue, Scheme, SchemeEvent, Status
+
+
+def test_a_ready_participant_gets_a_number_and_the_coordinator_sees_no_arm(world: World) -> None:
+    ident = builders.ready(world)
+    allocated, new = world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    assert new
+    assert allocated.number == "S01-0001"
+    assert allocated.to_json().keys() == {"participant", "number", "at"}
+
+
+def test_the_investigator_sees_the_arm(world: World) -> None:
+    ident = builders.ready(world)
+    allocated, _ = world.run("principal-investigator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    assert allocated.arm in ("TMR", "Standard")
+
+
+def test_the_same_key_gives_the_same_answer_and_allocates_nothing(world: World) -> None:
+    ident = builders.ready(world)
+    first, _ = world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    again, new = world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    assert (again, new) == (first, False)
+    with world.units.reading(SYSTEM) as unit:
+        assert len(unit.session.scalars(select(Allocation)).all()) == 1
+
+
+def test_another_key_for_the_same_participant_is_a_conflict_that_shows_the_allocation(world: World) -> None:
+    ident = builders.randomised(world)
+    with pytest.raises(Conflict) as refused:
+        world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "another"))
+    assert refused.value.code == "ALLOC.ALREADY"
+    assert json.loads(refused.value.details[0].message).keys() == {"participant", "number", "at"}
+
+
+def test_a_key_of_another_participant_is_a_conflict(world: World) -> None:
+    first, second = builders.ready(world), builders.ready(world)
+    world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, first, "k1"))
+    with pytest.raises(Conflict) as refused:
+        world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, second, "k1"))
+    assert refused.value.code == "ALLOC.KEY_USED"
+
+
+def test_every_reason_is_given_at_once(world: World) -> None:
+    ident = builders.screened(world)
+    with pytest.raises(Refused) as refused:
+        world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    rules = [detail.code for detail in refused.value.details]
+    assert {"GATE.GOV-13", "GATE.GOV-44", "GATE.GOV-52"} <= set(rules)
+    assert rules.count("GATE.GOV-44") >= 3
+    with world.units.reading(SYSTEM) as unit:
+        assert unit.session.scalars(select(Allocation)).all() == []
+
+
+@pytest.mark.parametrize("role", ["blinded-assessor", "monitor", "data-manager", "statistician-unblinded", "surgeon"])
+def test_other_roles_may_not_randomise(sqlite_world: World, role: str) -> None:
+    ident = builders.ready(sqlite_world)
+    with pytest.raises(Forbidden):
+        sqlite_world.run(role, lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+
+
+def test_the_events_form_the_chain_of_the_scheme(world: World) -> None:
+    for _ in range(3):
+        builders.randomised(world)
+    with world.units.reading(SYSTEM) as unit:
+        scheme = unit.session.scalars(select(Scheme)).one()
+        events = [json.loads(row.data) for row in unit.session.scalars(select(SchemeEvent).order_by(SchemeEvent.i))]
+        assert ledger.verify_chain(allocations._keys(unit, scheme), events, bytes.fromhex(scheme.head))
+        assert [event["seq"] for event in events] == [0, 1, 2]
+        assert not any("arm" in event for event in events)
+
+
+def test_minimisation_balances_and_each_site_counts_its_own(sqlite_world: World) -> None:
+    idents = [builders.randomised(sqlite_world, site) for site in ("S01", "S02", "S01", "S01", "S02", "S02", "S01", "S01") * 2]
+    arms = sqlite_world.read("statistician-unblinded", lambda unit: allocations.all_arms(unit, sqlite_world.protocol))
+    assert set(arms) == set(idents)
+    assert abs(list(arms.values()).count(1) - list(arms.values()).count(2)) <= 6
+
+
+def test_no_arm_stands_in_the_open_anywhere_in_the_database(sqlite_world: World) -> None:
+    """Arms are sealed, and the audit values that name them belong to the unblinded stream."""
+    for _ in range(4):
+        builders.randomised(sqlite_world)
+    with sqlite_world.units.reading(SYSTEM) as unit:
+        unblinded = set(unit.session.scalars(select(AuditEvent.event_id).where(AuditEvent.stream == "unblinded")))
+        for row in unit.session.scalars(select(AuditValue)):
+            if row.value in ('"TMR"', '"Standard"'):
+                assert row.event_id in unblinded
+        for table in ("allocation", "form_version", "scheme_event", "status", "idempotency"):
+            for found in unit.session.execute(text(f"SELECT * FROM {table}")):
+                assert not any(cell in ("TMR", "Standard") for cell in found)
+                assert not any('"TMR"' in str(cell) and "rand" in str(cell) for cell in found)
+
+
+def test_the_gates_answer_is_stored_with_the_act(world: World) -> None:
+    ident = builders.randomised(world)
+    with world.units.reading(SYSTEM) as unit:
+        stored = json.loads(unit.session.get(Allocation, (TRIAL, "main", ident)).gate)
+        assert stored["allowed"] is True
+        moved = unit.session.scalars(select(Status).where(Status.subject == ident, Status.event == "randomise")).one()
+        assert json.loads(moved.gate) == stored
+
+
+def test_the_allocation_record_has_the_levels_and_no_arm(world: World) -> None:
+    from trialdm.services import records
+
+    ident = builders.randomised(world, limb=2, amp_level_plan=24, aetiol_main=5)
+    seen = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "R", "RAND")))
+    assert seen.answers.values["rand_f_limb"] == 2
+    assert seen.answers.values["rand_f_aetgrp"] == 2
+    assert seen.answers.values["rand_arm"] == builders.arm_of(world, ident)
+    with pytest.raises(Refused):
+        world.read("research-nurse", lambda unit: records.locate(unit, TRIAL, ident, "R", "RAND"))
+
+
+def test_a_withdrawn_opinion_stops_the_next_allocation(world: World) -> None:
+    from trialdm.domain.ethics import Approval
+    from trialdm.services import approvals
+
+    first, second = builders.ready(world), builders.ready(world)
+    world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, first, "k1"))
+    withdrawn = Approval("rec", "withdrawn", decided_on=builders.TODAY)
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, withdrawn))
+    with pytest.raises(Refused) as refused:
+        world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, second, "k2"))
+    assert "GATE.GOV-02" in [detail.code for detail in refused.value.details]

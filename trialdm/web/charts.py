@@ -1,0 +1,72 @@
+"""Charts as plain geometry, drawn by the templates as SVG. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trialdm.services.overview import Recruitment
+from trialdm.web.wording import month
+
+WIDTH, HEIGHT = 720, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 96, 20, 40
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A line chart: points of both lines, marks of the actual one, labelled gridlines and months."""
+
+    actual: str
+    expected: str
+    marks: tuple[tuple[float, float], ...]
+    rows: tuple[tuple[float, int], ...]
+    months: tuple[tuple[float, str], ...]
+    ends: tuple[tuple[float, float, int], tuple[float, float, int]]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = _LEFT
+    right: int = WIDTH - _RIGHT
+    floor: int = HEIGHT - _BOTTOM
+
+
+def recruitment(found: Recruitment) -> Chart:
+    """Cumulative randomised participants beside the line to the target."""
+    top = _round_up(max((*found.actual, *found.expected, 1)))
+    xs = _spread(len(found.months))
+    actual = [(x, _y(value, top)) for x, value in zip(xs, found.actual, strict=True)]
+    expected = [(x, _y(value, top)) for x, value in zip(xs, found.expected, strict=True)]
+    every = max(1, -(-len(xs) // 8))
+    end, planned = actual[-1], expected[-1]
+    apart = abs(end[1] - planned[1])
+    nudge = (20 - apart) / 2 if apart < 20 else 0
+    below = 1 if end[1] >= planned[1] else -1
+    return Chart(
+        _points(actual),
+        _points(expected),
+        tuple(actual),
+        tuple((_y(value, top), value) for value in range(0, top + 1, top // 4)),
+        tuple((x, month(text)) for i, (x, text) in enumerate(zip(xs, found.months, strict=True)) if i % every == 0),
+        (
+            (end[0] + 8, end[1] + 5 + below * nudge, found.actual[-1]),
+            (planned[0] + 8, planned[1] + 5 - below * nudge, found.expected[-1]),
+        ),
+    )
+
+
+def _round_up(value: int) -> int:
+    """The next number that four equal steps divide well."""
+    for step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000):
+        if step * 4 >= value:
+            return step * 4
+    return -(-value // 4000) * 4000
+
+
+def _spread(count: int) -> list[float]:
+    wide = WIDTH - _LEFT - _RIGHT
+    return [round(_LEFT + (wide * i / (count - 1) if count > 1 else 0), 1) for i in range(count)]
+
+
+def _y(value: int, top: int) -> float:
+    return round(HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * value / top, 1)
+
+
+def _points(places: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in places)
