@@ -58,7 +58,8 @@ class World:
     now: datetime
 
     def actor(self, role: str, site: str = "") -> Actor:
-        return self.actors[(role, site or ("S01" if (role, "S01") in self.actors else ""))]
+        """The person with this role: at the site, at S01, or in the trial's office."""
+        return next(self.actors[(role, at)] for at in (site, "S01", "") if (role, at) in self.actors)
 
     def run(self, role: str, work: Callable[[Unit], Result], site: str = "") -> Result:
         """Run a use case as the person with this role."""

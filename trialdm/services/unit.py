@@ -237,7 +237,6 @@ class Units:
         """A unit for reading only: nothing is written, whatever the caller does."""
         with Session(read_only(self.engine), expire_on_commit=False, autoflush=False) as session:
             yield Unit(session, actor, self.clock(), self.keys, self.entropy)
-            session.rollback()
 
 
 def explain(error: IntegrityError) -> Conflict:

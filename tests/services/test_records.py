@@ -1,0 +1,290 @@
+"""Saving forms: nothing is lost, nothing changes without a trace, nothing true is refused."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from tests import builders
+from tests.builders import TRIAL, World
+from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
+from trialdm.services import approvals, participants, records, studies, trail
+from trialdm.services.unit import LONDON, SYSTEM
+from trialdm.store.tables import FormInstance, FormVersion
+
+PAIN = {"limb_worst": 6, "limb_avg": 4, "pain_assist": 1}
+
+
+def version_count(world: World, form: str) -> int:
+    with world.units.reading(SYSTEM) as unit:
+        ids = unit.session.scalars(select(FormInstance.id).where(FormInstance.form == form)).all()
+        return len(unit.session.scalars(select(FormVersion).where(FormVersion.instance_id.in_(ids))).all())
+
+
+def history(world: World, ident: str, visit: str, form: str, role: str = "research-nurse", row: int = 1) -> list[trail.Line]:
+    return world.read(role, lambda unit: trail.of_form(unit, records.locate(unit, TRIAL, ident, visit, form, row)))
+
+
+def test_a_form_is_read_back_as_it_was_saved(world: World) -> None:
+    ident = builders.consented(world)
+    saved = builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+    seen = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN")))
+    assert (seen.status, seen.version, saved.version) == ("complete", 1, 1)
+    assert seen.answers.values == {**PAIN, "pain_pre": 2}
+
+
+def test_every_answered_item_is_one_audit_entry_and_so_is_every_change(world: World) -> None:
+    ident = builders.consented(world)
+    builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+    first = [line for line in history(world, ident, "V01", "PAIN") if line.field != "status"]
+    assert {line.field for line in first} == {*PAIN, "pain_pre"}
+    builders.put(world, ident, "V01", "PAIN", {**PAIN, "limb_worst": 9}, only=True, reason="source: misread the notes")
+    changed = history(world, ident, "V01", "PAIN")[len(first) + 1 :]
+    assert [(line.field, line.old, line.new, line.reason) for line in changed] == [
+        ("limb_worst", 6, 9, "source: misread the notes"),
+        ("pain_pre", 2, 3, "source: misread the notes"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "old", "new"),
+    [
+        ({"limb_avg": 4}, {"limb_avg": None}, 4, None),
+        ({"limb_avg": None}, {"limb_avg": 4}, None, 4),
+        ({"limb_avg": 4}, {"limb_avg": "ND"}, 4, {"missing": "ND"}),
+        ({"limb_avg": "ND"}, {"limb_avg": "NK"}, {"missing": "ND"}, {"missing": "NK"}),
+        ({"limb_avg": 0}, {"limb_avg": None}, 0, None),
+    ],
+)
+def test_changes_from_and_to_nothing_are_recorded(sqlite_world: World, before: Any, after: Any, old: Any, new: Any) -> None:
+    ident = builders.consented(sqlite_world)
+
+    def save(part: dict[str, Any]) -> None:
+        answers = {**PAIN, **{k: v for k, v in part.items() if not isinstance(v, str)}}
+        missing = {k: v for k, v in part.items() if isinstance(v, str)}
+        answers = {k: v for k, v in answers.items() if k not in missing}
+        builders.put(sqlite_world, ident, "V01", "PAIN", answers, only=True, complete=False, missing=missing)
+
+    save(before)
+    save(after)
+    line = next(line for line in reversed(history(sqlite_world, ident, "V01", "PAIN")) if line.field == "limb_avg")
+    assert (line.old, line.new) == (old, new)
+
+
+def test_saving_what_is_there_already_makes_no_version(world: World) -> None:
+    ident = builders.consented(world)
+    for _ in range(2):
+        builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+    assert version_count(world, "PAIN") == 1
+
+
+def test_two_people_saving_the_same_form_lose_nothing(world: World) -> None:
+    ident = builders.consented(world)
+    builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+    builders.put(world, ident, "V01", "PAIN", {**PAIN, "limb_worst": 8}, only=True, reason="source", version=1)
+    with pytest.raises(Stale) as refused:
+        builders.put(world, ident, "V01", "PAIN", {**PAIN, "limb_worst": 3}, only=True, reason="typing", version=1, role="sub-investigator")
+    assert refused.value.code == "CRF.STALE"
+    seen = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN")))
+    assert (seen.answers.values["limb_worst"], seen.version) == (8, 2)
+
+
+def test_a_change_must_say_what_it_starts_from(world: World) -> None:
+    ident = builders.consented(world)
+    builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+    with pytest.raises(Unconditional):
+        builders.put(world, ident, "V01", "PAIN", {**PAIN, "limb_worst": 3}, only=True, reason="typing", version=None)
+
+
+def test_a_complete_form_is_changed_only_with_a_reason(world: World) -> None:
+    ident = builders.consented(world)
+    builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+    with pytest.raises(Invalid) as refused:
+        builders.put(world, ident, "V01", "PAIN", {**PAIN, "limb_worst": 8}, only=True)
+    assert refused.value.code == "CRF.REASON_NEEDED"
+    assert version_count(world, "PAIN") == 1
+
+
+BAD = [
+    ({"limb_worst": "seven"}, "CRF.TYPE"),
+    ({"limb_worst": 11}, "CRF.RANGE"),
+    ({"limb_worst": True}, "CRF.TYPE"),
+    ({"pain_assist": 9}, "CRF.CODE"),
+    ({"no_such_item": 1}, "CRF.UNKNOWN_ITEM"),
+    ({"limb_worst": None}, "CRF.REQUIRED"),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), BAD)
+def test_what_cannot_be_is_refused_and_nothing_is_kept(sqlite_world: World, change: dict[str, Any], code: str) -> None:
+    ident = builders.consented(sqlite_world)
+    with pytest.raises(Invalid) as refused:
+        builders.put(sqlite_world, ident, "V01", "PAIN", {**PAIN, **change}, only=True)
+    assert code in [detail.code for detail in refused.value.details]
+    assert version_count(sqlite_world, "PAIN") == 0
+
+
+def test_a_soft_check_asks_and_the_answer_is_recorded(world: World) -> None:
+    ident = builders.consented(world)
+    odd = {**PAIN, "limb_avg": 8}
+    with pytest.raises(Unanswered) as asked:
+        builders.put(world, ident, "V01", "PAIN", odd, only=True, confirm=())
+    assert [detail.code for detail in asked.value.details] == ["PAIN-03"]
+    builders.put(world, ident, "V01", "PAIN", odd, only=True, confirm=("PAIN-03", "PAIN-01"))
+    confirmed = [line.field for line in history(world, ident, "V01", "PAIN") if line.action == "form.confirm"]
+    assert confirmed == ["PAIN-03"]
+
+
+def test_answers_to_hidden_questions_are_kept_until_somebody_decides(world: World) -> None:
+    ident = builders.randomised(world)
+    given = {"rlp_any": 1, "rlp_worst": 5, "rlp_avg": 3, "rlp_now": 2, "rlp_freq": 3, "plp_any": 0, "plp_sens": 0, "pain_assist": 1}
+    builders.put(world, ident, "V04", "PAIN", given, only=True)
+    with pytest.raises(Unanswered) as asked:
+        builders.put(world, ident, "V04", "PAIN", {**given, "rlp_any": 0}, only=True, confirm=(), reason="source")
+    assert asked.value.details[0].code == "CRF.HIDDEN"
+    assert "rlp_worst" in asked.value.details[0].place
+    saved = builders.put(world, ident, "V04", "PAIN", {**given, "rlp_any": 0}, only=True, confirm=("CRF.HIDDEN",), reason="source")
+    assert "rlp_worst" not in saved.answers.values
+    removed = {line.field: line.old for line in history(world, ident, "V04", "PAIN") if line.new is None and line.old is not None}
+    assert removed["rlp_worst"] == 5
+
+
+def test_rows_are_saved_by_themselves_and_summed_up(world: World) -> None:
+    ident = builders.randomised(world)
+    opioid = {"an_any": 1, "an_class": 8, "an_opioid": 10, "an_drug": "fentanyl", "an_route": 2, "an_dose": "25", "an_unit": 2, "an_days7": 7}
+    first = builders.put(world, ident, "V04", "ANLG", opioid, only=True)
+    assert str(first.answers.values["an_ome"]) == "60.0"
+    methadone = {**opioid, "an_opioid": 11, "an_drug": "methadone", "an_route": 1, "an_unit": 1}
+    second = builders.put(world, ident, "V04", "ANLG", methadone, only=True, row=2)
+    assert "an_ome" not in second.answers.values
+    assert str(second.summary["ome_total"]) == "60.0"
+    assert any(alert.id == "ANLG-06" for alert in second.alerts)
+
+
+def test_no_data_before_consent(world: World) -> None:
+    ident = builders.screened(world)
+    with pytest.raises(Refused) as refused:
+        builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+    assert refused.value.code == "GATE.GOV-13"
+
+
+def test_nobody_enters_data_who_is_not_delegated(world: World) -> None:
+    ident = builders.consented(world)
+    world.at(builders._START - timedelta(days=30))
+    with pytest.raises(Refused) as refused:
+        builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+    assert "GATE.GOV-14" in [detail.code for detail in refused.value.details]
+
+
+@pytest.mark.parametrize("role", ["trial-manager", "monitor", "data-manager", "trial-coordinator"])
+def test_the_trials_office_does_not_enter_data(sqlite_world: World, role: str) -> None:
+    ident = builders.consented(sqlite_world)
+    with pytest.raises(Forbidden) as refused:
+        builders.put(sqlite_world, ident, "V01", "PAIN", PAIN, role=role, only=True)
+    assert refused.value.code == "ROLE.FORM"
+
+
+def test_a_participant_of_another_site_is_refused(world: World) -> None:
+    ident = builders.consented(world)
+    with pytest.raises(Forbidden) as refused:
+        builders.put(world, ident, "V01", "PAIN", PAIN, site="S02", only=True)
+    assert refused.value.code == "ROLE.SITE"
+
+
+def test_a_typing_error_in_the_pseudonym_is_told(sqlite_world: World) -> None:
+    ident = builders.consented(sqlite_world)
+    wrong = ("1" if ident[0] != "1" else "2") + ident[1:]
+    with pytest.raises(Invalid) as refused:
+        sqlite_world.read("research-nurse", lambda unit: records.locate(unit, TRIAL, wrong, "V01", "PAIN"))
+    assert refused.value.code == "PARTICIPANT.WRITTEN"
+
+
+@pytest.mark.parametrize(("visit", "form", "row"), [("V02", "PAIN", 1), ("V99", "PAIN", 1), ("V01", "NOPE", 1), ("V01", "PAIN", 2), ("U", "PAIN", 1)])
+def test_places_that_do_not_exist(sqlite_world: World, visit: str, form: str, row: int) -> None:
+    ident = builders.consented(sqlite_world)
+    with pytest.raises(Missing):
+        sqlite_world.read("research-nurse", lambda unit: records.locate(unit, TRIAL, ident, visit, form, row))
+
+
+def test_a_consent_on_a_superseded_form_is_kept_flagged_and_blocks_the_randomisation(world: World) -> None:
+    ident = builders.consented(world, documents=1)
+    book = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI")))
+    assert "GOV-12" in str(book.answers.values["dv_desc"])
+    assert book.status == "draft"
+    answer = world.read("trial-coordinator", lambda unit: participants.gate(unit, TRIAL, "randomise", participant=ident))
+    assert "GOV-12" in {reason.rule for reason in answer.reasons}
+
+
+def test_an_operation_on_the_wrong_side_is_kept_and_flagged_where_blinded_people_do_not_see_it(world: World) -> None:
+    ident = builders.randomised(world)
+    world.at(builders.TODAY + timedelta(days=3))
+    given = {
+        "surg_done": 1,
+        "surg_date": (builders.TODAY + timedelta(days=3)).isoformat(),
+        "surg_level": 12,
+        "surg_side": 2,
+        "proc_given": 1 if builders.arm_of(world, ident) == 1 else 2,
+        "anaes": 1,
+        "time_in": "08:00",
+        "time_ks": "08:40",
+        "time_ke": "10:10",
+        "intraop_comp": [0],
+        "accid_unblind": 0,
+        "surg_id": 1,
+        "surg_tmr_n": 9,
+        "closure": 1,
+    }
+    saved = builders.put(world, ident, "V02", "SURG", given, role="surgeon")
+    assert "SURG-10" in {alert.id for alert in saved.alerts}
+    assert world.read("trial-coordinator", lambda unit: studies.state(unit, TRIAL, "participant", ident)) == "operated"
+    with pytest.raises(Refused) as hidden:
+        builders_view = lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI", 501))  # noqa: E731
+        world.read("research-nurse", builders_view)
+    assert hidden.value.code == "GATE.GOV-45"
+    assert world.read("principal-investigator", builders_view).answers.values["dv_type"] == 96
+
+
+def test_full_withdrawal_ends_the_collection_of_data(world: World) -> None:
+    ident = builders.randomised(world)
+    day = world.now.astimezone(LONDON).date().isoformat()
+    builders.put(world, ident, "EV", "STAT", {"st_status": 3, "st_date": day, "st_reason": None})
+    with pytest.raises(Refused) as refused:
+        builders.put(world, ident, "V04", "PAIN", {"rlp_any": 0, "plp_any": 0, "plp_sens": 0, "pain_assist": 1}, only=True)
+    assert refused.value.code == "GATE.GOV-43"
+    assert world.read("trial-coordinator", lambda unit: studies.state(unit, TRIAL, "participant", ident)) == "withdrawn"
+
+
+def test_a_locked_trial_takes_no_form(world: World) -> None:
+    ident = builders.consented(world)
+    for event in ("close", "follow-up", "lock"):
+        world.run("trial-manager", lambda unit, event=event: approvals.move_trial(unit, TRIAL, event))
+    with pytest.raises(WrongState):
+        builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
+
+
+def test_a_blinded_nurse_keeps_what_the_surgeon_wrote(world: World) -> None:
+    """Restricted items of a form that both fill: the nurse neither sees nor changes them, and does not lose them."""
+    ident = builders.randomised(world)
+    day = world.now.astimezone(LONDON).date().isoformat()
+    technique = {"re_date": day, "re_type": [5], "re_nerve": [2], "re_ind": 4, "re_planned": 0, "re_crossover": 0}
+    builders.put(world, ident, "EV", "REOP", technique, role="surgeon", only=True)
+    seen = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "REOP")))
+    assert not {"re_type", "re_nerve", "re_crossover"} & set(seen.answers.values)
+    builders.put(world, ident, "EV", "REOP", {"re_date": day, "re_ind": 1, "re_planned": 0}, only=True, reason="source")
+    kept = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "REOP")))
+    assert (kept.answers.values["re_type"], kept.answers.values["re_ind"]) == ((5,), 1)
+    with pytest.raises(Refused):
+        builders.put(world, ident, "EV", "REOP", {**technique, "re_type": [7]}, only=True, reason="source")
+
+
+def test_stored_documents_are_the_answers_in_their_json_forms(sqlite_world: World) -> None:
+    ident = builders.consented(sqlite_world)
+    builders.put(sqlite_world, ident, "V01", "DEMO", {"age_years": 60, "sex": 1, "height_cm": "171.5", "weight_kg": "80.0", "birth_ym": None})
+    with sqlite_world.units.reading(SYSTEM) as unit:
+        row = unit.session.execute(
+            select(FormVersion.data).join(FormInstance, FormInstance.id == FormVersion.instance_id).where(FormInstance.form == "DEMO")
+        ).scalar_one()
+    stored = json.loads(row)["answers"]
+    assert (stored["height_cm"], stored["bmi"]) == ("171.5", "27.2")
