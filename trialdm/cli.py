@@ -96,9 +96,8 @@ def run(argv: Sequence[str]) -> int:
     terminal = Terminal()
     try:
         rest = _take_global(terminal, list(argv))
-        main.main(rest, prog_name="trialdm", standalone_mode=False, obj=terminal)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        code = main.main(rest, prog_name="trialdm", standalone_mode=False, obj=terminal)
+        return code if isinstance(code, int) else 0
     except click.ClickException as problem:
         problem.show()
         return 2
@@ -111,7 +110,6 @@ def run(argv: Sequence[str]) -> int:
         return _fail(terminal, problem)
     except BrokenPipeError:
         return 0
-    return 0
 
 
 def _take_global(terminal: Terminal, argv: list[str]) -> list[str]:

@@ -64,7 +64,7 @@ class Allocation(Schema):
 class FormBody(Schema):
     """A form as it is saved: typed by the form's definition, not by this schema."""
 
-    answers = fields.Dict(keys=fields.String(), values=fields.Raw(), load_default=dict)
+    answers = fields.Dict(keys=fields.String(), values=fields.Raw(), required=True)
     missing = fields.Dict(keys=fields.String(), values=fields.String(), load_default=dict)
     complete = fields.Boolean(load_default=False, truthy={True}, falsy={False})
     reason = fields.String(load_default="", validate=validate.Length(max=1000))

@@ -49,6 +49,7 @@ def register(app: Flask) -> None:
     """Handle every error of the application here."""
     app.register_error_handler(TrialError, _expected)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _fault)
 
 
@@ -95,6 +96,11 @@ def _words(status: int, problem: HTTPException) -> str:
     if status in (400, 405, 415):
         return "The request was not sent in a form that the service understands."
     return problem.description or problem.name
+
+
+def _too_deep(problem: RecursionError) -> AnyResponse:
+    """What was sent is nested deeper than can be read."""
+    return _expected(errors.Invalid("What was sent is nested too deeply.", code="HTTP.DEPTH"))
 
 
 def _fault(problem: Exception) -> AnyResponse:

@@ -8,10 +8,12 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from trialdm.domain import schedule
+from trialdm.domain import roles, schedule
+from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.roles import sites_seen
-from trialdm.services import casebooks, participants, studies
+from trialdm.services import casebooks, participants, records, studies
+from trialdm.services.records import Place
 from trialdm.services.unit import LONDON, Unit
 from trialdm.store.tables import Allocation, FormInstance, Participant, Status
 
@@ -195,3 +197,24 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
                     }
                 )
     return rows
+
+
+def obstacle(unit: Unit, place: Place) -> TrialError | None:
+    """What keeps the reader from entering a form, or None: whether its page offers fields or only shows answers."""
+    try:
+        records._may_save(unit, place, records.book(unit, place), False)
+    except TrialError as problem:
+        return problem
+    return None
+
+
+def next_form(unit: Unit, place: Place) -> tuple[str, str] | None:
+    """Visit and form that come next: a required form of the same visit that is not complete and that the person may enter."""
+    protocol, person = place.protocol, place.participant
+    for row in grid(unit, protocol, person):
+        for cell in row["cells"] if row["code"] == place.visit_code else []:
+            done = any(stored.status == "complete" for stored in cell["saved"])
+            enters = roles.may_enter(unit.actor.grants, cell["form"].kind, protocol.id, person.site)
+            if cell["how"] == "required" and not done and enters and cell["form"] is not place.form:
+                return place.visit_code, cell["form"].code
+    return None

@@ -1,0 +1,202 @@
+"""The commands as an operator types them: exit codes, one JSON document, and messages that name the mend."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import builders
+from tests.builders import ROOT, TRIAL, World
+from trialdm.cli import run
+
+
+class Shell:
+    """Runs command lines against one instance."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+
+    def __call__(self, *words: str, who: str = "") -> tuple[int, str, str]:
+        self.capsys.readouterr()
+        named = ["--as", who] if who else []
+        code = run(["--instance", str(self.folder), *named, *words])
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+    def json(self, *words: str, who: str = "") -> tuple[int, Any]:
+        code, out, _ = self(*words, "--json", who=who)
+        return code, json.loads(out)
+
+
+@pytest.fixture
+def shell(sqlite_world: World, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(sqlite_world.instance.settings.folder, capsys)
+
+
+def email(role: str, site: str = "") -> str:
+    return builders.email(role, site)
+
+
+def test_options_for_all_commands_stand_anywhere(shell: Shell) -> None:
+    assert shell("--json", "participant", "list", TRIAL, who=email("monitor"))[0] == 0
+    assert run(["participant", "list", TRIAL, f"--instance={shell.folder}", "--as", email("monitor")]) == 0
+    assert run(["participant", "list", TRIAL, "--instance"]) == 2
+
+
+def test_no_instance_is_told_with_the_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--instance", str(tmp_path / "nowhere"), "participant", "list", TRIAL, "--as", "a@b.org"]) == 2
+    assert "trialdm init" in capsys.readouterr().err
+
+
+def test_who_acts_must_be_said(shell: Shell) -> None:
+    code, _, err = shell("participant", "list", TRIAL)
+    assert code == 2
+    assert "--as EMAIL" in err
+
+
+def test_init_and_accounts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shell = Shell(tmp_path / "new", capsys)
+    code, made = shell.json("init", "--admin", "admin@x.org")
+    assert code == 0
+    assert len(made["password"]) >= 12
+    assert shell("init", "--admin", "admin@x.org")[0] == 2
+    assert shell("user", "add", "tm@x.org", "--name", "T M", "--role", "trial-manager", who="admin@x.org")[0] == 0
+    assert shell("user", "add", "tm@x.org", "--name", "T M", "--role", "trial-manager", who="admin@x.org")[0] == 4
+    assert shell("user", "add", "n@x.org", "--name", "N", "--role", "research-nurse", who="admin@x.org")[0] == 2
+    assert shell("user", "add", "x@x.org", "--name", "X", "--role", "monitor", who="nobody@x.org")[0] == 2
+    code, rows = shell.json("user", "list", who="admin@x.org")
+    assert [row["email"] for row in rows] == ["admin@x.org", "tm@x.org"]
+    assert shell("protocol", "load", str(ROOT / "protocols" / "licorice-gargle"), who="tm@x.org")[0] == 0
+
+
+def test_protocol_check_names_file_and_line_of_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shell = Shell(tmp_path, capsys)
+    assert shell("protocol", "check", str(ROOT / "protocols" / TRIAL))[0] == 0
+    broken = tmp_path / TRIAL
+    shutil.copytree(ROOT / "protocols" / TRIAL, broken)
+    form = broken / "forms" / "pain.yaml"
+    text = form.read_text("utf-8").replace("rlp_avg > rlp_worst", "rlp_avg > rlp_wurst").replace("codelist: CL_ASSIST", "codelist: CL_ASIST")
+    form.write_text(text, "utf-8")
+    code, out, _ = shell("protocol", "check", str(broken))
+    assert code == 2
+    lines = out.strip().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"{TRIAL}/forms/pain.yaml:") for line in lines)
+    assert "CL_ASIST" in out
+    assert "rlp_wurst" in out
+
+
+def test_the_gate_exits_with_3_and_gives_every_reason(shell: Shell) -> None:
+    code, answer = shell.json("gate", TRIAL, "randomise", "--site", "S03", "--on", "2026-03-10")
+    assert (code, answer["allowed"]) == (3, False)
+    assert {"rule", "severity", "message", "needs"} == set(answer["reasons"][0])
+    code, answer = shell.json("gate", TRIAL, "randomise", "--site", "S01", "--on", "2031-03-10")
+    assert (code, [reason["rule"] for reason in answer["reasons"]]) == (3, ["GOV-40"])
+    assert shell("gate", TRIAL, "randomise", "--site", "S01", "--on", "yesterday")[0] == 2
+    assert shell("gate", TRIAL, "randomise", "--site", "S99")[0] == 2
+    assert shell("gate", "no-such-trial", "randomise")[0] == 2
+
+
+def test_randomise_and_its_exit_codes(shell: Shell, sqlite_world: World) -> None:
+    sqlite_world.now = datetime.now(UTC)
+    ident = builders.ready(sqlite_world)
+    who = email("trial-coordinator")
+    code, first = shell.json("randomise", TRIAL, ident, "--key", "k1", who=who)
+    assert (code, set(first)) == (0, {"participant", "number", "at"})
+    assert shell.json("randomise", TRIAL, ident, "--key", "k1", who=who) == (0, first)
+    assert shell("randomise", TRIAL, ident, "--key", "k2", who=who)[0] == 4
+    assert shell("randomise", TRIAL, builders.screened(sqlite_world), "--key", "k3", who=who)[0] == 3
+    assert shell("randomise", TRIAL, ident, "--key", "k4", who=email("monitor"))[0] == 3
+
+
+def test_forms_from_files(shell: Shell, sqlite_world: World, tmp_path: Path) -> None:
+    ident = builders.consented(sqlite_world)
+    body = tmp_path / "pain.json"
+    body.write_text(json.dumps({"answers": {"limb_worst": 6, "limb_avg": 4, "pain_assist": 1}, "complete": True}), "utf-8")
+    who = email("research-nurse", "S01")
+    code, saved = shell.json("form", "put", TRIAL, ident, "V01", "PAIN", str(body), who=who)
+    assert (code, saved["version"]) == (0, 1)
+    code, seen = shell.json("form", "get", TRIAL, ident, "V01", "PAIN", who=who)
+    assert seen["answers"]["limb_worst"] == 6
+    assert shell("form", "put", TRIAL, ident, "V01", "PAIN", str(body), "--version", "7", who=who)[0] == 4
+    body.write_text("{", "utf-8")
+    code, _, err = shell("form", "put", TRIAL, ident, "V01", "PAIN", str(body), who=who)
+    assert (code, "not JSON" in err) == (2, True)
+    assert shell("form", "get", TRIAL, ident, "V01", "PAIN", who=email("research-nurse", "S02"))[0] == 3
+
+
+def test_import_export_and_verify(shell: Shell, sqlite_world: World, tmp_path: Path) -> None:
+    builders.randomised(sqlite_world)
+    out = tmp_path / "package"
+    code, manifest = shell.json("export", TRIAL, "--out", str(out), who=email("statistician-blinded"))
+    assert (code, manifest["trial"]) == (0, TRIAL)
+    assert shell("export", TRIAL, "--out", str(out), who=email("statistician-blinded"))[0] == 4
+    assert shell("export", TRIAL, "--out", str(tmp_path / "x"), "--blinding", "unblinded", who=email("statistician-unblinded"))[0] == 3
+    assert run(["export-verify", str(out)]) == 0
+    csv = out / "data" / "csv" / "pain.csv"
+    code, tried = shell.json("import", TRIAL, "PAIN", str(csv), "--dry-run", who=email("data-manager"))
+    assert (code, tried["unchanged"], tried["saved"]) == (0, 1, 0)
+    csv.write_text(csv.read_text("utf-8").replace(",5,", ",6,", 1), "utf-8")
+    assert run(["export-verify", str(out)]) == 5
+    code, wrong = shell.json("import", TRIAL, "CLIN", str(csv), who=email("data-manager"))
+    assert code == 2
+
+
+def test_a_dry_run_leaves_nothing(shell: Shell, sqlite_world: World, tmp_path: Path) -> None:
+    ident = builders.consented(sqlite_world)
+    file = tmp_path / "pain.csv"
+    file.write_text(f"participant,visit,limb_worst,limb_avg,pain_assist\n{ident},V01,5,3,1\n", "utf-8")
+    code, tried = shell.json("import", TRIAL, "PAIN", str(file), "--dry-run", who=email("data-manager"))
+    assert (code, tried["saved"]) == (0, 1)
+    code, seen = shell.json("form", "get", TRIAL, ident, "V01", "PAIN", who=email("research-nurse", "S01"))
+    assert seen["version"] == 0
+
+
+def test_lifecycle_steps_and_the_register(shell: Shell) -> None:
+    manager = email("trial-manager")
+    assert shell("site", "move", TRIAL, "S03", "activate", who=manager)[0] == 3
+    for event in ("select", "set-up", "confirm", "green-light", "activate"):
+        assert shell("site", "move", TRIAL, "S03", event, who=manager)[0] == 0
+    assert shell("trial", "move", TRIAL, "pause", who=manager)[0] == 3
+    assert shell("trial", "move", TRIAL, "pause", "--reason", "safety", who=email("sponsor"))[0] == 0
+    code, rows = shell.json("ethics", "status", TRIAL, "--site", "S01", "--on", "2025-01-01")
+    assert (code, {row["in_force"] for row in rows}) == (0, {False})
+    code, rows = shell.json("ethics", "status", TRIAL, "--site", "S01")
+    assert next(row for row in rows if row["body"] == "rec")["in_force"]
+
+
+def test_audit_verify_names_a_changed_row(shell: Shell, sqlite_world: World) -> None:
+    from sqlalchemy import text
+
+    builders.randomised(sqlite_world)
+    code, found = shell.json("audit", "verify", TRIAL)
+    assert (code, found["allocation_events"]) == (0, 1)
+    with sqlite_world.instance.engine.begin() as connection:
+        connection.execute(text("DROP TRIGGER guard_audit_event_update"))
+        connection.execute(text("UPDATE audit_event SET action = 'nothing' WHERE seq = 40"))
+    code, _, err = shell("audit", "verify", TRIAL)
+    assert code == 5
+    assert "40" in err
+
+
+def test_people_are_loaded_from_a_file(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "people.yaml"
+    file.write_text(
+        f"""trial: {TRIAL}
+people:
+  - email: new.nurse@x.org
+    name: New Nurse
+    roles: [{{role: research-nurse, site: S01}}]
+    trainings: [{{kind: gcp, date: 2026-01-10}}]
+    delegations: [{{tasks: [crf, consent], site: S01, start: 2026-02-01, signed_by_pi: true}}]
+""",
+        "utf-8",
+    )
+    code, made = shell.json("people", "load", str(file), who=email("trial-manager"))
+    assert (code, [row["email"] for row in made["created"]]) == (0, ["new.nurse@x.org"])
+    file.write_text(file.read_text("utf-8").replace("S01", "S77"), "utf-8")
+    code, _, err = shell("people", "load", str(file), who=email("trial-manager"))
+    assert (code, "S77" in err) == (2, True)
