@@ -1,0 +1,22 @@
+"""Benchmarks: `python -m tests.bench NAME`. Each prints ratios against a reference measured in the same run."""
+
+import sys
+
+from tests.bench import export_files, form_page, randomise, save_form
+
+BENCHMARKS = {"randomise": randomise.run, "save-form": save_form.run, "export": export_files.run, "form-page": form_page.run}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown or not names:
+        sys.stderr.write(f"Choose from: {', '.join(BENCHMARKS)}\n")
+        return 2
+    for name in names:
+        BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
