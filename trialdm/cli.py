@@ -259,7 +259,7 @@ def demo(terminal: Terminal, count: int, seed: int, today: date | None, port: in
 
     if terminal.folder == files.default_folder() and "TRIALDM_INSTANCE" not in os.environ:
         terminal.folder = files.default_folder() / "demo"
-    opened = build.ready(terminal.folder, participants=count, seed=seed, today=today, fresh=fresh, say=lambda w: click.echo(w, err=True))
+    opened = build.ready(terminal.folder, participants=count, seed=seed, today=today, fresh=fresh, say=_progress)
     sign_ins = json.loads((terminal.folder / build.SIGN_INS).read_text("utf-8"))
     address = f"http://127.0.0.1:{port}/"
     lines = [f"{entry['role']:24} {entry['site'] or '-':4} {entry['email']:44} {entry['password']}" for entry in sign_ins]
@@ -268,6 +268,12 @@ def demo(terminal: Terminal, count: int, seed: int, today: date | None, port: in
         from trialdm.app import serve as serve_pages
 
         serve_pages(opened, host="127.0.0.1", port=port, threads=8)
+
+
+def _progress(words: str) -> None:
+    """Progress on one line of a terminal; a line each where it goes into a file."""
+    again = words.startswith("\r") and sys.stderr.isatty()
+    click.echo(words if again else words.lstrip("\r"), err=True, nl=not again)
 
 
 # --- people ----------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ people:
     name: Nurse One
     roles: [{role: research-nurse, site: S01}]
     delegations: [{tasks: [consent, crf], site: S01, start: 2025-05-01, signed_by_pi: true}]
-    trainings: [{kind: gcp, "on": 2025-04-01, valid_to: 2028-04-01}]
+    trainings: [{kind: gcp, date: 2025-04-01, valid_to: 2028-04-01}]
   - email: Surgeon@Example.org
     name: Surgeon Seven
     roles: [{role: surgeon, site: S01}]

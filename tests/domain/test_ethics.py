@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.domain.reported import not_yet
 from trialdm.definitions.protocols import load_protocol
 from trialdm.definitions.registers import load_ethics
 from trialdm.definitions.sources import read_folder
@@ -260,13 +259,7 @@ REFUSED: list[Any] = [
         {"participant": consented(date(2025, 5, 1), PIS=1, ICF=1)},
         [f"{kind} v1.0 was not approved for use at this site on 2025-05-01." for kind in ("PIS", "ICF")],
     ),
-    not_yet(
-        "GOV-12",
-        "randomise",
-        {"participant": consented(date(2026, 4, 13), PIS=9, ICF=2)},
-        ["PIS 9 is not on record."],
-        reason="a consent on a version that the register does not hold should be refused; it passes",
-    ),
+    ("GOV-12", "randomise", {"participant": consented(date(2026, 4, 13), PIS=9, ICF=2)}, ["PIS 9 is not on record."]),
     ("GOV-13", "operate", {"participant": standing(consent=None)}, ["No consent is on record for this participant."]),
     ("GOV-13", "save-form", {"participant": standing(consent=None)}, ["No consent is on record for this participant."]),
     (
@@ -382,12 +375,11 @@ REFUSED: list[Any] = [
         {"register": having(credentials=(replace(shipped().credentials[0], cases=4),))},
         ["Ms Seven has 4 supervised TMR cases; 5 are needed."],
     ),
-    not_yet(
+    (
         "GOV-52",
         "randomise",
         {"register": having(credentials=(replace(shipped().credentials[0], site="S02"),))},
         ["Surgeon 7 is not credentialed for TMR on 2026-04-30."],
-        reason="a credential of another site should not count; the site is not looked at",
     ),
 ]
 
@@ -489,12 +481,9 @@ def test_all_reasons_at_once() -> None:
         ("save-form", {"participant": None}, ("GOV-13", "GOV-43")),
         ("export-unblinded", {"person": None}, ("GOV-45",)),
         ("open-trial", {}, ()),
-        not_yet(
-            "consent",
-            {"site": None},
-            ("GOV-08", "GOV-12", "GOV-14"),
-            reason="rules that need a site should be listed as not evaluated; only GOV-14 is",
-        ),
+        ("consent", {"site": None}, ("GOV-05", "GOV-08", "GOV-12", "GOV-14")),
+        ("activate-site", {"site": None}, ("GOV-05", "GOV-06")),
+        ("randomise", {"site": None}, ("GOV-05", "GOV-08", "GOV-12", "GOV-14", "GOV-44")),
     ],
 )
 def test_what_was_not_evaluated_is_said(action: str, different: dict[str, Any], skipped: tuple[str, ...]) -> None:
@@ -599,13 +588,7 @@ TWO = (pis(1, JAN, superseded_on=MAR), pis(2, MAR, sites={"S01": date(2026, 4, 1
         (TWO, SCOTLAND, MAR, 2),
         (TWO[::-1], SCOTLAND, MAR, 2),
         ((pis(2, JAN), pis(1, JAN)), ENGLAND, FEB, 2),
-        not_yet(
-            (pis(1, JAN, superseded_on=FEB), pis(2, date(2026, 5, 1), nations=("SCO",))),
-            ENGLAND,
-            MAR,
-            None,
-            reason="a later version for another nation should not keep a superseded one in use here",
-        ),
+        ((pis(1, JAN, superseded_on=FEB), pis(2, date(2026, 5, 1), nations=("SCO",))), ENGLAND, MAR, None),
     ],
 )
 def test_the_version_in_use_at_a_site(documents: tuple[Document, ...], site: Site, on: date, code: int | None) -> None:
@@ -635,6 +618,18 @@ def test_delegation(line: Delegation, allowed: bool) -> None:
                                            (date(2027, 5, 2), False)])  # fmt: skip
 def test_a_credential_is_valid_between_its_days(on: date, found: bool) -> None:
     assert (shipped().credential(7, on) is not None) is found
+
+
+def test_a_credential_belongs_to_its_site() -> None:
+    assert shipped().credential(7, TODAY, site="S01")
+    assert shipped().credential(7, TODAY, site="S02") is None
+
+
+@pytest.mark.parametrize("status", ["favourable", "submitted"])
+def test_what_is_only_asked_for_does_not_stand(status: str) -> None:
+    asked = Register(approvals=(Approval("rec", status, submitted_on=TODAY),))
+    assert asked.standing("rec", TODAY) is None
+    assert (asked.latest("rec", TODAY) is None) is (status in GOOD)
 
 
 def test_the_latest_of_several_credentials_counts() -> None:

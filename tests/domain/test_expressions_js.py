@@ -60,7 +60,7 @@ def _number(chance: random.Random, depth: int) -> str:
             f"({a} {chance.choice('+-*/')} {b})",
             f"({a}) ** {chance.randrange(4)}",
             f"(-{a})",
-            f"round({a}, {chance.choice(['0', '1', '2', '-1'])})",
+            f"round({a}, {chance.choice(['0', '1', '2', '9'])})",
             f"floor({a})",
             f"abs({a})",
             f"({a} if {_truth(chance, depth - 1)} else {b})",

@@ -1,5 +1,8 @@
 """Names of exported columns: which are made, and which definitions are refused because of them."""
 
+from dataclasses import replace
+from decimal import Decimal
+
 import pytest
 
 from trialdm.domain.crf import Code, Codelist, Form, Item
@@ -91,6 +94,39 @@ def taken(name: str, by: str) -> str:
 )
 def test_problems(defined: Form, expected: list[tuple[str, str]]) -> None:
     assert list(problems([defined])) == [("PAIN", name, message) for name, message in expected]
+
+
+def limited(low: int | None, high: int | None) -> Item:
+    return replace(item("t"), minimum=None if low is None else Decimal(low), maximum=None if high is None else Decimal(high))
+
+
+@pytest.mark.parametrize(
+    ("made", "refused"),
+    [
+        (limited(-95, 0), True),
+        (limited(-100, 100), True),
+        (limited(-91, None), True),
+        (limited(-1000, -95), True),
+        (limited(-1000, -96), False),
+        (limited(-90, 100), False),
+        (limited(None, 5), False),
+        (limited(None, None), False),
+        (replace(item("c", "code"), codelist=Codelist("CL_Y", (Code(-93, "No"),))), True),
+        (replace(item("c", "code"), codelist=Codelist("CL_Y", (Code(-96, "No"),))), False),
+        (replace(item("c", "multi"), codelist=Codelist("CL_Y", (Code(-93, "No"),))), False),
+    ],
+)
+def test_numbers_that_stand_for_missing_reasons_are_no_answers(made: Item, refused: bool) -> None:
+    found = [message for _, _, message in problems([form(made)])]
+    assert bool(found) is refused
+    assert all("missing reason" in message for message in found)
+
+
+def test_a_form_among_the_events_has_rows_in_the_wide_layout() -> None:
+    events = replace(form(item("x" * 25)), visits={"V01": "required", "EV": "event"})
+    assert list(problems([events])) == []
+    assert list(problems([events], with_rows={"U"})) == []
+    assert list(problems([events], with_rows={"EV"})) == [("PAIN", "x" * 25, too_long("v00_" + "x" * 25 + "_r01"))]
 
 
 def test_names_may_return_in_another_form() -> None:

@@ -82,11 +82,11 @@ def _type(found: fields.Field[Any]) -> dict[str, Any]:
 def _limits(found: fields.Field[Any]) -> dict[str, Any]:
     limits: dict[str, Any] = {}
     for rule in found.validators:
-        choices, regex = getattr(rule, "choices", None), getattr(rule, "regex", None)
+        choices, regex, least = (getattr(rule, name, None) for name in ("choices", "regex", "min"))
         if choices is not None:
             limits["enum"] = list(choices)
         elif regex is not None and isinstance(found, schemas.Text):
             limits["pattern"] = regex.pattern.replace("\\Z", "$")
-        elif getattr(rule, "min", None) is not None and isinstance(found, fields.Integer):
-            limits["minimum"] = rule.min
+        elif least is not None and isinstance(found, fields.Integer):
+            limits["minimum"] = least
     return limits

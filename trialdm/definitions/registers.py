@@ -12,7 +12,7 @@ from typing import Any
 
 from trialdm.definitions import schemas
 from trialdm.definitions.sources import BadDefinition, Problem, Source, check, read
-from trialdm.domain.ethics import BODIES, SITE_BODIES, Approval, Condition, Document
+from trialdm.domain.ethics import BODIES, GOOD, SITE_BODIES, Approval, Condition, Document
 from trialdm.domain.protocol import NATIONS, Protocol
 
 #: Formats of references (domain knowledge of HRA and registries); bodies that are not named take any text.
@@ -116,6 +116,8 @@ def _approval_problems(source: Source, raw: Mapping[str, Any], protocol: Protoco
             yield source.problem((*place, "ref"), f"'{row['ref']}' is not {FORMATS[body][1]}")
         if not any(key in row for key in ("decided_on", "effective_from", "submitted_on")):
             yield source.problem(place, "a decision needs a date: decided_on, effective_from or submitted_on")
+        elif row["status"] in GOOD and "decided_on" not in row and "effective_from" not in row:
+            yield source.problem(place, f"'{row['status']}' needs the day of the decision: decided_on or effective_from")
         first, last = row.get("effective_from", row.get("decided_on")), row.get("effective_to")
         if first and last and last < first:
             yield source.problem((*place, "effective_to"), f"it ends on {last}, before it begins on {first}")

@@ -21,7 +21,10 @@ NAME = validate.Regexp(r"^[a-z][a-z0-9_]{0,23}\Z", error="must be lower-case let
 FORM_CODE = validate.Regexp(r"^[A-Z][A-Z0-9]{1,7}\Z", error="must be 2 to 8 capital letters or digits")
 VISIT_CODE = validate.Regexp(r"^[A-Z][A-Z0-9]{0,5}\Z", error="must be 1 to 6 capital letters or digits")
 SITE_CODE = validate.Regexp(r"^[A-Z][A-Z0-9]{1,7}\Z", error="must be 2 to 8 capital letters or digits")
-TRIAL_ID = validate.Regexp(r"^[a-z][a-z0-9-]{1,30}[a-z0-9]\Z", error="must be lower-case letters, digits and hyphens")
+TRIAL_ID = validate.Regexp(
+    r"^[a-z][a-z0-9-]{1,30}[a-z0-9]\Z",
+    error="must be 3 to 32 lower-case letters, digits and hyphens, a letter first and no hyphen last",
+)
 
 #: Registers that can give the codes of an item.
 REGISTERS = ("documents.PIS", "documents.ICF", "staff", "surgeons")
@@ -41,13 +44,20 @@ class Text(fields.String):
         return value.strip()
 
 
+def sized(number: Decimal) -> Decimal:
+    """The number. Raises ValidationError where it has more digits than an answer can have."""
+    if abs(number) >= 10**15 or int(number.as_tuple().exponent) < -12:
+        raise ValidationError("must have at most 15 digits before the point and 12 after it")
+    return number
+
+
 class Number(fields.Field[Decimal]):
-    """A whole number or a decimal, kept exactly."""
+    """A whole number or a decimal, kept exactly; no larger and no finer than an answer can be."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise ValidationError("must be a number")
-        return Decimal(value)
+        return sized(Decimal(value))
 
 
 class Day(fields.Date):
@@ -95,11 +105,11 @@ def number(doc: str, **kwargs: Any) -> Number:
     return Number(metadata={"description": doc}, **kwargs)
 
 
-def texts(doc: str, **kwargs: Any) -> fields.List:
+def texts(doc: str, **kwargs: Any) -> fields.List[Any]:
     return fields.List(Text(**kwargs), metadata={"description": doc})
 
 
-def many(schema: type[Schema], doc: str, **kwargs: Any) -> fields.List:
+def many(schema: type[Schema], doc: str, **kwargs: Any) -> fields.List[Any]:
     return fields.List(fields.Nested(schema), metadata={"description": doc}, **kwargs)
 
 
@@ -244,7 +254,12 @@ class ProtocolSchema(Schema):
     sites = many(SiteSchema, "Sites.", required=True, validate=validate.Length(min=1))
     allocation = fields.Nested(AllocationSchema, required=True, metadata={"description": "How participants are allocated."})
     visits = many(VisitSchema, "Visits.", required=True, validate=validate.Length(min=1))
-    context = many(FactSchema, "Facts from one form that rules of other forms may name.", load_default=list)
+    context = many(
+        FactSchema,
+        "Facts from one form that rules of other forms may name; one from a restricted item only in restricted places, unless the item "
+        "tells nothing about the allocation (`unblinds`). Never the allocation itself.",
+        load_default=list,
+    )
     tables = fields.Dict(
         keys=Text(validate=NAME),
         values=fields.Nested(TableSchema),
@@ -279,6 +294,11 @@ class ItemSchema(Schema):
     value = string("Expression of a calculated item.")
     result = string("Type of a calculated item.", validate=one_of(TYPES))
     restricted = flag("Blinded roles never see it.", load_default=False)
+    unblinds = flag(
+        "Set to false on a restricted item (or an item of a restricted form) that tells nothing about the allocation, such as the side "
+        "operated on: rules of open forms may then name it as a context fact. Its own condition and calculation may then name open "
+        "values only. Day of the operation, whether it took place and copies of the factors need no such word.",
+    )
     export = flag("Whether it is exported.", load_default=True)
     scan = flag("Free text that is scanned for identifiers.", load_default=False)
     system = string("Filled by the system.")
@@ -315,7 +335,7 @@ class FormSchema(Schema):
     )
     repeating = flag("Any number of rows, each saved by itself.", load_default=False)
     restricted = flag("Blinded roles never see the form.", load_default=False)
-    restricted_when = string("Blinded roles never see rows for which this is true.")
+    restricted_when = string("Blinded roles never see rows for which this is true; reads the answers of the row and nothing else.")
     instrument = string("Questionnaire that the form holds.")
     introduction = string("Shown above the form.")
     items = many(ItemSchema, "Questions in order; an entry with only `section` starts a section.", required=True)
@@ -384,7 +404,7 @@ class DocumentsSchema(Schema):
 
 class TrainingSchema(Schema):
     kind = string("gcp, protocol or system.", required=True, validate=one_of(("gcp", "protocol", "system")))
-    on = day("Day of the training.", required=True)
+    date = day("Day of the training.", required=True, attribute="on")
     valid_to = day("Last day of validity (sponsor policy).")
 
 

@@ -14,14 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, fields
 
 from trialdm.domain.errors import Detail, Invalid
 
 Place = tuple[str | int, ...]
 
+#: What a place of a file is checked against.
+Shape = Schema | fields.Field[Any] | None
+
 _TRUE_FALSE = {"true": True, "false": False}
 _LARGEST = 1_000_000
+_DEEPEST = 50
+_STARTS = (yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken, yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
+_ENDS = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
 @dataclass(frozen=True, order=True)
@@ -63,25 +69,35 @@ class Source:
 
 
 def read(file: str, text: str) -> tuple[Source, list[Problem]]:
-    """The data of one file. With problems the data may be incomplete."""
+    """The data of one file, None where it cannot be read. With problems the data may be incomplete."""
+    source = Source(file, None)
     if len(text) > _LARGEST:
-        return Source(file, None), [Problem(file, 1, "the file is larger than one megabyte")]
+        return source, [Problem(file, 1, "the file is larger than one megabyte")]
     try:
+        for refused in _refused(file, text):
+            return source, [refused]
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
-        for token in yaml.scan(text, Loader=yaml.CSafeLoader):
-            if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
-                line = token.start_mark.line + 1
-                return Source(file, None), [Problem(file, line, "anchors and aliases (& and *) are not used here: write it out")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return Source(file, None), [Problem(file, mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")]
+        return source, [Problem(file, mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")]
     except yaml.YAMLError as error:
-        return Source(file, None), [Problem(file, 1, f"not YAML: {error}")]
-    source, problems = Source(file, None), list[Problem]()
+        return source, [Problem(file, 1, f"not YAML: {str(error).splitlines()[0]}")]
+    problems = list[Problem]()
     source.data = _plain(node, (), source, problems) if node is not None else None
     if source.data is None and not problems:
         problems.append(Problem(file, 1, "the file is empty"))
     return source, problems
+
+
+def _refused(file: str, text: str) -> Iterable[Problem]:
+    """Anchors, aliases, and lists and maps so deep that reading them could exhaust the stack."""
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(token, _STARTS) - isinstance(token, _ENDS)
+        if depth > _DEEPEST:
+            yield Problem(file, token.start_mark.line + 1, "lists and maps are nested too deeply")
+        if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
+            yield Problem(file, token.start_mark.line + 1, "anchors and aliases (& and *) are not used here: write it out")
 
 
 def _plain(node: yaml.Node, place: Place, source: Source, problems: list[Problem]) -> Any:
@@ -143,11 +159,13 @@ def check(source: Source, schema: Schema) -> tuple[dict[str, Any], list[Problem]
 
     Unknown keys are reported and passed over, so that everything else is still checked; other misfits give no data.
     """
-    data = source.data if isinstance(source.data, dict) else {}
+    data = source.data
+    if not isinstance(data, dict):
+        return {}, [source.problem((), "keys with their values are expected here")]
     try:
         return _loaded(schema, data), []
     except ValidationError as error:
-        found = list(_flatten(error.normalized_messages(), ()))
+        found = list(_flatten(error.messages_dict, (), schema))
         problems = [source.problem(place, _sentence(place, text, schema)) for place, text in found]
     try:
         return _loaded(schema, _without(data, [place for place, text in found if text == _UNKNOWN])), problems
@@ -171,18 +189,35 @@ def _without(data: Any, places: list[Place]) -> Any:
     return copied
 
 
-def _flatten(messages: Mapping[Any, Any], place: Place) -> Iterable[tuple[Place, str]]:
-    """Every message with its place. Errors of map entries stand under "key" and "value": both belong to the entry."""
+def _flatten(messages: Any, place: Place, shape: Shape) -> Iterable[tuple[Place, str]]:
+    """Every message with its place. The messages of an entry of a map are told apart by "key" and "value": both belong to it."""
+    if not isinstance(messages, Mapping):
+        yield from ((place, str(text)) for text in messages)
+        return
     for key, inner in messages.items():
-        here = place if key == "_schema" or (key in ("key", "value") and place) else (*place, key)
-        if isinstance(inner, Mapping):
-            yield from _flatten(inner, here)
+        if key == "_schema":
+            yield from _flatten(inner, place, shape)
+        elif isinstance(shape, fields.Dict):
+            for part in inner.values():
+                yield from _flatten(part, (*place, key), shape.value_field)
         else:
-            yield from ((here, str(text)) for text in inner)
+            yield from _flatten(inner, (*place, key), _below(shape, key))
+
+
+def _below(shape: Shape, key: Any) -> Shape:
+    """What stands in a place of this shape under a key or position."""
+    match shape:
+        case Schema():
+            return shape.fields.get(key)
+        case fields.Nested():
+            return _below(shape.schema, key)
+        case fields.List():
+            return shape.inner
+    return None
 
 
 def _sentence(place: Place, text: str, schema: Schema) -> str:
-    key = str(place[-1]) if place else "file"
+    key = next((str(step) for step in reversed(place) if isinstance(step, str)), "file")
     if text == _UNKNOWN:
         close = difflib.get_close_matches(key, _every_key(schema), n=1)
         return f"unknown key '{key}'" + (f": did you mean '{close[0]}'?" if close else "")
@@ -191,20 +226,18 @@ def _sentence(place: Place, text: str, schema: Schema) -> str:
     return f"{key}: {text[:1].lower()}{text[1:].rstrip('.')}"
 
 
-def _every_key(schema: Schema) -> set[str]:
+def _every_key(shape: Shape) -> set[str]:
     """Names of all keys of a schema and of those nested in it."""
-    keys: set[str] = set()
-    waiting: list[Schema] = [schema]
-    while waiting:
-        current = waiting.pop()
-        for name, definition in current.fields.items():
-            if name not in keys:
-                keys.add(name)
-                inner = getattr(definition, "inner", definition)
-                nested = getattr(inner, "schema", None)
-                if isinstance(nested, Schema):
-                    waiting.append(nested)
-    return keys
+    match shape:
+        case Schema():
+            return set(shape.fields).union(*map(_every_key, shape.fields.values()))
+        case fields.Nested():
+            return _every_key(shape.schema)
+        case fields.List():
+            return _every_key(shape.inner)
+        case fields.Dict():
+            return _every_key(shape.value_field)
+    return set()
 
 
 def read_folder(folder: Path) -> dict[str, str]:

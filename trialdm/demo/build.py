@@ -9,6 +9,7 @@ import json
 import random
 import secrets
 import shutil
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -73,10 +74,9 @@ def build(folder: Path, *, count: int, seed: int, today: date | None, say: Say) 
 
 
 def definitions_folder(kind: str) -> Path:
-    """The folder of the definition files that come with trialdm: beside the package, or inside an installed one."""
+    """The definition files that come with trialdm: beside the package in a checkout, else where the installer put them."""
     beside = Path(__file__).resolve().parents[2] / kind
-    inside = Path(__file__).resolve().parents[1] / "shipped" / kind
-    return beside if (beside / TRIAL).is_dir() else inside
+    return beside if (beside / TRIAL).is_dir() else Path(sysconfig.get_path("data")) / "share" / "trialdm" / kind
 
 
 @dataclass

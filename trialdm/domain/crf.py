@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
 from trialdm.domain import values
-from trialdm.domain.expressions import Expression, round_half_away
+from trialdm.domain.expressions import Expression, decimal_text, round_half_away
 from trialdm.domain.values import MISSING_REASONS, NotAValue, Value
 
 Severity = Literal["hard", "soft", "alert"]
@@ -93,7 +94,8 @@ class Codelist:
 class Item:
     """One question or calculated value of a form. Limits are in the item's unit.
 
-    `passes` is the answer with which an eligibility criterion is met; `means` one of `MEANINGS`.
+    `passes` is the answer with which an eligibility criterion is met; `means` one of `MEANINGS`. `unblinds` is False where
+    a restricted item tells nothing about the allocation, so that rules of open forms may name it.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Item:
     system: str = ""
     means: str = ""
     passes: int | None = None
+    unblinds: bool = True
 
     @property
     def holds(self) -> str:
@@ -265,20 +268,43 @@ def in_order_of_need(items: Iterable[Item]) -> list[Item]:
     return ordered
 
 
+def circle_of_conditions(items: Iterable[Item]) -> list[str]:
+    """Items each of which must be known before it is known whether the next one applies, or its value; empty without a circle.
+
+    The last one is the first one again.
+    """
+    needs: dict[str, list[str]] = {}
+    for item in items:
+        named = {name for expression in (item.show_if, item.value) if expression for name in expression.names}
+        needs[item.name] = sorted(named)
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as circle:
+        return list(circle.args[1])
+    return []
+
+
 def stored(item: Item, raw: Any) -> Value | None:
-    """The result of a calculation as the item stores it: rounded half away from zero to the item's decimals."""
-    if raw is None:
+    """The result of a calculation as the item stores it: rounded half away from zero to the item's decimals.
+
+    What is stored can be read again as it stands. A result that no answer of the type could hold (a number or a day out of
+    range, a text that is too long) is missing; a text loses the blanks around it, as a typed one does.
+    """
+    try:
+        return values.read(item.holds, _json(item, raw))
+    except NotAValue:
         return None
+
+
+def _json(item: Item, raw: Any) -> Any:
+    """The JSON form of a result, numbers with the decimals of the item."""
     if isinstance(raw, bool):
         return int(raw)
-    if isinstance(raw, int | Fraction):
-        rounded = round_half_away(raw, item.decimals if item.holds == "dec" else 0)
-        if item.holds == "dec":
-            exact = Decimal(rounded.numerator) / Decimal(rounded.denominator)
-            return exact.quantize(Decimal(1).scaleb(-item.decimals))
-        return int(rounded)
-    typed: Value = raw
-    return typed
+    if not isinstance(raw, int | Fraction):
+        return values.write(raw)
+    if not -values.LARGEST_INTEGER <= raw <= values.LARGEST_INTEGER:
+        raise NotAValue("the number is too large")
+    return decimal_text(raw, item.decimals) if item.holds == "dec" else int(round_half_away(raw, 0))
 
 
 def load(form: Form, document: Mapping[str, Any]) -> Answers:
@@ -310,6 +336,7 @@ def validate(
     """
     agreed = frozenset(confirmed)
     typed, reasons, findings = _read(form, answers, missing)
+    unread = frozenset(name for finding in findings for name in finding.items)
     typed.update(context.system)
     answered: list[Finding] = []
     if HIDDEN in agreed:
@@ -326,7 +353,7 @@ def validate(
     findings += _hidden(form, typed, reasons, shown)
     findings += _limits(form, typed, shown, context)
     if complete:
-        findings += _required(form, typed, reasons, shown)
+        findings += [f for f in _required(form, typed, reasons, shown) if not unread.issuperset(f.items)]
     findings += _checks(form, {**context.facts, **dict.fromkeys(form.by_name), **known, **summary}, rows)
     answered += [f for f in findings if f.severity == "soft" and f.id in agreed]
     left = tuple(f for f in findings if f.severity != "soft" or f.id not in agreed)
@@ -381,7 +408,7 @@ def _read(form: Form, answers: Mapping[str, Any], missing: Mapping[str, str]) ->
         if value is not None and reason:
             message = f"{item.label}: give either an answer or a reason why it is missing, not both."
             findings.append(_finding(item, "CRF.REASON", "hard", message))
-        elif reason and reason not in MISSING_REASONS:
+        elif reason and (not isinstance(reason, str) or reason not in MISSING_REASONS):
             message = f"{item.label}: the missing reason must be one of {', '.join(MISSING_REASONS)}."
             findings.append(_finding(item, "CRF.REASON", "hard", message))
         elif reason:

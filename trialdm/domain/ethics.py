@@ -2,8 +2,8 @@
 
 The register (approvals, documents, delegation, training, credentials) is data with dates; each rule is a small function
 over one `Case` that answers None or the reasons against it, in the words of `RULES`. `gate` asks every rule of an action
-and returns all reasons at once. Rules that need a participant or a person that the case does not name are listed as not
-evaluated. Days are days in Europe/London.
+and returns all reasons at once. Rules that need a participant, a person or a site that the case does not name are listed as
+not evaluated. Days are days in Europe/London.
 
 Sources: NICE interventional procedures guidance on TMR (consultation 2025, sections 1.1-1.6; final IPG804), the UK Policy
 Framework, HRA pages and CONSORT 2025, named with each rule. Sponsor policy is called so, never law.
@@ -115,7 +115,8 @@ class Approval:
 
     @property
     def starts(self) -> date | None:
-        return self.effective_from or self.decided_on or self.submitted_on
+        """The first day of this status. What only has been asked for stands from that day; a good decision never does."""
+        return self.effective_from or self.decided_on or (None if self.status in GOOD else self.submitted_on)
 
 
 @dataclass(frozen=True)
@@ -221,8 +222,8 @@ class Register:
         ]
         newest = max(begun, key=lambda document: (document.starts_at(site), document.code), default=None)
         if newest and newest.superseded_on and newest.superseded_on <= on:
-            replaced = any(d.kind == kind and d.code > newest.code and d.starts_at(site) > on for d in self.documents)
-            return newest if replaced else None
+            later = (d for d in self.documents if d.kind == kind and site.nation in d.nations and d.code > newest.code)
+            return newest if any(d.starts_at(site) > on for d in later) else None
         return newest
 
     def delegated(self, person: str, site: str, task: str, on: date) -> bool:
@@ -235,16 +236,10 @@ class Register:
             t.person == person and t.kind == kind and t.on <= on and (t.valid_to is None or on <= t.valid_to) for t in self.trainings
         )
 
-    def credential(self, surgeon: int, on: date) -> Credential | None:
-        """The surgeon's credential valid on that day."""
-        return next(
-            (
-                c
-                for c in reversed(self.credentials)
-                if c.surgeon == surgeon and c.valid_from <= on and (c.valid_to is None or on <= c.valid_to)
-            ),
-            None,
-        )
+    def credential(self, surgeon: int, on: date, *, site: str = "") -> Credential | None:
+        """The surgeon's credential valid on that day at that site, or at any site where none is named."""
+        held = (c for c in reversed(self.credentials) if c.surgeon == surgeon and site in ("", c.site))
+        return next((c for c in held if c.valid_from <= on and (c.valid_to is None or on <= c.valid_to)), None)
 
 
 # --- the case --------------------------------------------------------------------------------------------------------
@@ -362,7 +357,8 @@ Judge = Callable[[Case], Iterable[tuple[str, str]]]
 class Rule:
     """A governance rule: which acts it decides, what it needs to know, where it comes from, and the function that judges.
 
-    The judge yields (message, what would allow it) for every reason against the act.
+    The judge yields (message, what would allow it) for every reason against the act. Without what it `needs` a rule is not
+    evaluated; without what it `looks_at` it says what it can and is listed as not (fully) evaluated.
     """
 
     id: str
@@ -373,6 +369,7 @@ class Rule:
     status: str
     severity: Severity = "block"
     needs: tuple[str, ...] = ()
+    looks_at: tuple[str, ...] = ()
 
 
 def _words(status: str) -> str:
@@ -414,18 +411,23 @@ def _opinion_status(case: Case) -> Found:
 
 
 def _national_permission(case: Case) -> Found:
-    if case.site is not None:
-        nations = [case.site.nation]
-    else:
-        nations = list(dict.fromkeys(site.nation for site in case.protocol.sites))
-    lacking = [n for n in nations if not case.register.standing(NATIONAL_BODY[n][0], case.on, nation=n)]
-    if case.site is None and len(lacking) < len(nations):
-        return
-    for nation in lacking:
-        yield (
-            f"No {NATIONAL_BODY[nation][1]} is in force for {NATIONS[nation]}.",
-            f"{NATIONAL_BODY[nation][1]} for {NATIONS[nation]}, in force on this day.",
-        )
+    if case.site is not None and not _permitted(case, case.site.nation):
+        yield _no_permission(case.site.nation)
+
+
+def _permission_of_any_nation(case: Case) -> Found:
+    nations = list(dict.fromkeys(site.nation for site in case.protocol.sites))
+    if not any(_permitted(case, nation) for nation in nations):
+        yield from map(_no_permission, nations)
+
+
+def _permitted(case: Case, nation: str) -> bool:
+    return case.register.standing(NATIONAL_BODY[nation][0], case.on, nation=nation) is not None
+
+
+def _no_permission(nation: str) -> tuple[str, str]:
+    permission = NATIONAL_BODY[nation][1]
+    return f"No {permission} is in force for {NATIONS[nation]}.", f"{permission} for {NATIONS[nation]}, in force on this day."
 
 
 def _capacity_confirmed(case: Case) -> Found:
@@ -476,15 +478,23 @@ def _documents_current(case: Case) -> Found:
                 f"An approved {kind} that this site has taken up.",
             )
     given = case.participant.consent if case.participant else None
-    if given is None:
-        return
+    if given is not None:
+        yield from _consented_on(case.register, case.site, given)
+
+
+def _consented_on(register: Register, site: Site, given: ConsentGiven) -> Found:
+    """The consent was given on the versions in use at that site on that day."""
     day = given.at.date()
     for kind, code in given.documents.items():
-        current = case.register.current_document(kind, case.site, day)
-        used = next((d for d in case.register.documents if d.kind == kind and d.code == code), None)
-        if used is not None and (current is None or current.code != code):
-            mend = f"Re-consent with {current.title}." if current else f"An approved {kind} for this site."
-            yield (f"{used.kind} v{used.version} was not approved for use at this site on {day.isoformat()}.", mend)
+        current = register.current_document(kind, site, day)
+        if current is not None and current.code == code:
+            continue
+        used = next((d for d in register.documents if d.kind == kind and d.code == code), None)
+        mend = f"Re-consent with {current.title}." if current else f"An approved {kind} for this site."
+        if used is None:
+            yield f"{kind} {code} is not on record.", f"The version recorded in the documents register. {mend}"
+        else:
+            yield f"{kind} v{used.version} was not approved for use at this site on {day.isoformat()}.", mend
 
 
 def _consent_first(case: Case) -> Found:
@@ -617,7 +627,7 @@ def _surgeon_credentialed(case: Case) -> Found:
         yield ("No nerve surgeon is named for the operation.", "A credentialed surgeon in the planned-operation form.")
         return
     on = planned or case.on
-    credential = case.register.credential(surgeon, on)
+    credential = case.register.credential(surgeon, on, site=case.site.code if case.site else "")
     least = case.protocol.param("min_tmr_cases", 5)
     if credential is None:
         yield (
@@ -652,8 +662,17 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "GOV-05",
         "Permission of the nation beside the ethics opinion",
-        ("open-trial", "activate-site", "consent", "randomise"),
+        ("activate-site", "consent", "randomise"),
         _national_permission,
+        "HRA approval; NHS Scotland; HSC",
+        "REC condition",
+        needs=("site",),
+    ),
+    Rule(
+        "GOV-05",
+        "Permission of one nation at least beside the ethics opinion",
+        ("open-trial",),
+        _permission_of_any_nation,
         "HRA approval; NHS Scotland; HSC",
         "REC condition",
     ),
@@ -664,6 +683,7 @@ RULES: tuple[Rule, ...] = (
         _capacity_confirmed,
         "HRA site set-up",
         "HRA expectation",
+        needs=("site",),
     ),
     Rule(
         "GOV-08",
@@ -672,6 +692,7 @@ RULES: tuple[Rule, ...] = (
         _site_open,
         "REC favourable opinion, management permission",
         "REC condition",
+        needs=("site",),
     ),
     Rule(
         "GOV-09",
@@ -697,6 +718,7 @@ RULES: tuple[Rule, ...] = (
         _documents_current,
         "HRA modifications",
         "REC condition",
+        needs=("site",),
     ),
     Rule(
         "GOV-13",
@@ -740,6 +762,7 @@ RULES: tuple[Rule, ...] = (
         _ready_to_randomise,
         "CONSORT 2025 item 12; protocol",
         "protocol",
+        looks_at=("participant", "site"),
     ),
     Rule(
         "GOV-45",
@@ -769,9 +792,6 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-#: Rules that look further when a participant is named.
-_PARTLY = {"GOV-44"}
-
 
 def gate(case: Case, rules: Sequence[Rule] = RULES) -> Answer:
     """Every reason for and against one act. A historical trial is not gated: its acts lie in the past."""
@@ -790,7 +810,7 @@ def gate(case: Case, rules: Sequence[Rule] = RULES) -> Answer:
         if not all(known[need] for need in rule.needs):
             skipped.append(rule.id)
             continue
-        if rule.id in _PARTLY and not known["participant"]:
+        if not all(known[part] for part in rule.looks_at):
             skipped.append(rule.id)
         reasons += [Reason(rule.id, rule.severity, message, needs) for message, needs in rule.judge(case)]
     return Answer(case.action, case.on, tuple(dict.fromkeys(reasons)), tuple(dict.fromkeys(skipped)))

@@ -38,6 +38,16 @@ Evaluator = Callable[[Row, Sequence[Row]], Any]
 
 _MAX_NODES = 400
 
+#: A literal has the size of the largest answer: 15 digits before the point and 12 after it.
+_LITERAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,12})?", re.ASCII)
+
+#: How many answers and literals may be multiplied with one another: no result then grows beyond a few thousand digits.
+_MAX_FACTORS = 100
+
+#: Kinds that have no order and no equality; and those that have no words of their own.
+_NOT_COMPARED = ("codes", "truth", "partial date")
+_NOT_WRITTEN = ("codes", "truth")
+
 
 class ExpressionError(ValueError):
     """The expression cannot be used; the message says what is wrong and, where it can, the mend."""
@@ -116,18 +126,30 @@ def _extreme(choose: Callable[[list[Any]], Any]) -> Callable[..., Any]:
     return lambda *numbers: choose(_answered(numbers)) if _answered(numbers) else None
 
 
+def decimal_text(number: Fraction | int | Decimal, places: int) -> str:
+    """A number with exactly so many decimal places, halves rounded away from zero; no digit is lost, however many there are."""
+    units = int(round_half_away(number, places) * 10**places)
+    digits = f"{abs(units):0{places + 1}d}"
+    point = len(digits) - places
+    return ("-" if units < 0 else "") + digits[:point] + (f".{digits[point:]}" if places else "")
+
+
 def as_text(value: Any) -> str:
-    """A value inside a text: whole numbers without a point, fractions as the shortest decimal up to six places."""
-    if isinstance(value, Fraction):
-        if value.denominator == 1:
+    """A value inside a text: whole numbers without a point, fractions as the shortest decimal up to six places, times as HH:MM."""
+    match value:
+        case Fraction(denominator=1):
             return str(value.numerator)
-        return f"{Decimal(round_half_away(value, 6).numerator) / Decimal(round_half_away(value, 6).denominator):f}"
+        case Fraction():
+            return decimal_text(value, 6).rstrip("0").rstrip(".")
+        case datetime() | time():
+            return value.isoformat(timespec="minutes")
     return str(value)
 
 
 @dataclass(frozen=True)
 class _Function:
-    """Kinds of the arguments ("any" admits all; a trailing "*" repeats), the kind of the result and the rule.
+    """Kinds of the arguments, the kind of the result and the rule. "any" admits all kinds, "words" those that can be written
+    inside a text; a trailing "*" repeats.
 
     A strict function is unknown as soon as one argument is; the others receive None and decide.
     """
@@ -158,7 +180,7 @@ FUNCTIONS: dict[str, _Function] = {
     "round": _Function(("number", "number"), "number", lambda x, n: round_half_away(x, int(n))),
     "floor": _Function(("number",), "number", floor),
     "abs": _Function(("number",), "number", abs),
-    "text": _Function(("any*",), "text", lambda *parts: "".join(map(as_text, parts))),
+    "text": _Function(("words*",), "text", lambda *parts: "".join(map(as_text, parts))),
 }
 
 #: Functions over the rows of a repeating form at one visit; the last argument is the item's name.
@@ -185,8 +207,9 @@ class _Reader:
         names: Mapping[str, Name],
         tables: Mapping[str, Mapping[Decimal, Decimal]],
         params: Mapping[str, Decimal],
+        rows: Mapping[str, Name],
     ) -> None:
-        self.source, self.names, self.tables, self.params = source, names, tables, params
+        self.source, self.names, self.tables, self.params, self.rows = source, names, tables, params, rows
         self.used: set[str] = set()
         self.uses_rows = False
 
@@ -202,7 +225,10 @@ class _Reader:
 
     def _expect(self, node: ast.expr, kind: str) -> Tree:
         tree, found = self.read(node)
-        if kind != "any" and found != kind:
+        if kind == "words":
+            if found in _NOT_WRITTEN:
+                raise ExpressionError(f"'{self._text(node)}' is a {found}, which cannot be written inside a text")
+        elif kind != "any" and found != kind:
             mend = f"; write '{self._text(node)} == 1'" if (kind, found) == ("truth", "number") else ""
             raise ExpressionError(f"'{self._text(node)}' is a {found}, but a {kind} is needed here{mend}")
         return tree
@@ -212,9 +238,16 @@ class _Reader:
             return ["text", node.value], "text"
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             raise ExpressionError(f"'{self._text(node)}' is not a number or a text")
-        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", self._text(node)):
-            raise ExpressionError(f"write the number '{self._text(node)}' with digits and a point only")
-        return ["num", self._text(node)], "number"
+        text = self._text(node)
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
+            raise ExpressionError(f"write the number '{text}' with digits and a point only")
+        return ["num", self._sized(text)], "number"
+
+    def _sized(self, text: str) -> str:
+        """The digits of a number that is no larger and no finer than an answer can be."""
+        if not _LITERAL.fullmatch(text.removeprefix("-")):
+            raise ExpressionError("a number has at most 15 digits before the point and 12 after it")
+        return text
 
     def _name(self, node: ast.Name) -> tuple[Tree, str]:
         if node.id not in self.names:
@@ -262,7 +295,7 @@ class _Reader:
                 raise ExpressionError(f"'{self._text(node)}' is not part of the expression language")
             if right_kind != kind:
                 raise ExpressionError(f"'{self._text(node)}' compares a {kind} with a {right_kind}")
-            if kind in ("codes", "truth", "partial date") or (kind == "text" and sign not in ("==", "!=")):
+            if kind in _NOT_COMPARED or (kind == "text" and sign not in ("==", "!=")):
                 raise ExpressionError(f"'{self._text(node)}': a {kind} cannot be compared in this way")
             self._known_code(previous, right_node)
             self._known_code(right_node, previous)
@@ -276,6 +309,10 @@ class _Reader:
         choices = node.comparators[0]
         if not isinstance(choices, ast.Tuple | ast.List):
             raise ExpressionError(f"'{self._text(node)}': give the choices in brackets, such as (1, 2)")
+        if not choices.elts:
+            raise ExpressionError(f"'{self._text(node)}': give at least one choice")
+        if kind in _NOT_COMPARED:
+            raise ExpressionError(f"'{self._text(node)}': a {kind} cannot be compared in this way")
         trees = [self._expect(choice, kind) for choice in choices.elts]
         for choice in choices.elts:
             self._known_code(node.left, choice)
@@ -284,10 +321,10 @@ class _Reader:
 
     def _known_code(self, item: ast.expr, literal: ast.expr) -> None:
         """Refuse a comparison of a coded item with a number that is not one of its codes."""
-        if isinstance(item, ast.Name) and isinstance(literal, ast.Constant) and isinstance(literal.value, int):
-            codes = self.names[item.id].codes
-            if codes is not None and literal.value not in codes:
-                raise ExpressionError(f"{literal.value} is not one of the codes of '{item.id}'")
+        number = _written_number(literal)
+        codes = self.names[item.id].codes if isinstance(item, ast.Name) else None
+        if isinstance(item, ast.Name) and codes is not None and number is not None and number not in codes:
+            raise ExpressionError(f"{self._text(literal)} is not one of the codes of '{item.id}'")
 
     def _call(self, node: ast.Call) -> tuple[Tree, str]:
         if not isinstance(node.func, ast.Name) or node.keywords:
@@ -303,6 +340,17 @@ class _Reader:
         if function is None:
             raise ExpressionError(f"there is no function '{name}'")
         return ["call", name, self._arguments(name, function.arguments, node.args)], function.result
+
+    def _call_has(self, node: ast.Call) -> tuple[Tree, str]:
+        arguments = self._arguments("has", FUNCTIONS["has"].arguments, node.args)
+        self._known_code(*node.args)
+        return ["call", "has", arguments], "truth"
+
+    def _call_round(self, node: ast.Call) -> tuple[Tree, str]:
+        arguments = self._arguments("round", FUNCTIONS["round"].arguments, node.args)
+        if not re.fullmatch("[0-9]", self._text(node.args[1])):
+            raise ExpressionError("'round' takes the number of decimal places as a digit from 0 to 9")
+        return ["call", "round", arguments], "number"
 
     def _arguments(self, name: str, kinds: tuple[str, ...], nodes: Sequence[ast.expr]) -> list[Tree]:
         repeated = kinds[-1].endswith("*")
@@ -323,20 +371,23 @@ class _Reader:
         name = self._string(node, 1)
         if name not in self.params:
             raise ExpressionError(f"there is no parameter '{name}' under 'params'")
-        return ["num", f"{self.params[name]:f}"], "number"
+        return ["num", self._sized(f"{self.params[name]:f}")], "number"
 
     def _call_day(self, node: ast.Call) -> tuple[Tree, str]:
         text = self._string(node, 1)
         try:
-            return ["day", date.fromisoformat(text).isoformat()], "date"
+            day = date.fromisoformat(text).isoformat()
         except ValueError:
-            raise ExpressionError(f"'{text}' is not a date such as 2026-03-01") from None
+            day = ""
+        if day != text:
+            raise ExpressionError(f"'{text}' is not a date such as 2026-03-01")
+        return ["day", day], "date"
 
     def _call_lookup(self, node: ast.Call) -> tuple[Tree, str]:
         name = self._string(node, 2)
         if name not in self.tables:
             raise ExpressionError(f"there is no table '{name}' under 'tables'")
-        rows = [[f"{key:f}", f"{value:f}"] for key, value in self.tables[name].items()]
+        rows = [[self._sized(f"{key:f}"), self._sized(f"{value:f}")] for key, value in self.tables[name].items()]
         return ["lookup", rows, self._expect(node.args[1], "number")], "number"
 
     def _call_or_else(self, node: ast.Call) -> tuple[Tree, str]:
@@ -349,12 +400,37 @@ class _Reader:
         leading, kind = (0, "truth") if name == "same_rows" else ROW_FUNCTIONS[name][:2]
         if len(node.args) != leading + 1 or not isinstance(node.args[-1], ast.Name):
             raise ExpressionError(f"'{name}' takes {leading + 1} argument(s), the last one an item of the rows")
-        item, item_kind = self.read(node.args[-1])
-        if name not in ("same_rows", "count_rows") and item_kind != "number":
+        item = node.args[-1].id
+        if item not in self.rows:
+            raise ExpressionError(f"'{item}' is not an item of the rows of this form")
+        if name not in ("same_rows", "count_rows") and self.rows[item].kind != "number":
             raise ExpressionError(f"'{name}' needs an item that holds a number")
         least = self._expect(node.args[0], "number") if leading else ["num", "0"]
         self.uses_rows = True
-        return ["rows", name, least, item[1]], kind
+        self.used.add(item)
+        return ["rows", name, least, item], kind
+
+
+def _written_number(node: ast.expr) -> Fraction | None:
+    """The number that stands there as a literal, with or without a minus."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = _written_number(node.operand)
+        return None if number is None else -number
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return Fraction(node.value)
+    return None
+
+
+def _factors(tree: Any) -> int:
+    """How many answers and literals are at most multiplied with one another; a sum of fractions multiplies what they are divided by."""
+    match tree:
+        case ["num" | "name" | "day" | "text" | "rows" | "lookup", *_]:
+            return 1
+        case ["**", base, exponent]:
+            return _factors(base) * max(int(exponent), 1)
+        case [*parts]:
+            return sum(_factors(part) for part in parts)
+    return 0
 
 
 # --- from tree to evaluator ------------------------------------------------------------------------------------------
@@ -529,10 +605,11 @@ def parse(
     *,
     tables: Mapping[str, Mapping[Decimal, Decimal]] | None = None,
     params: Mapping[str, Decimal] | None = None,
+    rows: Mapping[str, Name] | None = None,
 ) -> Expression:
     """Check `source` against the names it may use and compile it once.
 
-    `tables` and `params` are the protocol's look-up tables and numbers; they are resolved here, so that the tree stands
+    `rows` are the names over which row functions may go: all names where left out. `tables` and `params` are the protocol's look-up tables and numbers; they are resolved here, so that the tree stands
     alone. Raises ExpressionError with the place and, where possible, the mend.
     """
     try:
@@ -541,6 +618,8 @@ def parse(
         raise ExpressionError(f"'{source}' cannot be read as an expression") from None
     if sum(1 for _ in ast.walk(parsed)) > _MAX_NODES:
         raise ExpressionError("the expression is too long; split it into calculated items")
-    reader = _Reader(source.strip(), names, tables or {}, params or {})
+    reader = _Reader(source.strip(), names, tables or {}, params or {}, names if rows is None else rows)
     tree, kind = reader.read(parsed.body)
+    if _factors(tree) > _MAX_FACTORS:
+        raise ExpressionError("the powers make the number too large; use smaller ones")
     return Expression(source.strip(), tree, kind, frozenset(reader.used), reader.uses_rows, _compile(tree))

@@ -35,14 +35,18 @@ ROLES: dict[str, tuple[str, bool]] = {
 #: Roles that read allocations and restricted forms (site roles at their own site). All others are blinded.
 UNBLINDED = frozenset({"principal-investigator", "sub-investigator", "surgeon", "unblinded-data-manager", "statistician-unblinded"})
 
-#: Roles of which one person may not hold both in a trial: a blinded role beside an unblinded one that it must not meet.
-INCOMPATIBLE = (
-    ("unblinded-data-manager", "data-manager"),
-    ("statistician-unblinded", "statistician-blinded"),
-    ("surgeon", "blinded-assessor"),
-    ("principal-investigator", "blinded-assessor"),
-    ("sub-investigator", "blinded-assessor"),
-)
+#: role -> roles that the same person may not hold beside it in a trial: an unblinded one must not meet a blinded one. The
+#: unblinded data manager holds no blinded role at all (a system administrator keeps accounts, not data).
+KEPT_APART: dict[str, tuple[str, ...]] = {
+    "unblinded-data-manager": tuple(role for role in ROLES if role not in UNBLINDED and role != "system-administrator"),
+    "statistician-unblinded": ("statistician-blinded", "blinded-assessor"),
+    "surgeon": ("blinded-assessor",),
+    "principal-investigator": ("blinded-assessor",),
+    "sub-investigator": ("blinded-assessor",),
+}
+
+#: The same as pairs.
+INCOMPATIBLE = tuple((role, other) for role, others in KEPT_APART.items() for other in others)
 
 #: Roles that are doctors: they may sign eligibility and judge causality.
 MEDICAL = frozenset({"principal-investigator", "sub-investigator"})

@@ -2,7 +2,8 @@
 
 A value never carries its missing reason: the reason stands beside the value (`MISSING_REASONS`). Decimals are exact
 (`Decimal`, a string in JSON). Date-times are wall-clock times at the site, without an offset: the moment of *saving* is a
-UTC instant kept elsewhere. Nothing here knows forms, items' limits or codelists.
+UTC instant kept elsewhere. What `read` accepts is all that an answer can be, typed in or calculated. Nothing here knows
+forms, items' limits or codelists.
 """
 
 import re
@@ -20,6 +21,9 @@ MISSING_REASONS = {
     "RF": "Refused",
     "PE": "Pending",
 }
+
+#: The largest whole number that every reader of JSON keeps exactly.
+LARGEST_INTEGER = 2**53
 
 _MAX_TEXT = 32_767
 _EARLIEST_YEAR, _LATEST_YEAR = 1800, 2200
@@ -67,7 +71,7 @@ def _integer(raw: Any) -> int:
         number = int(raw)
     else:
         raise NotAValue("a whole number is expected, such as 7")
-    if abs(number) > 2**53:
+    if abs(number) > LARGEST_INTEGER:
         raise NotAValue("the number is too large")
     return number
 

@@ -1,6 +1,6 @@
 """Charts as plain geometry, drawn by the templates as SVG. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trialdm.services.overview import Recruitment
@@ -53,7 +53,7 @@ def recruitment(found: Recruitment) -> Chart:
 
 def _round_up(value: int) -> int:
     """The next number that four equal steps divide well."""
-    for step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000):
+    for step in (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 500, 1000):
         if step * 4 >= value:
             return step * 4
     return -(-value // 4000) * 4000
@@ -70,3 +70,41 @@ def _y(value: int, top: int) -> float:
 
 def _points(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x},{y}" for x, y in places)
+
+
+# --- lifecycles ------------------------------------------------------------------------------------------------------
+
+_BOX_WIDTH, _BOX_HEIGHT, _GAP = 190, 40, 34
+
+
+@dataclass(frozen=True)
+class Box:
+    """One state on the usual way through a lifecycle, with the step that leads to the next one."""
+
+    state: str
+    x: float
+    y: float
+    step: str
+
+
+@dataclass(frozen=True)
+class Path:
+    """The usual way through a lifecycle as a column of boxes."""
+
+    boxes: tuple[Box, ...]
+    width: int
+    height: int
+
+
+def paths(machine: Mapping[str, tuple[tuple[str, ...], str]], first: str) -> Path:
+    """The usual way through a lifecycle: from the first state, each time the first step that leads to a new one."""
+    states, steps = [first], []
+    while True:
+        onward = next(((event, to) for event, (sources, to) in machine.items() if states[-1] in sources and to not in states), None)
+        if onward is None:
+            break
+        steps.append(onward[0])
+        states.append(onward[1])
+    named = enumerate(zip(states, [*steps, ""], strict=True))
+    boxes = tuple(Box(state, 10, 10 + i * (_BOX_HEIGHT + _GAP), step) for i, (state, step) in named)
+    return Path(boxes, 340, 20 + len(boxes) * (_BOX_HEIGHT + _GAP) - _GAP)

@@ -1,5 +1,244 @@
-"""Pages: being written."""
+"""Forms: filling one in, reading one, the rows of a repeating one, and the audit trail of each."""
 
-from flask import Blueprint
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
-pages = Blueprint("forms", __name__)
+from flask import Blueprint, Response, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from trialdm.domain import audit, crf, values
+from trialdm.domain.crf import Finding, Item
+from trialdm.domain.errors import Detail, Invalid, Stale, TrialError
+from trialdm.door.errors import status_of
+from trialdm.door.security import change, read, signed_in
+from trialdm.services import casebooks, overview, records, trail
+from trialdm.services.records import Place, View
+from trialdm.services.unit import Unit
+from trialdm.web import typed as fields
+from trialdm.web import wording
+from trialdm.web.layout import page
+from trialdm.web.questions import Sheet
+from trialdm.web.typed import Typed
+
+pages = Blueprint("forms", __name__, url_prefix="/trials/<trial>/participants/<participant>/visits/<visit>/forms")
+
+
+@pages.get("/<form>")
+@pages.get("/<form>/<int:row>")
+@signed_in
+def show(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> str:
+    """A form to fill in or to read; without a row, the rows of a form that has them."""
+
+    def work(unit: Unit) -> str:
+        place = records.locate(unit, trial, participant, visit, form, row or 1)
+        if row is None and place.protocol.rows_at(place.form, place.visit):
+            return _rows(unit, place)
+        return _page(unit, place, _sheet(unit, place), saved=request.args.get("saved", ""))
+
+    return read(work)
+
+
+@pages.get("/<form>/new")
+@signed_in
+def new(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
+    """The next row of a form that has rows."""
+
+    def work(unit: Unit) -> str:
+        place = records.locate(unit, trial, participant, visit, form)
+        return _url(replace(place, row=records.next_row(records.book(unit, place), place.form.code, visit)))
+
+    return redirect(read(work))
+
+
+@pages.post("/<form>")
+@pages.post("/<form>/<int:row>")
+@signed_in
+def save(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> AnyResponse:
+    """Save the next version; whatever keeps it from being saved is shown with everything that was typed."""
+    place, given = read(lambda unit: _given(unit, records.locate(unit, trial, participant, visit, form, row or 1)))
+    sent = fields.submission(place.form, given, request.form)
+    try:
+        view = change(lambda unit: records.save(unit, records.locate(unit, trial, participant, visit, form, row or 1), sent))
+    except TrialError as problem:
+        return Response(read(partial(_again, place=place, given=given, problem=problem)), status_of(problem))
+    if view.alerts:
+        return Response(read(lambda unit: _page(unit, place, _sheet(unit, place), saved=str(view.version), alerts=view.alerts)))
+    return redirect(_url(place, saved=view.version), 303)
+
+
+@pages.get("/<form>/audit")
+@pages.get("/<form>/<int:row>/audit")
+@signed_in
+def history(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> str:
+    """The audit trail of a form: what happened to it, and to each of its answers."""
+
+    def work(unit: Unit) -> str:
+        place = records.locate(unit, trial, participant, visit, form, row or 1)
+        sheet = _sheet(unit, place)
+        acts, changes = _parted(sheet, trail.of_form(unit, place))
+        return page("form_audit.html", place.protocol, place=place, acts=acts, changes=changes, back=_url(place))
+
+    return read(work)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _url(place: Place, endpoint: str = "forms.show", **more: Any) -> str:
+    """The address of a form; rows stand in it where the form has rows."""
+    row = place.row if place.protocol.rows_at(place.form, place.visit) else None
+    return url_for(
+        endpoint,
+        trial=place.protocol.id,
+        participant=place.participant.id,
+        visit=place.visit_code,
+        form=place.form.code,
+        row=row,
+        **more,
+    )
+
+
+def _sheet(unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = ()) -> Sheet:
+    """The form as it is stored, or as somebody typed it."""
+    view = records.view(unit, place)
+    beside = records.context(unit, place, records.book(unit, place))
+    blinded = _blinded(unit, place)
+    if given is None and view.version:
+        return Sheet(view, beside, fields.of_stored(view.answers), view.shown, view.answers, blinded)
+    given = given or Typed()
+    verdict = crf.validate(place.form, given.read(place.form), given.missing, beside, complete=False)
+    return Sheet(view, beside, given, verdict.shown, verdict.answers, blinded, details)
+
+
+def _blinded(unit: Unit, place: Place) -> bool:
+    return not unit.sees_allocations(place.protocol.id, place.participant.site)
+
+
+def _given(unit: Unit, place: Place) -> tuple[Place, Typed]:
+    """What the request sends for the questions that the person sees."""
+    hidden = {item.name for item in place.form.items if _blinded(unit, place) and place.form.restricts(item)}
+    return place, fields.of_request(place.form, request.form, hidden)
+
+
+def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Sequence[Finding] = (), **more: Any) -> str:
+    view = sheet.view
+    grid = overview.grid(unit, place.protocol, place.participant)
+    follows = overview.next_form(unit, place) if saved and view.status == "complete" else None
+    return page(
+        "form.html",
+        place.protocol,
+        place=place,
+        sheet=sheet,
+        view=view,
+        obstacle=overview.obstacle(unit, place),
+        window=next((row["window"] for row in grid if row["code"] == place.visit_code), None),
+        saved=saved == str(view.version) and view.version > 0,
+        alerts=[f for f in alerts if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
+        saved_by=casebooks.names(unit, [view.saved_by]).get(view.saved_by, ""),
+        has_rows=place.protocol.rows_at(place.form, place.visit),
+        address=_url(place),
+        audit_address=_url(place, "forms.history"),
+        follows=place.protocol.form(follows[1]) if follows else None,
+        missing_reasons=values.MISSING_REASONS,
+        change_reasons=audit.CHANGE_REASONS,
+        clear=fields.CLEAR,
+        sent=request.form,
+        **more,
+    )
+
+
+def _again(unit: Unit, place: Place, given: Typed, problem: TrialError) -> str:
+    """The form once more with everything that was typed, and what kept it from being saved."""
+    found = problem.details if isinstance(problem, Invalid) else ()
+    sheet = _sheet(unit, place, given, found)
+    if isinstance(problem, Stale):
+        theirs = _sheet(unit, place)
+        return _page(unit, place, sheet, problem=problem, theirs=_beside(theirs, sheet))
+    return _page(unit, place, sheet, problem=problem)
+
+
+def _beside(theirs: Sheet, yours: Sheet) -> list[tuple[str, str, str, bool]]:
+    """Both versions side by side: question, what is saved, what was typed, and whether they differ."""
+    names = {item.name for item in (*theirs.items, *yours.items) if item.typed_in}
+    rows = []
+    for item in (item for item in theirs.form.items if item.name in names):
+        a, b = _said(theirs, item), _said(yours, item)
+        rows.append((item.label, a, b, a != b))
+    return rows
+
+
+def _said(sheet: Sheet, item: Item) -> str:
+    """What stands in a field, in words where it can be read."""
+    if item.name in sheet.typed.missing:
+        return f"No answer: {values.MISSING_REASONS.get(sheet.typed.missing[item.name], '')}"
+    raw = sheet.typed.read(sheet.form).get(item.name)
+    return wording.stored(item, raw, sheet.context.registers, blinded=sheet.blinded)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+#: A list of rows shows so many answers of each.
+_COLUMNS = 5
+
+
+def _rows(unit: Unit, place: Place) -> str:
+    """The rows of a form at a visit, with their first answers."""
+    book, blinded = records.book(unit, place), _blinded(unit, place)
+    seen = [s for s in book.rows(place.form.code, place.visit_code) if not (blinded and s.instance.restricted)]
+    views = [records.view(unit, replace(place, row=stored.instance.row)) for stored in seen]
+    registers = records.context(unit, place, book).registers
+    items = [i for i in place.form.items if i.typed_in and i.type != "text" and not (blinded and place.form.restricts(i))]
+    used = [item for item in items if any(item.name in view.answers.values for view in views)][:_COLUMNS]
+    return page(
+        "form_rows.html",
+        place.protocol,
+        place=place,
+        columns=used,
+        rows=[(view, _url(view.place), [_shown(view, item, registers, blinded) for item in used]) for view in views],
+        summary=_summary(views, blinded),
+        obstacle=overview.obstacle(unit, place),
+        new=url_for("forms.new", trial=place.protocol.id, participant=place.participant.id, visit=place.visit_code, form=place.form.code),
+    )
+
+
+def _shown(view: View, item: Item, registers: wording.Registers, blinded: bool) -> str:
+    return wording.answer(item, view.answers.values.get(item.name), registers, blinded=blinded)
+
+
+def _summary(views: Sequence[View], blinded: bool) -> list[tuple[str, str]]:
+    """What is worked out over all rows, for the reader."""
+    if not views:
+        return []
+    form = views[-1].place.form
+    shown = [item for item in form.summary if not (blinded and form.restricts(item))]
+    return [(item.label, wording.answer(item, views[-1].summary.get(item.name), {}, blinded=blinded)) for item in shown]
+
+
+# --- the audit trail -------------------------------------------------------------------------------------------------
+
+_ACTS = {
+    "form.save": "Saved as draft",
+    "form.finish": "Saved as complete",
+    "form.amend": "Changed after it was complete",
+    "form.confirm": "Answers confirmed as right",
+    "form.alert": "Alert",
+    "deviation.open": "Deviation opened by the system",
+}
+
+
+def _parted(sheet: Sheet, lines: Sequence[trail.Line]) -> tuple[list[Any], list[Any]]:
+    """Acts on the form as a whole, newest last, and the changes of each answer in the order of the form."""
+    by_name = sheet.form.by_name
+    acts: dict[Any, Any] = {}
+    changes: dict[str, list[Any]] = {}
+    for line in lines:
+        item = by_name.get(line.field)
+        if item is not None and line.field not in sheet.view.hidden_from_reader:
+            old, new = (wording.stored(item, raw, sheet.context.registers, blinded=sheet.blinded) for raw in (line.old, line.new))
+            changes.setdefault(line.field, []).append((line, old, new))
+        note = line.new if line.action in ("form.confirm", "form.alert") else ""
+        said = _ACTS.get(line.action, line.action), wording.DOORS.get(line.door, line.door)
+        acts.setdefault((line.at, line.action, note), (line, *said, note))
+    return list(acts.values()), [(by_name[name], changes[name]) for name in by_name if name in changes]

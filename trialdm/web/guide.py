@@ -1,5 +1,164 @@
-"""Pages: being written."""
+"""The guide: pages for people, and reference pages made from the very tables that decide. It needs no signing in."""
 
-from flask import Blueprint
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, abort, render_template
+from marshmallow import Schema, fields, validate
+
+from trialdm.definitions import schemas
+from trialdm.domain import crf, ethics, expressions, lifecycle, roles, values
+from trialdm.services import packages
+from trialdm.web.charts import paths
 
 pages = Blueprint("guide", __name__)
+
+_DECISIONS = Path(__file__).parent / "help" / "decisions"
+
+#: Page -> its title, in the order of the guide.
+PAGES = {
+    "start": "Start here",
+    "forms": "Completing forms",
+    "randomising": "Randomising",
+    "approvals": "Approvals and the gate",
+    "exports": "Exports",
+    "roles": "Roles",
+    "states": "States",
+    "protocol": "Writing a protocol",
+    "expressions": "Expressions",
+    "commands": "Commands",
+    "errors": "Errors",
+    "decisions": "Decisions",
+}
+
+
+@pages.get("/help")
+def start() -> str:
+    """The first page of the guide."""
+    return page("start")
+
+
+@pages.get("/help/<name>")
+def page(name: str) -> str:
+    """One page of the guide."""
+    if name not in PAGES:
+        abort(404)
+    return render_template(f"help/{name}.html", name=name, pages=PAGES, **_TABLES.get(name, dict)())
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _of_forms() -> dict[str, Any]:
+    return {"reasons": values.MISSING_REASONS}
+
+
+def _of_approvals() -> dict[str, Any]:
+    return {"rules": ethics.RULES, "actions": ethics.ACTIONS}
+
+
+def _of_exports() -> dict[str, Any]:
+    return {"formats": packages.FORMATS, "reasons": values.MISSING_REASONS}
+
+
+def _of_roles() -> dict[str, Any]:
+    return {
+        "roles": roles.ROLES,
+        "unblinded": roles.UNBLINDED,
+        "actions": roles.ACTIONS,
+        "entry": roles.FORM_ENTRY,
+        "tasks": roles.TASKS,
+        "incompatible": roles.INCOMPATIBLE,
+    }
+
+
+def _of_states() -> dict[str, Any]:
+    drawn = {name: paths(machine, lifecycle.INITIAL[name]) for name, machine in lifecycle.MACHINES.items()}
+    return {"machines": lifecycle.MACHINES, "drawn": drawn, "label": lifecycle.label}
+
+
+def _of_protocol() -> dict[str, Any]:
+    return {
+        "files": [(title, list(_sections(schema))) for title, schema in _FILES.items()],
+        "meanings": crf.MEANINGS,
+        "kinds": crf.FORM_KINDS,
+    }
+
+
+_FILES: dict[str, type[Schema]] = {
+    "protocol.yaml": schemas.ProtocolSchema,
+    "forms/*.yaml": schemas.FormSchema,
+    "approvals.yaml": schemas.ApprovalsSchema,
+    "documents.yaml": schemas.DocumentsSchema,
+    "people.yaml": schemas.PeopleSchema,
+}
+
+
+def _sections(schema: type[Schema], where: str = "") -> Iterator[tuple[str, list[tuple[str, str, bool, str]]]]:
+    """A schema and those inside it: where it stands, and (key, type, required, meaning) of each entry."""
+    found, rows = [], []
+    for key, entry in schema().fields.items():
+        rows.append((key, _type(entry), bool(entry.required), str(entry.metadata.get("description", ""))))
+        inner = _inner(entry)
+        if inner is not None:
+            found.append((inner, f"{where}{key}" if not where else f"{where} › {key}"))
+    yield where, rows
+    for inner, place in found:
+        yield from _sections(inner, place)
+
+
+def _inner(entry: fields.Field[Any]) -> type[Schema] | None:
+    match entry:
+        case fields.Nested():
+            return type(entry.schema)
+        case fields.List():
+            return _inner(entry.inner)
+        case fields.Dict() if entry.value_field is not None:
+            return _inner(entry.value_field)
+    return None
+
+
+def _type(entry: fields.Field[Any]) -> str:
+    """The type of an entry in words, with its choices."""
+    said = {
+        fields.Nested: "map",
+        fields.List: "list",
+        fields.Dict: "map by name",
+        fields.Integer: "whole number",
+        fields.Boolean: "true or false",
+        schemas.Day: "day",
+        schemas.Number: "number",
+    }
+    words = next((text for kind, text in said.items() if isinstance(entry, kind)), "text")
+    for rule in entry.validators:
+        if isinstance(rule, validate.OneOf):
+            return f"{words}: {', '.join(map(str, rule.choices))}"
+    return words
+
+
+def _of_expressions() -> dict[str, Any]:
+    return {"functions": expressions.FUNCTIONS, "row_functions": expressions.ROW_FUNCTIONS, "kinds": expressions.KINDS}
+
+
+def _of_decisions() -> dict[str, Any]:
+    files = sorted(_DECISIONS.glob("*.md"))
+    return {"decisions": [(path.stem, *_split(path.read_text("utf-8"))) for path in files]}
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The heading of a decision, and the rest of it."""
+    heading, _, rest = text.strip().partition("\n")
+    return heading.lstrip("# ").strip(), rest.strip()
+
+
+_TABLES: dict[str, Callable[[], dict[str, Any]]] = {
+    "forms": _of_forms,
+    "approvals": _of_approvals,
+    "exports": _of_exports,
+    "roles": _of_roles,
+    "states": _of_states,
+    "protocol": _of_protocol,
+    "expressions": _of_expressions,
+    "decisions": _of_decisions,
+}

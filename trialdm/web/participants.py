@@ -1,5 +1,167 @@
-"""Pages: being written."""
+"""Participants: the list, adding one, the casebook of one, and randomising."""
 
-from flask import Blueprint
+import secrets
+from functools import partial
+from typing import Any
 
-pages = Blueprint("participants", __name__)
+from flask import Blueprint, Response, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from trialdm.domain import roles
+from trialdm.domain.errors import Conflict, TrialError
+from trialdm.domain.lifecycle import MACHINES
+from trialdm.domain.protocol import Protocol
+from trialdm.door.errors import status_of
+from trialdm.door.security import change, read, signed_in
+from trialdm.services import allocations, casebooks, overview, participants, studies
+from trialdm.services.casebooks import Casebook
+from trialdm.services.unit import Unit
+from trialdm.store.tables import Participant
+from trialdm.web.grids import casebook_grid
+from trialdm.web.layout import page
+
+pages = Blueprint("participants", __name__, url_prefix="/trials/<trial>/participants")
+
+_PER_PAGE = 100
+
+
+@pages.get("")
+@signed_in
+def listing(trial: str) -> str | AnyResponse:
+    """Participants that the person may see, by site and state."""
+    if request.args.get("find", "").strip():
+        return redirect(url_for("participants.one", trial=trial, participant=request.args["find"].strip()))
+    return read(lambda unit: _listing(unit, trial))
+
+
+@pages.post("")
+@signed_in
+def add(trial: str) -> AnyResponse:
+    """Add a participant of a site."""
+    try:
+        added = change(lambda unit: participants.add(unit, trial, request.form.get("site", "")))
+    except TrialError as problem:
+        return Response(read(partial(_listing, trial=trial, problem=problem)), status_of(problem))
+    return redirect(url_for("participants.one", trial=trial, participant=added.id, added=1), 303)
+
+
+@pages.get("/<participant>")
+@signed_in
+def one(trial: str, participant: str) -> str:
+    """One participant: state, allocation as the reader may see it, and the forms of every visit."""
+
+    def work(unit: Unit) -> str:
+        protocol = studies.protocol(unit, trial)
+        row = participants.find(unit, trial, participant)
+        history = studies.history(unit, trial, "participant", row.id)
+        return page(
+            "participant.html",
+            protocol,
+            participant=row,
+            state=participants.state(unit, trial, row),
+            allocated=allocations.shown(unit, protocol, row),
+            grid=casebook_grid(overview.grid(unit, protocol, row), protocol, lambda kind: _enters(unit, protocol, row, kind)),
+            history=history,
+            names=casebooks.names(unit, {entry.by for entry in history}),
+            added="added" in request.args,
+        )
+
+    return read(work)
+
+
+@pages.get("/<participant>/randomise")
+@signed_in
+def readiness(trial: str, participant: str) -> str:
+    """What the allocation will use, and every reason for and against it; for a randomised participant the result."""
+    return read(lambda unit: _readiness(unit, trial, participant))
+
+
+@pages.post("/<participant>/randomise")
+@signed_in
+def randomise(trial: str, participant: str) -> AnyResponse:
+    """Randomise once; the key of the page makes a second press harmless."""
+    try:
+        change(lambda unit: allocations.randomise(unit, trial, participant, request.form.get("key", "")))
+    except Conflict as problem:
+        if problem.code != "ALLOC.ALREADY":
+            raise
+    except TrialError as problem:
+        return Response(read(partial(_readiness, trial=trial, typed=participant, problem=problem)), status_of(problem))
+    return redirect(url_for("participants.readiness", trial=trial, participant=participant), 303)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _listing(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
+    protocol = studies.protocol(unit, trial)
+    rows = participants.listed(unit, trial)
+    site, state = request.args.get("site", ""), request.args.get("state", "")
+    found = [(row, held) for row, held in rows if site in ("", row.site) and state in ("", held)]
+    number = max(1, request.args.get("page", 1, type=int))
+    return page(
+        "participants.html",
+        protocol,
+        rows=found[(number - 1) * _PER_PAGE : number * _PER_PAGE],
+        total=len(found),
+        everybody=len(rows),
+        number=number,
+        last=-(-len(found) // _PER_PAGE) or 1,
+        site=site,
+        state=state,
+        sites=sorted({row.site for row, _ in rows}),
+        states=[s for s in _STATES if any(held == s for _, held in rows)],
+        open_sites=_open_sites(unit, protocol),
+        problem=problem,
+    )
+
+
+#: States in the order of a participant's way through the trial.
+_STATES = list(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]))
+
+
+def _open_sites(unit: Unit, protocol: Protocol) -> list[Any]:
+    """Sites at which the person may add a participant now."""
+    states = studies.states(unit, protocol.id, "site")
+    if studies.state(unit, protocol.id) != "open":
+        return []
+    return [s for s in protocol.sites if states.get(s.code) == "open" and unit.may("participant.add", protocol.id, s.code)]
+
+
+def _enters(unit: Unit, protocol: Protocol, row: Participant, kind: str) -> bool:
+    return roles.may_enter(unit.actor.grants, kind, protocol.id, row.site)
+
+
+def _readiness(unit: Unit, trial: str, typed: str, problem: TrialError | None = None) -> str:
+    protocol = studies.protocol(unit, trial)
+    row = participants.find(unit, trial, typed)
+    book = casebooks.read(unit, trial, row)
+    return page(
+        "randomise.html",
+        protocol,
+        participant=row,
+        state=participants.state(unit, trial, row),
+        allocated=allocations.shown(unit, protocol, row),
+        answer=participants.gate(unit, trial, "randomise", participant=row.id),
+        levels=list(_levels(unit, protocol, book)),
+        permitted=unit.may("participant.randomise", trial, row.site),
+        key=secrets.token_urlsafe(18),
+        problem=problem,
+    )
+
+
+def _levels(unit: Unit, protocol: Protocol, book: Casebook) -> Any:
+    """What the allocation looks at: question, answer in words (empty where there is none yet), and the form that holds it."""
+    for factor in protocol.scheme.factors:
+        if not factor.form:
+            yield "Site", f"{book.participant.site} {protocol.site(book.participant.site).name}", None, ""
+            continue
+        form = protocol.form(factor.form)
+        item = form.by_name[factor.item]
+        blinded = not unit.sees_allocations(protocol.id, book.participant.site)
+        if blinded and form.restricts(item):
+            yield item.label, "Hidden to keep you blinded", None, ""
+            continue
+        given = book.answer(form, factor.visit, factor.item)
+        labels = item.codelist.shown_to(blinded=blinded) if item.codelist else {1: "Yes", 0: "No"}
+        yield item.label, "" if given is None else labels.get(given, str(given)), form, factor.visit

@@ -70,7 +70,8 @@ def gate(trial: str) -> str:
             except ValueError:
                 problem = "Write the date as year-month-day, such as 2026-03-07."
         titles = {rule.id: rule.title for rule in reversed(ethics.RULES)}
-        return page("gate.html", protocol, asked=asked, answer=answer, problem=problem, actions=ethics.ACTIONS, titles=titles, today=unit.today)
+        known = {"actions": ethics.ACTIONS, "titles": titles, "today": unit.today}
+        return page("gate.html", protocol, asked=asked, answer=answer, problem=problem, **known)
 
     return read(work)
 

@@ -1,0 +1,92 @@
+"""The demonstration: made through the services, the same for a seed and a day, and honest about being one."""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trialdm import instance as instances
+from trialdm import settings
+from trialdm.cli import run
+from trialdm.demo import build
+from trialdm.domain import roles
+from trialdm.services import allocations, overview, packages, participants, people, trail
+from trialdm.services.packages import Request
+from trialdm.services.unit import SYSTEM
+
+TODAY = date(2026, 11, 20)
+
+
+def made(folder: Path, **chosen: Any) -> instances.Instance:
+    asked = {"participants": 10, "seed": 1, "today": TODAY, "fresh": False, **chosen}
+    return build.ready(folder, say=lambda words: None, **asked)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> instances.Instance:
+    return made(tmp_path_factory.mktemp("demo") / "one")
+
+
+def sign_ins(instance: instances.Instance) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = json.loads((instance.settings.folder / build.SIGN_INS).read_text("utf-8"))
+    return rows
+
+
+def test_there_is_an_account_with_password_and_token_for_every_role(demo: instances.Instance) -> None:
+    rows = sign_ins(demo)
+    assert {row["role"] for row in rows} == set(roles.ROLES)
+    assert all(set(row) == {"email", "password", "role", "site", "token"} for row in rows)
+    one = next(row for row in rows if row["role"] == "research-nurse")
+    with demo.units.reading(SYSTEM) as unit:
+        assert people.token_account(unit, one["token"]).email == one["email"]
+    assert demo.units.run(SYSTEM, lambda unit: people.sign_in(unit, one["email"], one["password"]))
+
+
+def test_the_same_seed_and_day_give_the_same_data_and_another_seed_does_not(demo: instances.Instance, tmp_path: Path) -> None:
+    def package(instance: instances.Instance, name: str) -> dict[str, Any]:
+        email = next(row["email"] for row in sign_ins(instance) if row["role"] == "statistician-blinded")
+        with instance.units.reading(SYSTEM) as unit:
+            actor = people.actor(unit, people.by_email(unit, email), "test")
+        with instance.units.reading(actor) as unit:
+            return packages.write(unit, build.TRIAL, tmp_path / name, Request(formats=("csv",)))
+
+    first = package(demo, "a")
+    again = package(made(tmp_path / "two"), "b")
+    other = package(made(tmp_path / "three", seed=2), "c")
+    assert first == again
+    assert first["tables"] != other["tables"]
+
+
+def test_everything_in_it_was_audited_and_the_allocations_hang_together(demo: instances.Instance) -> None:
+    with demo.units.reading(SYSTEM) as unit:
+        assert trail.verify(unit, build.TRIAL) > 3000
+        assert allocations.verify_chain(unit, build.TRIAL) > 3
+        assert allocations.status(unit, build.TRIAL)["world"] == "test"
+
+
+def test_somebody_is_ready_to_be_randomised(demo: instances.Instance) -> None:
+    email = next(row["email"] for row in sign_ins(demo) if row["role"] == "trial-coordinator")
+    with demo.units.reading(SYSTEM) as unit:
+        actor = people.actor(unit, people.by_email(unit, email), "test")
+    with demo.units.reading(actor) as unit:
+        waiting = [task.participant for task in overview.tasks(unit, build.TRIAL) if task.kind == "randomise"]
+        assert waiting
+        answer = participants.gate(unit, build.TRIAL, "randomise", participant=waiting[0])
+    assert answer.allowed, [reason.message for reason in answer.reasons]
+
+
+def test_a_second_start_finds_it_and_an_unfinished_one_is_built_anew(demo: instances.Instance, tmp_path: Path) -> None:
+    before = sign_ins(demo)
+    assert sign_ins(made(demo.settings.folder)) == before
+    cut_off = made(tmp_path / "cut").settings.folder
+    (cut_off / build.SIGN_INS).unlink()
+    assert sign_ins(made(cut_off))
+
+
+def test_it_never_replaces_an_instance_that_is_not_a_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    instances.create(tmp_path / "real").engine.dispose()
+    assert run(["--instance", str(tmp_path / "real"), "demo", "--no-serve", "--fresh"]) == 2
+    assert settings.exists(tmp_path / "real")
+    assert "not a demonstration" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""What somebody typed into the fields of a form, and how it is read: dates as they are written in Britain become ISO dates.
+
+Fields are named `answer.ITEM` and `missing.ITEM`. A date may be typed as 7/3/2026 (the day first) or 2026-03-07. Everything that
+cannot be read is handed on as it was typed: the judge of answers says what is expected.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+
+from trialdm.domain import values
+from trialdm.domain.crf import Answers, Form
+from trialdm.services.records import Submission
+
+#: Choice of the missing reason by which an answer is taken back.
+CLEAR = "clear"
+
+_DAY_FIRST = re.compile(r"([0-9]{1,2})[/. -]([0-9]{1,2})[/. -]([0-9]{4})", re.ASCII)
+_MONTH_FIRST = re.compile(r"([0-9]{1,2})[/. -]([0-9]{4})", re.ASCII)
+_CLOCK = re.compile(r"([0-9]{1,2})[.:]?([0-9]{2})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What stands in the fields: texts, and a list of codes where several may be chosen."""
+
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, form: Form) -> dict[str, Any]:
+        """The answers as they are sent to be judged."""
+        return {name: normal(form.by_name[name].type, raw) for name, raw in self.answers.items()}
+
+
+def of_stored(answers: Answers) -> Typed:
+    """Stored answers as they stand in the fields."""
+    return Typed({name: _text(values.write(value)) for name, value in answers.values.items()}, answers.missing)
+
+
+def _text(raw: Any) -> Any:
+    return [str(code) for code in raw] if isinstance(raw, list) else str(raw).replace("T", " ") if _is_moment(raw) else str(raw)
+
+
+def _is_moment(raw: Any) -> bool:
+    return isinstance(raw, str) and bool(re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}", raw))
+
+
+def of_request(form: Form, sent: MultiDict[str, str], hidden: Collection[str]) -> Typed:
+    """What a request sends for the items that the reader sees; an answer that is taken back is left out."""
+    answers: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    for item in form.items:
+        if item.name in hidden or not item.typed_in:
+            continue
+        given = sent.getlist(f"answer.{item.name}")
+        reason = sent.get(f"missing.{item.name}", "")
+        if reason == CLEAR:
+            continue
+        if any(text.strip() for text in given):
+            answers[item.name] = given if item.type == "multi" else given[-1]
+        if reason:
+            missing[item.name] = reason
+    return Typed(answers, missing)
+
+
+def submission(form: Form, typed: Typed, sent: MultiDict[str, str]) -> Submission:
+    """What is to be saved."""
+    code, text = sent.get("reason_code", ""), sent.get("reason_text", "").strip()
+    version = sent.get("version", "")
+    return Submission(
+        typed.read(form),
+        typed.missing,
+        complete=sent.get("save") == "complete",
+        reason=": ".join(part for part in (code, text) if part),
+        confirm=tuple(sent.getlist("confirm")),
+        version=int(version) if version.isdecimal() and len(version) < 10 else None,
+    )
+
+
+def normal(type_name: str, raw: Any) -> Any:
+    """A typed date or time in ISO form where it can be read as one; anything else as it is."""
+    if not isinstance(raw, str):
+        return raw
+    text = raw.strip()
+    match type_name:
+        case "date":
+            return _date(text)
+        case "pdate":
+            found = _MONTH_FIRST.fullmatch(text)
+            return f"{found[2]}-{int(found[1]):02d}" if found else _date(text)
+        case "time":
+            return _time(text)
+        case "dtm":
+            day, _, time = text.replace(",", " ").rpartition(" ")
+            return f"{_date(day.strip())} {_time(time)}" if day else text
+    return raw
+
+
+def _date(text: str) -> str:
+    found = _DAY_FIRST.fullmatch(text)
+    return f"{found[3]}-{int(found[2]):02d}-{int(found[1]):02d}" if found else text
+
+
+def _time(text: str) -> str:
+    found = _CLOCK.fullmatch(text)
+    return f"{int(found[1]):02d}:{found[2]}" if found else text
