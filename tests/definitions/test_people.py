@@ -69,7 +69,7 @@ def test_says_what_is_wrong(title: str, old: str, new: str, expected: list[str])
             "people.yaml:6: it ends on 2025-04-30, before it begins on 2025-05-01"]),
         ("a training that ends first", "valid_to: 2028-04-01", "valid_to: 2025-03-31", [
             "people.yaml:7: it ends on 2025-03-31, before it begins on 2025-04-01"]),
-        ("an unblinded data manager with a blinded role", "[{role: monitor}]", "[{role: unblinded-data-manager}, {role: trial-coordinator}]", [
+        ("an unblinded data manager who is blinded", "[{role: monitor}]", "[{role: unblinded-data-manager}, {role: trial-coordinator}]", [
             "people.yaml:12: one person cannot be unblinded-data-manager and trial-coordinator"]),
         ("one surgeon's number for two people", "roles: [{role: monitor}]",
          "roles: [{role: monitor}], credential: {surgeon: 7, site: S01, valid_from: 2025-05-01, cases: 1}", [

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.definitions.small import FILES, broken
-from tests.domain.reported import not_yet
 from trialdm.definitions.protocols import load_protocol
 from trialdm.definitions.sources import BadDefinition, read_folder
 from trialdm.domain.naming import problems
@@ -42,6 +41,11 @@ def test_the_small_protocol_loads() -> None:
     assert turned.scheme == protocol.scheme
 
 
+RESTRICTED = (
+    "is neither an item of this form nor a declared context fact "
+    "(it is restricted: only a restricted form or item may name it, unless it is marked 'unblinds: false')"
+)
+
 #: (what is wrong, file, old text, new text, every problem)
 BAD: list[Any] = [
     # YAML
@@ -67,9 +71,8 @@ BAD: list[Any] = [
         "notes.yaml:1: this file has no place in a protocol: protocol.yaml, codelists.yaml, source.yaml, forms/*.yaml"]),
     # shape
     ("an unknown key", PAIN, "max: 10", "maxi: 10", ["forms/pain.yaml:7: unknown key 'maxi': did you mean 'max'?"]),
-    not_yet("a misspelt label", PAIN, "label: Worst", "lable: Worst", [
-        "forms/pain.yaml:7: 'label' is missing", "forms/pain.yaml:7: unknown key 'lable': did you mean 'label'?"],
-        reason="also says at every expression that there is no item 'worst'"),
+    ("a misspelt label", PAIN, "label: Worst", "lable: Worst", [
+        "forms/pain.yaml:7: 'label' is missing", "forms/pain.yaml:7: unknown key 'lable': did you mean 'label'?"]),
     ("an unknown key without a neighbour", TOP, "", "zzz: 1\n", ["protocol.yaml:26: unknown key 'zzz'"]),
     ("a missing key", CLIN, "title: Clinical\n", "", ["forms/clin.yaml:1: 'title' is missing"]),
     ("a wrong choice", CLIN, "kind: baseline", "kind: base", [
@@ -114,6 +117,7 @@ BAD: list[Any] = [
     ("an instrument without its form", TOP, "form: PAIN", "form: PAIM", ["protocol.yaml:25: there is no form 'PAIM'"]),
     ("a fact without its item", TOP, "item: surg_on", "item: surg_of", ["protocol.yaml:21: form CLIN has no item 'surg_of'"]),
     ("a fact of a repeating form", TOP, "form: CLIN, visit: V01, item: surg_on", "form: PAIN, visit: V02, item: worst", [
+        "protocol.yaml:19: 'surg_date' holds no date: visits count from one",
         "protocol.yaml:21: form PAIN is repeating: a fact needs a form that is filled once"]),
     ("a fact at another visit", TOP, "visit: V01, item: surg_on", "visit: V02, item: surg_on", [
         "protocol.yaml:21: form CLIN is not filled at visit V02"]),
@@ -127,7 +131,9 @@ BAD: list[Any] = [
     ("a section with a name", CLIN, "- section: The limb", "- {section: The limb, name: x}", [
         "forms/clin.yaml:6: a section heading stands in an entry of its own"]),
     ("an item without a type", CLIN, ", type: date", "", [
-        "forms/clin.yaml:8: 'type' is missing", "protocol.yaml:21: form CLIN has no item 'surg_on'"]),
+        "forms/clin.yaml:8: 'type' is missing"]),
+    ("an item without a type that expressions name", PAIN, "label: Worst, type: int", "label: Worst", [
+        "forms/pain.yaml:7: 'type' is missing"]),
     ("an empty item", CLIN, "  - section: The limb\n", "  - {}\n", ["forms/clin.yaml:6: 'name' is missing"]),
     ("a code without choices", CLIN, ", codelist: CL_LIMB", "", [
         "forms/clin.yaml:7: item 'limb': its choices are missing: give 'codelist' or 'codes'"]),
@@ -198,16 +204,62 @@ BAD: list[Any] = [
         "protocol.yaml:14: factor 'site' is given twice", "protocol.yaml:16: the factor 'site' is built in and takes no form"]),
     ("a baseline that does not exist", TOP, "  method: minimisation", "  baseline: V9\n  method: minimisation", [
         "protocol.yaml:11: there is no visit 'V9'"]),
-    # known not to work yet
-    not_yet("an unknown key called value", PAIN, "message: Check both.", "message: Check both., value: 3", [
-        "forms/pain.yaml:13: unknown key 'value'"], reason="stops with TypeError"),
-    not_yet("a parameter without its value", TOP, "value: 4, source", "source", [
-        "protocol.yaml:3: 'value' is missing"], reason="says that 'limit' is missing"),
-    not_yet("a calculation that is a number", PAIN, '"worst * 2"', "5", [
-        "forms/pain.yaml:9: value: must be text: put it in quotes"], reason="says '2: must be text'"),
-    not_yet("an anchor in a form", CLIN, "title: Clinical", "title: &a Clinical", [
-        "forms/clin.yaml:2: anchors and aliases (& and *) are not used here: write it out"],
-        reason="follows with keys said to be missing"),
+    # keys that are also words of the checker
+    ("an unknown key called value", PAIN, "message: Check both.", "message: Check both., value: 3", [
+        "forms/pain.yaml:13: unknown key 'value'"]),
+    ("an unknown key called key", TOP, "value: 4, source", "value: 4, key: 3, source", ["protocol.yaml:3: unknown key 'key'"]),
+    ("an unknown key called _schema", TOP, "value: 4, source", "value: 4, _schema: 3, source", [
+        "protocol.yaml:3: unknown key '_schema'"]),
+    ("a parameter without its value", TOP, "value: 4, source", "source", ["protocol.yaml:3: 'value' is missing"]),
+    ("a parameter of a bad name", TOP, "  limit:", "  Limit:", [
+        "protocol.yaml:3: Limit: must be lower-case letters, digits and _, at most 24, a letter first"]),
+    ("a calculation that is a number", PAIN, '"worst * 2"', "5", ["forms/pain.yaml:9: value: must be text: put it in quotes"]),
+    ("a short identifier", TOP, "id: demo", "id: de", [
+        "protocol.yaml:1: id: must be 3 to 32 lower-case letters, digits and hyphens, a letter first and no hyphen last"]),
+    # files that YAML cannot read
+    ("an anchor in a form", CLIN, "title: Clinical", "title: &a Clinical", [
+        "forms/clin.yaml:2: anchors and aliases (& and *) are not used here: write it out"]),
+    ("an anchor in the codelists", LISTS, "1: Late", "1: &a Late", [
+        "codelists.yaml:2: anchors and aliases (& and *) are not used here: write it out"]),
+    ("an anchor in the protocol", TOP, "name: Northbridge", "name: &a Northbridge", [
+        "protocol.yaml:8: anchors and aliases (& and *) are not used here: write it out"]),
+    ("a form that is a list", CLIN, FILES[CLIN], "- 1\n", ["forms/clin.yaml:1: keys with their values are expected here"]),
+    # what would unblind
+    ("the arm in an open form", CLIN, "type: dec, decimals: 1, min: 20, max: 300", "type: code, codelist: CL_LIMB, system: rand_arm", [
+        "forms/clin.yaml:9: item 'kg' holds the allocation: it must be restricted"]),
+    ("an open item that does not unblind", CLIN, "max: 300", "max: 300, unblinds: false", [
+        "forms/clin.yaml:9: item 'kg': 'unblinds' belongs to a restricted item"]),
+    ("a restricted item in the condition of an open one", PAIN, "max: 10}", "max: 10, restricted: true}", [
+        f"forms/pain.yaml:{line}: 'worst' {RESTRICTED}" for line in (8, 9)] + [
+        "forms/pain.yaml:11: 'worst' is not an item of the rows of this form", f"forms/pain.yaml:13: 'worst' {RESTRICTED}"]),
+    ("rows hidden by a fact", PAIN, "repeating: true", 'repeating: true\nrestricted_when: "visit_no == 2"', [
+        "forms/pain.yaml:6: 'visit_no' is neither an item of this form nor a declared context fact "
+        "('restricted_when' reads the answers of its own row only)"]),
+    # conditions, summaries and anchors
+    ("conditions in a circle", PAIN, "max: 10}", 'max: 10, show_if: "missing(avg)"}', [
+        "forms/pain.yaml:7: the conditions go in a circle: worst -> avg -> worst"]),
+    ("a condition on the item itself", PAIN, "max: 10}", 'max: 10, show_if: "missing(worst)"}', [
+        "forms/pain.yaml:7: the conditions go in a circle: worst -> worst"]),
+    ("a condition on what is calculated from the item", PAIN, "max: 10}", 'max: 10, show_if: "twice > 2"}', [
+        "forms/pain.yaml:7: the conditions go in a circle: worst -> twice -> worst"]),
+    ("a summary of one row", PAIN, "max_rows(worst)", "worst + 1", [
+        "forms/pain.yaml:11: 'worst' is neither an item of this form nor a declared context fact "
+        "(a summary reads items of the rows by functions over rows, such as sum_rows)"]),
+    ("a row function over a fact", PAIN, "max_rows(worst)", "max_rows(visit_no)", [
+        "forms/pain.yaml:11: 'visit_no' is not an item of the rows of this form"]),
+    ("an anchor that is a number", CLIN, "surg_on, label: Day of surgery, type: date", "surg_on, label: Day, type: int", [
+        "protocol.yaml:19: 'surg_date' holds no date: visits count from one"]),
+    ("an anchor that is a fact of the day", TOP, "anchor: surg_date", "anchor: today", [
+        "protocol.yaml:19: 'today' is not a declared context fact"]),
+    ("an anchor that blinded roles may not know", CLIN, "type: date", "type: date, restricted: true", [
+        "protocol.yaml:19: 'surg_date' comes from a restricted item: the schedule would show it to blinded roles"]),
+    # numbers
+    ("a huge parameter", TOP, "value: 4,", "value: 1.0e+40,", [
+        "protocol.yaml:3: value: must have at most 15 digits before the point and 12 after it"]),
+    ("a huge number in a table", TOP, '2: "1.5"', '2: "1e999999999"', [
+        "protocol.yaml:23: '1e999999999' must have at most 15 digits before the point and 12 after it"]),
+    ("numbers that read as missing reasons", CLIN, "min: 20", "min: -100", [
+        "forms/clin.yaml:9: item 'kg': its limits admit numbers from -95 to -91, which stand for missing reasons in exports"]),
 ]  # fmt: skip
 
 
@@ -220,32 +272,61 @@ def test_says_what_is_wrong(title: str, path: str, old: str, new: str, expected:
     assert said(broken(FILES, path, old, new)) == expected
 
 
-UNREFUSED: list[Any] = [
-    not_yet(
-        CLIN,
-        "type: code, codelist: CL_LIMB",
-        "type: code, codelist: CL_LIMB, system: rand_arm",
-        "name: surg_date, form: CLIN, visit: V01, item: limb",
-        reason="a declared fact may carry the arm, under another name, into forms that blinded roles open",
-    ),
-    not_yet(PAIN, "max: 10}", 'max: 10, show_if: "missing(avg)"}', "", reason="conditions in a circle: answers flip"),
-    not_yet(PAIN, "max: 10}", 'max: 10, show_if: "missing(worst)"}', "", reason="a condition on the item itself"),
-    not_yet(PAIN, "max_rows(worst)", "worst + 1", "", reason="a summary has no row of its own: always missing"),
-    not_yet(PAIN, "max_rows(worst)", "max_rows(visit_no)", "", reason="a fact is no item of the rows: always missing"),
-    not_yet(
-        PAIN, "repeating: true", 'repeating: true\nrestricted_when: "visit_no == 2"', "",
-        reason="facts are not known where rows are hidden, so that the row is shown to blinded roles",
-    ),
-    not_yet(CLIN, "surg_on, label: Day of surgery, type: date", "surg_on, label: Day, type: int", "", reason="no date"),
-]  # fmt: skip
+OPER = """\
+form: OPER
+title: Operation
+kind: operative
+restricted: true
+visits: {V01: required}
+items:
+  - {name: side, label: Side, type: code, codelist: CL_LIMB}
+  - {name: given, label: Arm given, type: code, codelist: CL_LIMB, system: rand_arm}
+  - {name: right, label: As allocated, type: calc, result: yn, value: "1 if rand_arm == given else 0"}
+"""
 
 
-@pytest.mark.parametrize(("path", "old", "new", "fact"), UNREFUSED)
-def test_is_refused(path: str, old: str, new: str, fact: str) -> None:
-    files = broken(FILES, path, old, new)
-    if fact:
-        files = broken(files, TOP, "name: surg_date, form: CLIN, visit: V01, item: surg_on}", f"{fact}}}")
-    assert said(files)
+def with_fact(item: str, oper: str = OPER) -> dict[str, str]:
+    """The small protocol with a restricted form, one of whose items an open form names."""
+    files = {**FILES, "demo/forms/oper.yaml": oper}
+    files = broken(files, TOP, "context:\n", f"context:\n  - {{name: told, form: OPER, visit: V01, item: {item}}}\n")
+    return broken(files, PAIN, "worst > 0", "told == 1")
+
+
+def test_a_fact_of_a_restricted_form_is_named_in_restricted_places_only() -> None:
+    assert said(with_fact("side")) == [f"forms/pain.yaml:8: 'told' {RESTRICTED}"]
+    closed = broken(with_fact("side"), PAIN, "type: int, show_if", "type: int, restricted: true, show_if")
+    assert load_protocol(closed).form("PAIN").by_name["avg"].show_if
+    assert said(broken(closed, PAIN, "items: [avg]", "items: [avg, worst]")) == [f"forms/pain.yaml:13: 'avg' {RESTRICTED}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("type: code, codelist: CL_LIMB}", "type: code, codelist: CL_LIMB, unblinds: false}"),
+        ("type: code, codelist: CL_LIMB}", "type: code, codelist: CL_LIMB, system: factor.limb}"),
+        ("type: code, codelist: CL_LIMB}", "type: yn, means: surgery_done}"),
+    ],
+)
+def test_what_tells_nothing_may_be_named_anywhere(old: str, new: str) -> None:
+    oper = broken({"p": OPER}, "p", old, new)["p"]
+    assert load_protocol(with_fact("side", oper)).context[0].name == "told"
+
+
+def test_the_allocation_is_no_fact_under_any_name() -> None:
+    expected = "protocol.yaml:21: 'given' is the allocation: restricted forms name it 'rand_arm', no other may"
+    assert said(with_fact("given")) == [f"forms/pain.yaml:8: 'told' {RESTRICTED}", expected]
+    claimed = OPER.replace("system: rand_arm", "system: rand_arm, unblinds: false")
+    assert said(with_fact("given", claimed)) == [f"forms/pain.yaml:8: 'told' {RESTRICTED}", expected]
+
+
+def test_what_is_said_to_tell_nothing_is_not_calculated_from_the_allocation() -> None:
+    claimed = OPER.replace("result: yn", "result: yn, unblinds: false")
+    assert [message.partition(" is neither")[0] for message in said(with_fact("right", claimed))] == ["forms/oper.yaml:9: 'rand_arm'"]
+
+
+def test_a_fact_of_a_form_with_hidden_rows_is_refused() -> None:
+    files = broken(FILES, CLIN, "visits: {V01: required}", 'visits: {V01: required}\nrestricted_when: "limb == 1"')
+    assert said(files) == ["protocol.yaml:21: form CLIN has 'restricted_when': a fact would show what is hidden"]
 
 
 def test_every_problem_of_every_file_at_once() -> None:

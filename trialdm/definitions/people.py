@@ -48,7 +48,9 @@ def _file_problems(source: Source, raw: Mapping[str, Any], protocol: Protocol) -
         yield source.problem(("trial",), f"this file belongs to trial '{raw['trial']}', not to '{protocol.id}'")
     people = raw.get("people", [])
     emails = [(("people", i, "email"), row["email"].lower()) for i, row in enumerate(people)]
-    numbers = [(("people", i, "credential", "surgeon"), row["credential"]["surgeon"]) for i, row in enumerate(people) if "credential" in row]
+    numbers = [
+        (("people", i, "credential", "surgeon"), row["credential"]["surgeon"]) for i, row in enumerate(people) if "credential" in row
+    ]
     yield from _twice(source, emails, "'{}' is given twice")
     yield from _twice(source, numbers, "surgeon {} is given twice")
     for i, row in enumerate(people):

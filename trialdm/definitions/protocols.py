@@ -11,14 +11,17 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
+from marshmallow import Schema, ValidationError
+
 from trialdm.definitions import schemas
 from trialdm.definitions.sources import BadDefinition, Place, Problem, Source, check, read
 from trialdm.domain import naming, values
-from trialdm.domain.crf import Check, Code, Codelist, Form, Item, in_order_of_need
+from trialdm.domain.crf import Check, Code, Codelist, Form, Item, circle_of_conditions, in_order_of_need
 from trialdm.domain.expressions import KINDS, Expression, ExpressionError, Name, parse
 from trialdm.domain.protocol import (
     ARM_FACT,
     BUILT_IN_FACTS,
+    UNSCHEDULED,
     Arm,
     Fact,
     Factor,
@@ -36,12 +39,19 @@ _RESULT_KINDS = {**{t: {k} for t, k in KINDS.items()}, "yn": {"number", "truth"}
 
 _MOST_LEVELS = 200
 
+#: The built-in fact from which visits may count.
+_RANDOMISED_ON = "rand_date"
+
+#: What blinded roles know anyway, although it stands in restricted forms: the schedule counts from the operation.
+_KNOWN_TO_ALL = frozenset({"surgery_done", "surgery_date"})
+
 
 @dataclass
 class _Folder:
     """The files of one protocol while they are being read, and the problems found so far.
 
-    `broken` holds the codes of forms whose file does not fit, so that nobody is told that these do not exist.
+    `broken` holds the codes of forms whose file does not fit, and `unsure` the names of items and facts that cannot be
+    made out, so that nobody is told that these do not exist.
     """
 
     protocol: Source
@@ -49,9 +59,18 @@ class _Folder:
     forms: list[Source]
     problems: list[Problem] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
 
     def say(self, source: Source, place: Place, message: str) -> None:
         self.problems.append(source.problem(place, message))
+
+    def check(self, source: Source, schema: Schema) -> dict[str, Any]:
+        """The data of a file as its schema reads them; nothing of a file that YAML cannot read, which has been said already."""
+        if source.data is None:
+            return {}
+        data, found = check(source, schema)
+        self.problems += found
+        return data
 
     def no_form(self, source: Source, place: Place, code: str) -> None:
         if code not in self.broken:
@@ -65,17 +84,15 @@ def load_protocol(texts: Mapping[str, str]) -> Protocol:
     `pre-tmr/forms/pain.yaml`) to the text of the file.
     """
     folder = _open(texts)
-    top, found = check(folder.protocol, schemas.ProtocolSchema())
-    folder.problems += found
+    top = folder.check(folder.protocol, schemas.ProtocolSchema())
     codelists = _codelists(folder)
     raw_forms = []
     for source in folder.forms:
-        data, found = check(source, schemas.FormSchema())
-        folder.problems += found
+        data = folder.check(source, schemas.FormSchema())
         if data:
             raw_forms.append((source, data))
-        elif isinstance(source.data, dict):
-            folder.broken.add(str(source.data.get("form")))
+        else:
+            folder.broken |= {str(source.data.get("form")) if isinstance(source.data, dict) else "", _stem(source).upper()}
     if not top:
         raise BadDefinition(folder.problems)
     protocol = _build(folder, top, codelists, raw_forms)
@@ -110,6 +127,11 @@ def _open(texts: Mapping[str, str]) -> _Folder:
     return _Folder(sources[top], codelists, forms, problems)
 
 
+def _stem(source: Source) -> str:
+    """The name of a file without its folder and ending."""
+    return source.file.rpartition("/")[2].removesuffix(".yaml")
+
+
 def _codes(raw: Mapping[int, Any], name: str) -> Codelist:
     codes = (Code(value, c["label"], c.get("blinded", ""), c.get("restricted", False)) for value, c in raw.items())
     return Codelist(name, tuple(codes))
@@ -134,7 +156,7 @@ def _codelists(folder: _Folder) -> dict[str, Codelist]:
     return found
 
 
-class _CodelistSchema(schemas.Schema):
+class _CodelistSchema(Schema):
     codes = schemas.choices("Code to label.")
 
 
@@ -197,35 +219,69 @@ def _build(
 
 
 def _places(folder: _Folder, top: Mapping[str, Any], visits: tuple[Visit, ...], forms: Mapping[str, Form]) -> None:
-    """Context facts, anchors and instruments name what exists."""
+    """Context facts, anchors and instruments name what exists and fits."""
     source = folder.protocol
-    facts = {fact["name"]: fact for fact in top["context"]}
     codes = {visit.code for visit in visits}
     for i, fact in enumerate(top["context"]):
-        place = ("context", i)
-        if fact["name"] in BUILT_IN_FACTS or fact["name"] == ARM_FACT:
-            folder.say(source, (*place, "name"), f"'{fact['name']}' is built in and cannot be declared")
-        form = forms.get(fact["form"])
-        if form is None:
-            folder.no_form(source, (*place, "form"), fact["form"])
-        elif fact["item"] not in form.by_name:
-            folder.say(source, (*place, "item"), f"form {form.code} has no item '{fact['item']}'")
-        elif form.repeating:
-            folder.say(source, (*place, "form"), f"form {form.code} is repeating: a fact needs a form that is filled once")
-        if fact["visit"] not in codes:
-            folder.say(source, (*place, "visit"), f"there is no visit '{fact['visit']}'")
-        elif form is not None and fact["visit"] not in form.visits:
-            folder.say(source, (*place, "visit"), f"form {form.code} is not filled at visit {fact['visit']}")
+        _fact_place(folder, ("context", i), fact, codes, forms)
+    facts = {fact["name"]: fact for fact in top["context"]}
     for i, visit in enumerate(top["visits"]):
         for key in ("anchor", "fallback"):
-            named = visit.get(key)
-            if named and named not in facts and BUILT_IN_FACTS.get(named) != "date":
-                folder.say(source, ("visits", i, key), f"'{named}' is not a declared context fact")
+            for wrong in _anchor_problems(visit.get(key, ""), facts, forms):
+                folder.say(source, ("visits", i, key), wrong)
         if visit["kind"] == "scheduled" and (not visit.get("anchor") or visit.get("target") is None):
             folder.say(source, ("visits", i), f"visit {visit['code']} is scheduled: it needs an anchor and a target day")
     for i, instrument in enumerate(top["instruments"]):
         if instrument["form"] not in forms:
             folder.no_form(source, ("instruments", i, "form"), instrument["form"])
+
+
+def _item_of(fact: Mapping[str, Any], forms: Mapping[str, Form]) -> Item | None:
+    form = forms.get(fact["form"])
+    return form.by_name.get(fact["item"]) if form else None
+
+
+def _fact_place(folder: _Folder, place: Place, fact: Mapping[str, Any], visits: set[str], forms: Mapping[str, Form]) -> None:
+    """One context fact names an item of a form that is filled once, at a visit at which it is filled; never the arm."""
+    source = folder.protocol
+    form, item = forms.get(fact["form"]), _item_of(fact, forms)
+    if fact["name"] in BUILT_IN_FACTS or fact["name"] == ARM_FACT:
+        folder.say(source, (*place, "name"), f"'{fact['name']}' is built in and cannot be declared")
+    if form is None:
+        folder.no_form(source, (*place, "form"), fact["form"])
+    elif item is None:
+        if fact["item"] not in folder.unsure:
+            folder.say(source, (*place, "item"), f"form {form.code} has no item '{fact['item']}'")
+    elif form.repeating:
+        folder.say(source, (*place, "form"), f"form {form.code} is repeating: a fact needs a form that is filled once")
+    elif form.restricted_when is not None:
+        folder.say(source, (*place, "form"), f"form {form.code} has 'restricted_when': a fact would show what is hidden")
+    elif item.system == ARM_FACT:
+        folder.say(source, (*place, "item"), f"'{fact['item']}' is the allocation: restricted forms name it '{ARM_FACT}', no other may")
+    if fact["visit"] not in visits:
+        folder.say(source, (*place, "visit"), f"there is no visit '{fact['visit']}'")
+    elif form is not None and fact["visit"] not in form.visits:
+        folder.say(source, (*place, "visit"), f"form {form.code} is not filled at visit {fact['visit']}")
+
+
+def _anchor_problems(named: str, facts: Mapping[str, Mapping[str, Any]], forms: Mapping[str, Form]) -> Iterable[str]:
+    """Why visits cannot count from this fact: everybody sees the schedule, so it must be a day that everybody may know."""
+    if not named or named == _RANDOMISED_ON:
+        return
+    if named not in facts:
+        yield f"'{named}' is not a declared context fact"
+        return
+    item = _item_of(facts[named], forms)
+    if item is not None and item.holds != "date":
+        yield f"'{named}' holds no date: visits count from one"
+    elif item is not None and _tells(forms[facts[named]["form"]], item):
+        yield f"'{named}' comes from a restricted item: the schedule would show it to blinded roles"
+
+
+def _tells(form: Form, item: Item) -> bool:
+    """Whether the item could tell a blinded role something about the allocation: a restricted one does, unless it is harmless."""
+    harmless = not item.unblinds or item.means in _KNOWN_TO_ALL or item.system.startswith("factor.")
+    return item.system == ARM_FACT or ((form.restricted or item.restricted) and not harmless)
 
 
 class _Forms:
@@ -236,15 +292,17 @@ class _Forms:
         self.params = {name: p["value"] for name, p in top["params"].items()}
         self.tables = {name: self._table(name, table) for name, table in top["tables"].items()}
         self.factors = {factor["name"] for factor in top["allocation"]["factors"]}
-        self.unsure: set[str] = set()
 
     def _table(self, name: str, table: Mapping[str, Any]) -> dict[Decimal, Decimal]:
         rows: dict[Decimal, Decimal] = {}
         for key, raw in table["values"].items():
             try:
-                rows[key] = Decimal(raw) if isinstance(raw, str | int | Decimal) else Decimal("nan")
-                if not rows[key].is_finite():
+                number = Decimal(raw) if isinstance(raw, str | int | Decimal) else Decimal("nan")
+                if not number.is_finite():
                     raise InvalidOperation
+                rows[key] = schemas.sized(number)
+            except ValidationError as problem:
+                self.folder.say(self.folder.protocol, ("tables", name, "values", key), f"'{raw}' {problem.messages[0]}")
             except InvalidOperation:
                 self.folder.say(self.folder.protocol, ("tables", name, "values", key), f"'{raw}' is not a number in quotes")
         return rows
@@ -252,10 +310,11 @@ class _Forms:
     def build(self, raw_forms: list[tuple[Source, dict[str, Any]]]) -> list[Form]:
         self._names_unique(raw_forms)
         plain = [(source, raw, self._plain(source, raw)) for source, raw in raw_forms]
-        facts = self._facts({form.code: form for _, _, form in plain})
-        built = [self._with_expressions(source, raw, form, facts) for source, raw, form in plain]
+        facts, telling = self._facts({form.code: form for _, _, form in plain})
+        built = [_Expressions(self, source, raw, form, facts, telling).build() for source, raw, form in plain]
         sources = {form.code: (source, raw) for source, raw, form in plain}
-        for code, item, message in naming.problems(built):
+        with_rows = {v["code"] for v in self.top["visits"] if v["kind"] == "repeating" and v["code"] != UNSCHEDULED}
+        for code, item, message in naming.problems(built, with_rows):
             source, raw = sources[code]
             self.folder.say(source, _item_place(raw, item), f"item '{item}': {message}")
         order = {code: i for i, code in enumerate(_order(raw_forms, self.top))}
@@ -268,7 +327,7 @@ class _Forms:
         meanings: dict[str, str] = {}
         for source, raw in raw_forms:
             code = raw["form"]
-            if code.lower() != source.file.rpartition("/")[2].removesuffix(".yaml"):
+            if code.lower() != _stem(source):
                 self.folder.say(source, ("form",), f"form {code} belongs in a file named {code.lower()}.yaml")
             if code in forms:
                 self.folder.say(source, ("form",), f"form {code} is also defined in {forms[code]}")
@@ -297,11 +356,18 @@ class _Forms:
             self.folder.say(source, ("items",), "a form needs at least one item")
         if raw["summary"] and not raw["repeating"]:
             self.folder.say(source, ("summary",), "only a repeating form has a summary over its rows")
+        items = tuple(self._items(source, "items", raw["items"]))
+        for item in items:
+            hidden = raw["restricted"] or item.restricted
+            if item.system == ARM_FACT and not hidden:
+                self.folder.say(source, _item_place(raw, item.name), f"item '{item.name}' holds the allocation: it must be restricted")
+            if not item.unblinds and not hidden:
+                self.folder.say(source, _item_place(raw, item.name), f"item '{item.name}': 'unblinds' belongs to a restricted item")
         return Form(
             code=raw["form"],
             title=raw["title"],
             kind=raw["kind"],
-            items=tuple(self._items(source, "items", raw["items"])),
+            items=items,
             summary=tuple(self._items(source, "summary", raw["summary"])),
             visits=raw["visits"],
             repeating=raw["repeating"],
@@ -321,8 +387,9 @@ class _Forms:
             absent = [key for key in ("name", "label", "type") if key not in raw]
             if absent:
                 self.folder.say(source, (part, i), f"'{absent[0]}' is missing")
-                continue
-            yield self._item(source, (part, i), raw, section)
+                self.folder.unsure |= {raw[key] for key in ("name",) if key in raw}
+            if not {"name", "type"} & set(absent):
+                yield self._item(source, (part, i), {"label": raw["name"], **raw}, section)
 
     def _item(self, source: Source, place: Place, raw: Mapping[str, Any], section: str) -> Item:
         item = Item(
@@ -349,6 +416,7 @@ class _Forms:
             system=raw.get("system", ""),
             means=raw.get("means", ""),
             passes=raw.get("passes"),
+            unblinds=raw.get("unblinds", True),
         )
         for message in _item_problems(item, raw, self.factors):
             self.folder.say(source, place, f"item '{item.name}': {message}")
@@ -360,81 +428,130 @@ class _Forms:
             _labels_differ(self.folder, source, (*place, "codes"), codelist)
             return codelist
         name = raw.get("codelist")
-        if name and name not in self.codelists:
+        if name and name not in self.codelists and self.folder.codelists.data is not None:
             self.folder.say(source, (*place, "codelist"), f"there is no codelist '{name}'")
         return self.codelists.get(name) if name else None
 
-    def _facts(self, forms: Mapping[str, Form]) -> dict[str, Name]:
+    def _facts(self, forms: Mapping[str, Form]) -> tuple[dict[str, Name], set[str]]:
+        """What every form may name beside its own items, and which of these facts could tell something about the allocation."""
         facts = {name: Name(KINDS[type_name]) for name, type_name in BUILT_IN_FACTS.items()}
+        telling: set[str] = set()
         for fact in self.top["context"]:
-            item = forms[fact["form"]].by_name.get(fact["item"]) if fact["form"] in forms else None
+            item = _item_of(fact, forms)
             if item is not None:
                 facts[fact["name"]] = _as_name(item)
-        self.unsure = {fact["name"] for fact in self.top["context"] if fact["form"] in self.folder.broken}
-        return facts
+            if item is not None and _tells(forms[fact["form"]], item):
+                telling.add(fact["name"])
+            if fact["form"] in self.folder.broken or fact["item"] in self.folder.unsure:
+                self.folder.unsure.add(fact["name"])
+        return facts, telling
 
-    def _with_expressions(self, source: Source, raw: Mapping[str, Any], form: Form, facts: Mapping[str, Name]) -> Form:
-        names = {**facts, **{item.name: _as_name(item) for item in form.items}}
-        if form.restricted:
-            arms = frozenset(arm["code"] for arm in self.top["arms"])
-            names[ARM_FACT] = Name("number", arms)
-        summaries = {**names, **{item.name: _as_name(item) for item in form.summary}}
-        items = self._expressions_of(source, raw, "items", form.items, names, rows=False)
-        summary = self._expressions_of(source, raw, "summary", form.summary, summaries, rows=True)
-        restricted_when = self._expression(source, ("restricted_when",), raw.get("restricted_when"), names, {"truth"}, rows=False)
-        checks = [self._check(source, ("checks", i), one, form, summaries) for i, one in enumerate(raw["checks"])]
+
+class _Expressions:
+    """Reads the expressions of one form, each against the names that its place may see.
+
+    A place is closed where only unblinded roles see what comes of it: it belongs to a restricted item, or to any item of a
+    restricted form, that could tell something about the allocation. Everywhere else nothing that tells may be named.
+    """
+
+    def __init__(
+        self, forms: _Forms, source: Source, raw: Mapping[str, Any], form: Form, facts: Mapping[str, Name], telling: set[str]
+    ) -> None:
+        self.folder, self.tables, self.params, self.codelists = forms.folder, forms.tables, forms.params, forms.codelists
+        self.source, self.raw, self.form, self.facts = source, raw, form, facts
+        self.rows = {item.name: _as_name(item) for item in form.items}
+        self.summary = {item.name: _as_name(item) for item in form.summary}
+        self.telling = telling | {item.name for item in (*form.items, *form.summary) if _tells(form, item)}
+        self.arms = Name("number", frozenset(arm["code"] for arm in forms.top["arms"]))
+
+    def build(self) -> Form:
+        form = self.form
+        items = self._items("items", form.items, {**self.facts, **self.rows})
+        if not self._calculations_in_a_circle(items):
+            self._conditions_in_a_circle(items)
+        summary = self._items("summary", form.summary, {**self.facts, **self.summary})
+        self._calculations_in_a_circle(summary)
+        restricted_when = self._expression(
+            ("restricted_when",), self.raw.get("restricted_when"), self.rows, {"truth"}, over_rows=False, closed=True
+        )
+        checks = [self._check(("checks", i), one) for i, one in enumerate(self.raw["checks"])]
         return replace(
             form, items=items, summary=summary, restricted_when=restricted_when, checks=tuple(c for c in checks if c is not None)
         )
 
-    def _expressions_of(
-        self, source: Source, raw: Mapping[str, Any], part: str, items: tuple[Item, ...], names: Mapping[str, Name], *, rows: bool
-    ) -> tuple[Item, ...]:
+    def _items(self, part: str, items: tuple[Item, ...], names: Mapping[str, Name]) -> tuple[Item, ...]:
         built = []
+        places = {raw.get("name"): (part, i) for i, raw in reversed(list(enumerate(self.raw[part])))}
         for item in items:
-            place = _item_place({"items": (), "summary": (), part: raw[part]}, item.name)
-            given = raw[part][place[1]] if len(place) > 1 and isinstance(place[1], int) else {}
-            show_if = self._expression(source, (*place, "show_if"), given.get("show_if"), names, {"truth"}, rows=rows)
-            kinds = _RESULT_KINDS.get(item.result, set())
-            value = self._expression(source, (*place, "value"), given.get("value"), names, kinds, rows=rows)
+            place = places[item.name]
+            given = self.raw[part][place[1]]
+            common: dict[str, Any] = {"over_rows": part == "summary", "closed": _tells(self.form, item)}
+            show_if = self._expression((*place, "show_if"), given.get("show_if"), names, {"truth"}, **common)
+            value = self._expression((*place, "value"), given.get("value"), names, _RESULT_KINDS.get(item.result, set()), **common)
             built.append(replace(item, show_if=show_if, value=value))
-        try:
-            in_order_of_need(built)
-        except ValueError as circle:
-            first = str(circle).split(" -> ")[0]
-            self.folder.say(source, _item_place(raw, first), f"the calculations go in a circle: {circle}")
         return tuple(built)
 
+    def _calculations_in_a_circle(self, items: tuple[Item, ...]) -> bool:
+        try:
+            in_order_of_need(items)
+        except ValueError as circle:
+            first = str(circle).split(" -> ")[0]
+            self.folder.say(self.source, _item_place(self.raw, first), f"the calculations go in a circle: {circle}")
+            return True
+        return False
+
+    def _conditions_in_a_circle(self, items: tuple[Item, ...]) -> None:
+        circle = circle_of_conditions(items)
+        if circle:
+            message = f"the conditions go in a circle: {' -> '.join(circle)}"
+            self.folder.say(self.source, _item_place(self.raw, circle[0]), message)
+
     def _expression(
-        self, source: Source, place: Place, text: str | None, names: Mapping[str, Name], kinds: set[str], *, rows: bool
+        self, place: Place, text: str | None, names: Mapping[str, Name], kinds: set[str], *, over_rows: bool, closed: bool
     ) -> Expression | None:
+        """The expression that stands there, over the names that this place may see."""
         if text is None:
             return None
+        seen = dict(names) if closed else {name: kind for name, kind in names.items() if name not in self.telling}
+        if closed and self.form.restricted:
+            seen[ARM_FACT] = self.arms
+        rows = {name: kind for name, kind in self.rows.items() if closed or name not in self.telling}
         try:
-            expression = parse(text, names, tables=self.tables, params=self.params)
+            expression = parse(text, seen, tables=self.tables, params=self.params, rows=rows)
         except ExpressionError as problem:
-            if any(f"'{name}'" in str(problem) for name in self.unsure):
-                return None
-            hint = ""
-            if ARM_FACT in text and ARM_FACT not in names:
-                hint = f" ('{ARM_FACT}' may be used only in a form with 'restricted: true')"
-            self.folder.say(source, place, f"{problem}{hint}")
+            if not any(f"'{name}'" in str(problem) for name in self.folder.unsure):
+                self.folder.say(self.source, place, f"{problem}{self._hint(str(problem), place)}")
             return None
         if kinds and expression.kind not in kinds:
-            self.folder.say(source, place, f"the expression gives a {expression.kind}, but a {' or '.join(sorted(kinds))} is needed")
-        if expression.uses_rows and not rows:
-            self.folder.say(source, place, "functions over rows belong in the summary or in a check")
+            wanted = " or ".join(sorted(kinds))
+            self.folder.say(self.source, place, f"the expression gives a {expression.kind}, but a {wanted} is needed")
+        if expression.uses_rows and not over_rows:
+            self.folder.say(self.source, place, "functions over rows belong in the summary or in a check")
         return expression
 
-    def _check(self, source: Source, place: Place, raw: Mapping[str, Any], form: Form, names: Mapping[str, Name]) -> Check | None:
-        known = {*form.by_name, *(item.name for item in form.summary)}
+    def _hint(self, problem: str, place: Place) -> str:
+        """Why a name that exists may not be used here."""
+        named = next((n for n in (ARM_FACT, *self.facts, *self.rows) if problem.startswith(f"'{n}' is neither")), "")
+        if named == ARM_FACT:
+            return f" ('{ARM_FACT}' may be used only in a form with 'restricted: true')"
+        if named and place == ("restricted_when",):
+            return " ('restricted_when' reads the answers of its own row only)"
+        if named in self.telling:
+            return " (it is restricted: only a restricted form or item may name it, unless it is marked 'unblinds: false')"
+        if named and place[0] == "summary":
+            return " (a summary reads items of the rows by functions over rows, such as sum_rows)"
+        return ""
+
+    def _check(self, place: Place, raw: Mapping[str, Any]) -> Check | None:
+        known = {**self.rows, **self.summary}
         for i, name in enumerate(raw["items"]):
-            if name not in known:
-                self.folder.say(source, (*place, "items", i), f"check {raw['id']} names '{name}', which is not an item of form {form.code}")
-        deviations = self.codelists.get("CL_DEVTYPE")
-        if raw.get("deviation") is not None and (deviations is None or raw["deviation"] not in deviations.labels):
-            self.folder.say(source, (*place, "deviation"), f"{raw['deviation']} is not a type of deviation in CL_DEVTYPE")
-        when = self._expression(source, (*place, "when"), raw["when"], names, {"truth"}, rows=form.repeating)
+            if name not in known and name not in self.folder.unsure:
+                message = f"check {raw['id']} names '{name}', which is not an item of form {self.form.code}"
+                self.folder.say(self.source, (*place, "items", i), message)
+        self._deviation(place, raw.get("deviation"))
+        names = {**self.facts, **known}
+        closed = self.form.restricted or self.telling.issuperset(raw["items"])
+        when = self._expression((*place, "when"), raw["when"], names, {"truth"}, over_rows=self.form.repeating, closed=closed)
         if when is None:
             return None
         return Check(
@@ -448,9 +565,15 @@ class _Forms:
             raw.get("rule", ""),
         )
 
+    def _deviation(self, place: Place, deviation: int | None) -> None:
+        types = self.codelists.get("CL_DEVTYPE")
+        known = types.labels if types else ()
+        if deviation is not None and deviation not in known and self.folder.codelists.data is not None:
+            self.folder.say(self.source, (*place, "deviation"), f"{deviation} is not a type of deviation in CL_DEVTYPE")
+
 
 def _as_name(item: Item) -> Name:
-    codes = frozenset(item.codelist.labels) if item.codelist and item.holds == "code" else None
+    codes = frozenset(item.codelist.labels) if item.codelist and item.holds in ("code", "multi") else None
     return Name(KINDS.get(item.holds, "text"), frozenset({0, 1}) if item.holds == "yn" else codes)
 
 
@@ -580,7 +703,7 @@ class _Allocation:
         form = self.forms.get(raw["form"])
         item = form.by_name.get(raw["item"]) if form else None
         if form is None or item is None:
-            if raw["form"] not in self.folder.broken:
+            if raw["form"] not in self.folder.broken and raw["item"] not in self.folder.unsure:
                 self._say(place, f"factor '{raw['name']}': there is no item '{raw['item']}' in form '{raw['form']}'")
             return ()
         if raw["visit"] not in form.visits:

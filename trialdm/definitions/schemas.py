@@ -46,7 +46,7 @@ class Text(fields.String):
 
 def sized(number: Decimal) -> Decimal:
     """The number. Raises ValidationError where it has more digits than an answer can have."""
-    if abs(number) >= 10**15 or int(number.as_tuple().exponent) < -12:
+    if number.adjusted() >= 15 or int(number.as_tuple().exponent) < -12:
         raise ValidationError("must have at most 15 digits before the point and 12 after it")
     return number
 

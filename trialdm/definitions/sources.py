@@ -195,10 +195,10 @@ def _flatten(messages: Any, place: Place, shape: Shape) -> Iterable[tuple[Place,
         yield from ((place, str(text)) for text in messages)
         return
     for key, inner in messages.items():
-        if key == "_schema":
+        if key == "_schema" and _UNKNOWN not in inner:
             yield from _flatten(inner, place, shape)
         elif isinstance(shape, fields.Dict):
-            for part in inner.values():
+            for part in inner.values() if isinstance(inner, Mapping) else (inner,):
                 yield from _flatten(part, (*place, key), shape.value_field)
         else:
             yield from _flatten(inner, (*place, key), _below(shape, key))
@@ -219,7 +219,8 @@ def _below(shape: Shape, key: Any) -> Shape:
 def _sentence(place: Place, text: str, schema: Schema) -> str:
     key = next((str(step) for step in reversed(place) if isinstance(step, str)), "file")
     if text == _UNKNOWN:
-        close = difflib.get_close_matches(key, _every_key(schema), n=1)
+        known = _every_key(schema)
+        close = [] if key in known else difflib.get_close_matches(key, known, n=1)
         return f"unknown key '{key}'" + (f": did you mean '{close[0]}'?" if close else "")
     if text == "Missing data for required field.":
         return f"'{key}' is missing"

@@ -439,11 +439,21 @@ def _assessed(person: Person, visit: str) -> Callable[[Stage], None]:
                 },
             )
         if visit in ("V04", "V07"):
-            stage.save(person.id, "BLND", visit, {})
+            stage.save(person.id, "BLND", visit, _beliefs(person))
         if visit in ("V06", "V07", "V09"):
             stage.save(person.id, "PGIC", visit, {})
 
     return do
+
+
+def _beliefs(person: Person) -> dict[str, Any]:
+    """What participant and assessor believe about the allocation, and why: somebody is told now and then."""
+    rng = person.rng
+    given: dict[str, Any] = {}
+    for who in ("p", "a"):
+        given[f"bl_guess_{who}"] = rng.choice((1, 2, 98, 98))
+        given[f"bl_src_{who}"] = figures.weighted(rng, {1: 70, 2: 24, 5: 4, 3: 2})
+    return given
 
 
 def _function(stage: Stage, person: Person) -> dict[str, Any]:

@@ -609,8 +609,9 @@ def parse(
 ) -> Expression:
     """Check `source` against the names it may use and compile it once.
 
-    `rows` are the names over which row functions may go: all names where left out. `tables` and `params` are the protocol's look-up tables and numbers; they are resolved here, so that the tree stands
-    alone. Raises ExpressionError with the place and, where possible, the mend.
+    `rows` are the names over which row functions may go: all names where left out. `tables` and `params` are the protocol's
+    look-up tables and numbers; they are resolved here, so that the tree stands alone. Raises ExpressionError with the place
+    and, where possible, the mend.
     """
     try:
         parsed = ast.parse(source.strip(), mode="eval")

@@ -499,7 +499,7 @@ def arm_of(unit: Unit, protocol: Protocol, participant: str) -> int | None:
 
 
 def shown(unit: Unit, protocol: Protocol, person: Participant) -> Allocated | None:
-    """The allocation of a participant as the reader may see it; a look at the arm is itself recorded."""
+    """The allocation of a participant as the reader may see it."""
     row = unit.session.get(Allocation, (protocol.id, protocol.scheme.name, person.id))
     return _as_seen(unit, protocol, row, person.site) if row else None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from trialdm.domain import crf, roles, schedule
 from trialdm.domain.crf import Answers, Form
@@ -83,22 +83,28 @@ class Casebook:
         return found
 
 
+def _newest_versions(trial: str) -> Select[FormInstance, str, str, datetime]:
+    """The newest version of every form of a trial."""
+    return (
+        select(FormInstance, FormVersion.data, FormVersion.saved_by, FormVersion.saved_at)
+        .join(
+            FormVersion,
+            (FormVersion.trial_id == FormInstance.trial_id)
+            & (FormVersion.instance_id == FormInstance.id)
+            & (FormVersion.seq == FormInstance.seq),
+        )
+        .where(FormInstance.trial_id == trial)
+    )
+
+
 def read(unit: Unit, trial: str, participant: Participant) -> Casebook:
     """The casebook of a participant, read once in this transaction."""
 
     def find() -> Casebook:
-        found = unit.session.execute(
-            select(FormInstance, FormVersion.data, FormVersion.saved_by, FormVersion.saved_at)
-            .join(
-                FormVersion,
-                (FormVersion.trial_id == FormInstance.trial_id)
-                & (FormVersion.instance_id == FormInstance.id)
-                & (FormVersion.seq == FormInstance.seq),
-            )
-            .where(FormInstance.trial_id == trial, FormInstance.participant_id == participant.id)
-        )
         book = Casebook(participant)
-        for instance, data, saved_by, saved_at in found:
+        for instance, data, saved_by, saved_at in unit.session.execute(
+            _newest_versions(trial).where(FormInstance.participant_id == participant.id)
+        ):
             book.forms[(instance.visit, instance.form, instance.row)] = Stored(instance, data, saved_by, saved_at)
         book.allocated_at = unit.session.scalar(
             select(Allocation.at).where(Allocation.trial_id == trial, Allocation.participant_id == participant.id).limit(1)
@@ -106,6 +112,19 @@ def read(unit: Unit, trial: str, participant: Participant) -> Casebook:
         return book
 
     return remember(unit, ("casebook", trial, participant.id), find)
+
+
+def some_forms(unit: Unit, trial: str, people: Iterable[Participant], forms: Iterable[str]) -> dict[str, Casebook]:
+    """Casebooks of many participants that hold these forms only: for lists over a whole trial."""
+    books = {person.id: Casebook(person) for person in people}
+    for instance, data, saved_by, saved_at in unit.session.execute(_newest_versions(trial).where(FormInstance.form.in_(list(forms)))):
+        if instance.participant_id in books:
+            key = (instance.visit, instance.form, instance.row)
+            books[instance.participant_id].forms[key] = Stored(instance, data, saved_by, saved_at)
+    for ident, at in unit.session.execute(select(Allocation.participant_id, Allocation.at).where(Allocation.trial_id == trial)):
+        if ident in books:
+            books[ident].allocated_at = at
+    return books
 
 
 def context(

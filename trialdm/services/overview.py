@@ -13,6 +13,7 @@ from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.roles import sites_seen
 from trialdm.services import casebooks, participants, records, studies
+from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place
 from trialdm.services.unit import LONDON, Unit
 from trialdm.store.tables import Allocation, FormInstance, Participant, Status
@@ -124,12 +125,14 @@ def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
         return []
     found: list[Task] = []
     drafts = _drafts(unit, trial, protocol)
-    for person, state in participants.listed(unit, trial):
+    people = participants.listed(unit, trial)
+    books = casebooks.some_forms(unit, trial, [person for person, _ in people], _forms_of_schedule(protocol))
+    for person, state in people:
         if state == "eligible":
             found.append(Task("randomise", person.id, person.site, "Ready to randomise"))
         found += drafts.get(person.id, [])
         if state not in _FINISHED and state not in ("consented", "eligible"):
-            found += _visits(unit, protocol, person)
+            found += _visits(unit, protocol, books[person.id])
     order = {"randomise": 0, "overdue": 1, "due": 2, "draft": 3}
     return sorted(found, key=lambda task: (order[task.kind], task.due or date.max, task.participant))[:most]
 
@@ -150,13 +153,19 @@ def _drafts(unit: Unit, trial: str, protocol: Protocol) -> dict[str, list[Task]]
     return found
 
 
-def _visits(unit: Unit, protocol: Protocol, person: Participant) -> Iterator[Task]:
+def _forms_of_schedule(protocol: Protocol) -> set[str]:
+    """Forms that hold the anchors of visit windows, or the days of visits."""
+    anchors = {name for visit in protocol.visits for name in (visit.anchor, visit.fallback)}
+    dated = protocol.meaning("visit_date")
+    return {fact.form for fact in protocol.context if fact.name in anchors} | ({dated[0].code} if dated else set())
+
+
+def _visits(unit: Unit, protocol: Protocol, book: Casebook) -> Iterator[Task]:
     """Scheduled visits whose window has opened and of which no visit form has been saved."""
     dated = protocol.meaning("visit_date")
     if dated is None:
         return
-    book = casebooks.read(unit, protocol.id, person)
-    facts = book.facts(protocol)
+    person, facts = book.participant, book.facts(protocol)
     for visit in protocol.visits:
         if visit.kind != "scheduled" or book.get(visit.code, dated[0].code, 1):
             continue

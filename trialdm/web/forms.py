@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from trialdm.domain import audit, crf, values
+from trialdm.domain import audit, crf, schedule, values
 from trialdm.domain.crf import Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError
 from trialdm.door.errors import status_of
@@ -124,7 +124,6 @@ def _given(unit: Unit, place: Place) -> tuple[Place, Typed]:
 
 def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Sequence[Finding] = (), **more: Any) -> str:
     view = sheet.view
-    grid = overview.grid(unit, place.protocol, place.participant)
     follows = overview.next_form(unit, place) if saved and view.status == "complete" else None
     return page(
         "form.html",
@@ -133,7 +132,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         sheet=sheet,
         view=view,
         obstacle=overview.obstacle(unit, place),
-        window=next((row["window"] for row in grid if row["code"] == place.visit_code), None),
+        window=schedule.window(place.visit, records.book(unit, place).facts(place.protocol)),
         saved=saved == str(view.version) and view.version > 0,
         alerts=[f for f in alerts if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
         saved_by=casebooks.names(unit, [view.saved_by]).get(view.saved_by, ""),

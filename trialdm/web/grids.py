@@ -1,6 +1,6 @@
 """The casebook of a participant as a grid: forms down, visits across, and what each cell says. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,8 +69,7 @@ def casebook_grid(found: Sequence[Mapping[str, Any]], protocol: Protocol, enters
     for row in found:
         visit, code = row["visit"], row["code"]
         if row["new"]:
-            used = sum(1 for other in found if other["visit"] is visit) - 1
-            grid.occasion = f"{UNSCHEDULED}{used + 1:02d}"
+            grid.occasion = _next_occasion(other["code"] for other in found if other["visit"] is visit)
             grid.offered = [cell["form"] for cell in row["cells"] if enters(cell["form"].kind)]
             continue
         made = [_cell(row, cell, enters) for cell in row["cells"]]
@@ -85,6 +84,12 @@ def casebook_grid(found: Sequence[Mapping[str, Any]], protocol: Protocol, enters
     lines = [(form, [cells.get((form.code, code)) for code in columns]) for form in protocol.forms]
     grid.rows = sorted(((form, line) for form, line in lines if any(line)), key=lambda row: _first(row[1]))
     return grid
+
+
+def _next_occasion(codes: Iterable[str]) -> str:
+    """The code of the next unscheduled visit, such as U03."""
+    used = [int(code[1:]) for code in codes if code[1:].isdigit()]
+    return f"{UNSCHEDULED}{max(used, default=0) + 1:02d}"
 
 
 def _first(line: Sequence[Cell | None]) -> int:

@@ -146,10 +146,10 @@ def _of_decisions() -> dict[str, Any]:
     return {"decisions": [(path.stem, *_split(path.read_text("utf-8"))) for path in files]}
 
 
-def _split(text: str) -> tuple[str, str]:
-    """The heading of a decision, and the rest of it."""
+def _split(text: str) -> tuple[str, list[list[str]]]:
+    """The heading of a decision, and its paragraphs; every second part of a paragraph stood between backticks."""
     heading, _, rest = text.strip().partition("\n")
-    return heading.lstrip("# ").strip(), rest.strip()
+    return heading.lstrip("# ").strip(), [" ".join(paragraph.split()).split("`") for paragraph in rest.strip().split("\n\n")]
 
 
 _TABLES: dict[str, Callable[[], dict[str, Any]]] = {

@@ -161,7 +161,7 @@ class Sheet:
     def _errors(self, name: str) -> Iterator[str]:
         for detail in self.details:
             if detail.severity != "soft" and name == detail.place.split(",")[0]:
-                yield detail.message
+                yield _beside(self.form.by_name[name], detail.message)
 
     def _question(self, item: Item) -> Question:
         given = self.typed.answers.get(item.name, "") if item.typed_in else ""
@@ -224,6 +224,12 @@ class Sheet:
                 if name not in self.form.by_name
             },
         }
+
+
+def _beside(item: Item, message: str) -> str:
+    """A message as it stands beside its question: without the question's words, which are there already."""
+    said = message.removeprefix(f"{item.label}: ")
+    return said[0].upper() + said[1:]
 
 
 def _fact_types(protocol: Protocol, *, blinded: bool) -> dict[str, str]:

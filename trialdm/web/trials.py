@@ -68,7 +68,7 @@ def gate(trial: str) -> str:
             except TrialError as error:
                 problem = " ".join((error.message, error.needs)).strip()
             except ValueError:
-                problem = "Write the date as year-month-day, such as 2026-03-07."
+                problem, asked["on"] = "Choose an act, and write the date as year-month-day, such as 2026-03-07.", ""
         titles = {rule.id: rule.title for rule in reversed(ethics.RULES)}
         known = {"actions": ethics.ACTIONS, "titles": titles, "today": unit.today}
         return page("gate.html", protocol, asked=asked, answer=answer, problem=problem, **known)
@@ -102,12 +102,13 @@ def register(trial: str) -> str:
     return read(work)
 
 
-def _parted(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Approvals of the whole trial, of sites, and versions of documents."""
+def _parted(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Approvals of the whole trial, and what each site has: approvals of its own, and versions of documents."""
+    local = [row for row in rows if row["site"]]
     return {
-        "whole": [r for r in rows if r["body"] in ethics.BODIES and not r["site"]],
-        "local": [r for r in rows if r["body"] in ethics.BODIES and r["site"]],
-        "documents": [r for r in rows if r["body"] not in ethics.BODIES],
+        "whole": [row for row in rows if not row["site"]],
+        "columns": list(dict.fromkeys(row["body"] for row in local)),
+        "local": {site: {r["body"]: r for r in local if r["site"] == site} for site in sorted({r["site"] for r in local})},
     }
 
 
