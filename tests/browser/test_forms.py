@@ -114,6 +114,20 @@ def test_an_unusual_answer_is_confirmed(nurse):
     assert "Saved as complete" in page.locator(".saved").inner_text()
 
 
+def test_what_is_confirmed_stays_confirmed_beside_what_is_not(nurse):
+    page = nurse.page
+    nurse.go(blank(nurse))
+    fill(page, **{**COMPLETE, "rlp_avg": "8", "rlp_now": "9"})
+    page.click("text=Save as complete")
+    page.check("#confirm-PAIN-01")
+    page.click("text=Confirm and save")
+    assert page.is_checked("#confirm-PAIN-01")
+    assert not page.is_checked("#confirm-PAIN-06")
+    page.check("#confirm-PAIN-06")
+    page.click("text=Confirm and save")
+    assert "Saved as complete" in page.locator(".saved").inner_text()
+
+
 def test_the_block_of_unusual_answers_is_accessible(visit, check):
     visitor = visit(NURSE)
     visitor.go(blank(visitor))
@@ -248,6 +262,18 @@ def test_rows_are_added_to_a_repeating_form(nurse):
     nurse.go(path)
     assert page.locator("tbody tr").count() == 1
     assert "19 November 2026" in page.locator("tbody tr").inner_text()
+
+
+def test_what_is_irregular_is_saved_and_said(visit, check):
+    visitor = visit(NURSE)
+    page = visitor.page
+    person = visitor.participant("follow_up")
+    visitor.go(f"/participants/{person}/visits/V08/forms/VISI")
+    fill(page, vs_done="1", vs_date="20/11/2026", vs_mode="1")
+    page.click("text=Save as complete")
+    assert "lies outside its window" in page.locator(".alerts").inner_text()
+    assert page.locator(".form-status .state").inner_text() == "Complete"
+    check(page)
 
 
 def test_somebody_who_may_not_enter_a_form_reads_it(visit, check):

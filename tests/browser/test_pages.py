@@ -79,7 +79,8 @@ def test_pages_of_a_trial(visit, check, email):
 def test_pages_need_no_more_width_than_a_telephone_has(visit, check):
     visitor = visit(NURSE, width=320)
     person = visitor.participant("follow_up")
-    for path in ("", "/participants", f"/participants/{person}", f"/participants/{person}/visits/V04/forms/PAIN", "/gate", "/approvals"):
+    one = f"/participants/{person}"
+    for path in ("", "/participants", one, f"{one}/visits/V04/forms/PAIN", "/gate", "/approvals"):
         visitor.go(path)
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 320, path
         check(visitor.page)

@@ -209,7 +209,7 @@ BAD: list[Any] = [
         "forms/pain.yaml:13: unknown key 'value'"]),
     ("an unknown key called key", TOP, "value: 4, source", "value: 4, key: 3, source", ["protocol.yaml:3: unknown key 'key'"]),
     ("an unknown key called _schema", TOP, "value: 4, source", "value: 4, _schema: 3, source", [
-        "protocol.yaml:3: unknown key '_schema'"]),
+        "protocol.yaml:3: unknown key '_schema': did you mean 'scheme'?"]),
     ("a parameter without its value", TOP, "value: 4, source", "source", ["protocol.yaml:3: 'value' is missing"]),
     ("a parameter of a bad name", TOP, "  limit:", "  Limit:", [
         "protocol.yaml:3: Limit: must be lower-case letters, digits and _, at most 24, a letter first"]),

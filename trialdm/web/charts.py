@@ -100,11 +100,11 @@ def paths(machine: Mapping[str, tuple[tuple[str, ...], str]], first: str) -> Pat
     """The usual way through a lifecycle: from the first state, each time the first step that leads to a new one."""
     states, steps = [first], []
     while True:
-        onward = next(((event, to) for event, (sources, to) in machine.items() if states[-1] in sources and to not in states), None)
-        if onward is None:
+        onward = [(event, to) for event, (sources, to) in machine.items() if states[-1] in sources and to not in states]
+        if not onward:
             break
-        steps.append(onward[0])
-        states.append(onward[1])
+        steps.append(onward[0][0])
+        states.append(onward[0][1])
     named = enumerate(zip(states, [*steps, ""], strict=True))
     boxes = tuple(Box(state, 10, 10 + i * (_BOX_HEIGHT + _GAP), step) for i, (state, step) in named)
     return Path(boxes, 340, 20 + len(boxes) * (_BOX_HEIGHT + _GAP) - _GAP)

@@ -66,7 +66,7 @@ def fetch(trial: str, ident: str) -> AnyResponse:
     """The package as a zip file, for whoever asked for it."""
     row = read(lambda unit: packages.job(unit, trial, ident))
     if row.state != "done":
-        raise WrongState("The package is not ready.", code="EXPORT.NOT_READY", needs="Open the page of the export again in a while.")
+        raise WrongState("The package is not ready.", code="EXPORT.NOT_READY", needs="Open its page again in a while.")
     path = _jobs().package_folder(trial, ident).with_suffix(".zip")
     return send_file(path, mimetype="application/zip", as_attachment=True, download_name=f"{trial}-{ident[:8]}.zip")
 

@@ -1,6 +1,6 @@
 """Forms: filling one in, reading one, the rows of a repeating one, and the audit trail of each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import audit, crf, schedule, values
 from trialdm.domain.crf import Finding, Item
-from trialdm.domain.errors import Detail, Invalid, Stale, TrialError
+from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
 from trialdm.services import casebooks, overview, records, trail
@@ -100,8 +100,10 @@ def _url(place: Place, endpoint: str = "forms.show", **more: Any) -> str:
     )
 
 
-def _sheet(unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = ()) -> Sheet:
-    """The form as it is stored, or as somebody typed it."""
+def _sheet(
+    unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = (), agreed: Collection[str] = ()
+) -> Sheet:
+    """The form as it is stored, or as somebody typed it; soft findings that were confirmed with it are shown again beside the rest."""
     view = records.view(unit, place)
     beside = records.context(unit, place, records.book(unit, place))
     blinded = _blinded(unit, place)
@@ -109,7 +111,10 @@ def _sheet(unit: Unit, place: Place, given: Typed | None = None, details: Sequen
         return Sheet(view, beside, fields.of_stored(view.answers), view.shown, view.answers, blinded)
     given = given or Typed()
     verdict = crf.validate(place.form, given.read(place.form), given.missing, beside, complete=False)
-    return Sheet(view, beside, given, verdict.shown, verdict.answers, blinded, details)
+    named = {detail.code for detail in details}
+    again = [f for f in verdict.of("soft") if f.id in agreed and f.id not in named and not set(f.items) <= view.hidden_from_reader]
+    confirmed = [Detail(f.id, f.message, ",".join(f.items), severity="soft") for f in again]
+    return Sheet(view, beside, given, verdict.shown, verdict.answers, blinded, (*details, *confirmed))
 
 
 def _blinded(unit: Unit, place: Place) -> bool:
@@ -151,7 +156,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
 def _again(unit: Unit, place: Place, given: Typed, problem: TrialError) -> str:
     """The form once more with everything that was typed, and what kept it from being saved."""
     found = problem.details if isinstance(problem, Invalid) else ()
-    sheet = _sheet(unit, place, given, found)
+    sheet = _sheet(unit, place, given, found, request.form.getlist("confirm") if isinstance(problem, Unanswered) else ())
     if isinstance(problem, Stale):
         theirs = _sheet(unit, place)
         return _page(unit, place, sheet, problem=problem, theirs=_beside(theirs, sheet))
@@ -185,6 +190,7 @@ _COLUMNS = 5
 def _rows(unit: Unit, place: Place) -> str:
     """The rows of a form at a visit, with their first answers."""
     book, blinded = records.book(unit, place), _blinded(unit, place)
+    here = {"trial": place.protocol.id, "participant": place.participant.id, "visit": place.visit_code, "form": place.form.code}
     seen = [s for s in book.rows(place.form.code, place.visit_code) if not (blinded and s.instance.restricted)]
     views = [records.view(unit, replace(place, row=stored.instance.row)) for stored in seen]
     registers = records.context(unit, place, book).registers
@@ -198,7 +204,7 @@ def _rows(unit: Unit, place: Place) -> str:
         rows=[(view, _url(view.place), [_shown(view, item, registers, blinded) for item in used]) for view in views],
         summary=_summary(views, blinded),
         obstacle=overview.obstacle(unit, place),
-        new=url_for("forms.new", trial=place.protocol.id, participant=place.participant.id, visit=place.visit_code, form=place.form.code),
+        new=url_for("forms.new", **here),
     )
 
 

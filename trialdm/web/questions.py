@@ -165,7 +165,7 @@ class Sheet:
 
     def _question(self, item: Item) -> Question:
         given = self.typed.answers.get(item.name, "") if item.typed_in else ""
-        choices = tuple((str(code), label) for code, label in wording.choices(item, self.context.registers, blinded=self.blinded).items())
+        choices = tuple((str(code), label) for code, label in self._choices(item).items())
         return Question(
             item,
             _control(item, len(choices)),
@@ -179,6 +179,9 @@ class Sheet:
             applies=item.name in self.applying,
             errors=tuple(self._errors(item.name)),
         )
+
+    def _choices(self, item: Item) -> dict[int, str]:
+        return wording.choices(item, self.context.registers, blinded=self.blinded)
 
     @cached_property
     def _readable(self) -> frozenset[str]:
@@ -213,7 +216,7 @@ class Sheet:
                     "applies": item.name in self.applying,
                     "value": tree(item.value),
                     "stored": values.write(self.calculated.values.get(item.name)),
-                    "labels": dict(wording.choices(item, self.context.registers, blinded=self.blinded)) if item.calculated else {},
+                    "labels": self._choices(item) if item.calculated else {},
                     "unit": item.unit,
                 }
                 for item in sorted(self.items, key=lambda item: order.get(item.name, -1))

@@ -13,7 +13,15 @@ from trialdm.services.unit import LONDON
 YES_NO = {1: "Yes", 0: "No"}
 
 #: Doors through which something was done, as the audit trail shows them.
-DOORS = {"web": "pages", "api": "API", "cli": "command line", "worker": "background work", "system": "system", "demo": "demonstration"}
+DOORS = {
+    "web": "Pages",
+    "api": "API",
+    "cli": "Command line",
+    "worker": "Background work",
+    "system": "System",
+    "demo": "Demonstration",
+    "demonstration": "Demonstration",
+}
 
 Registers = Mapping[str, Mapping[int, str]]
 
@@ -116,7 +124,7 @@ class _Words:
     def of(self, tree: list[Any]) -> str:
         match tree:
             case ["and" | "or" as joined, parts]:
-                return f" {joined} ".join(filter(None, (self.of(part) for part in parts)))
+                return self._joined(joined, parts)
             case ["cmp", [sign], [["name", name], other]] if self._asks(name):
                 return f"{self._label(name)} {_SIGNS[sign]} {self._value(name, other)}"
             case ["in", ["name", name], options] if self._asks(name):
@@ -131,11 +139,18 @@ class _Words:
                 return self._about_facts(of)
         raise _Unworded
 
+    def _joined(self, joined: str, parts: list[list[Any]]) -> str:
+        """Parts with `and` or `or` between them. Both signs in one sentence, or a fact beside an `or`, have no plain words."""
+        said = [self.of(part) for part in parts]
+        if any(part[0] in ("and", "or") for part in parts) or (joined == "or" and not all(said)):
+            raise _Unworded
+        return f" {joined} ".join(filter(None, said))
+
     def _about_facts(self, *trees: list[Any]) -> str:
         """Nothing to say about a fact or a number; anything else has no plain words."""
-        plain = all(tree[0] in ("num", "text", "day") or (tree[0] == "name" and tree[1] not in self.form.by_name) for tree in trees)
-        if not plain:
-            raise _Unworded
+        for tree in trees:
+            if tree[0] not in ("num", "text", "day") and not (tree[0] == "name" and tree[1] not in self.form.by_name):
+                raise _Unworded
         return ""
 
     def _asks(self, name: str) -> bool:
