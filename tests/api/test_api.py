@@ -1,6 +1,5 @@
 """The API as programs use it: statuses, ETags, idempotency keys, problem+json, and nothing that unblinds."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,13 +37,13 @@ class Api:
 
 
 @pytest.fixture
-def api(world: World) -> Iterator[Api]:
-    yield Api(world)
+def api(world: World) -> Api:
+    return Api(world)
 
 
 @pytest.fixture
-def one(sqlite_world: World) -> Iterator[Api]:
-    yield Api(sqlite_world)
+def one(sqlite_world: World) -> Api:
+    return Api(sqlite_world)
 
 
 def test_who_says_nothing_gets_401_and_a_wrong_token_too(one: Api) -> None:

@@ -21,7 +21,8 @@ def run() -> None:
             idents = [builders.ready(world, site) for site in ("S01", "S02") * (COUNT // 2)]
             service = seconds(lambda world=world, idents=idents: [_randomise(world, ident) for ident in idents])
             bare = seconds(lambda world=world, idents=idents: [_bare(world.instance.engine, ident, i) for i, ident in enumerate(idents)])
-            line(f"randomise, {name}: {COUNT / service:6.1f} allocations/s, {service / bare:5.2f} x the bare transaction ({COUNT / bare:6.1f}/s)")
+            beside = f"{service / bare:5.2f} x the bare transaction ({COUNT / bare:6.1f}/s)"
+            line(f"randomise, {name}: {COUNT / service:6.1f} allocations/s, {beside}")
 
 
 def _randomise(world: World, ident: str) -> None:
@@ -36,9 +37,21 @@ def _bare(engine: Engine, ident: str, i: int) -> None:
         connection.execute(insert(SchemeEvent).values(trial_id=TRIAL, scheme="main", epoch=0, i=100_000 + i, data=text, hash="h" * 64))
         connection.execute(
             insert(Allocation).values(
-                trial_id=TRIAL, scheme="bare", participant_id=ident, epoch=9, event=i, seq=i, stratum="min", slot=i, levels=text,
-                number=f"B-{i}", arm_sealed=b"0" * 40, at=now, by="x", gate=text,
-            )  # fmt: skip
+                trial_id=TRIAL,
+                scheme="bare",
+                participant_id=ident,
+                epoch=9,
+                event=i,
+                seq=i,
+                stratum="min",
+                slot=i,
+                levels=text,
+                number=f"B-{i}",
+                arm_sealed=b"0" * 40,
+                at=now,
+                by="x",
+                gate=text,
+            )
         )
         connection.execute(
             insert(Idempotency).values(trial_id=TRIAL, route="bare", account_id="x", key=str(i), subject=ident, created_at=now)
@@ -48,6 +61,10 @@ def _bare(engine: Engine, ident: str, i: int) -> None:
                 trial_id=TRIAL, machine="bare", subject=ident, seq=1, event="x", state="x", at=now, by="x", reason="", gate=text
             )
         )
-        events = [{c.name: "x" * 20 for c in AuditEvent.__table__.columns if c.name != "seq"} | {"event_id": uuid.uuid4().hex} for _ in range(13)]
+        events = [
+            {c.name: "x" * 20 for c in AuditEvent.__table__.columns if c.name != "seq"} | {"event_id": uuid.uuid4().hex} for _ in range(13)
+        ]
         connection.execute(insert(AuditEvent), events)
-        connection.execute(insert(AuditValue), [{"event_id": e["event_id"], "which": "new", "salt": b"0" * 16, "value": "1"} for e in events])
+        connection.execute(
+            insert(AuditValue), [{"event_id": e["event_id"], "which": "new", "salt": b"0" * 16, "value": "1"} for e in events]
+        )

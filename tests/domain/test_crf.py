@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trialdm.domain import expressions
 from trialdm.domain.crf import (
     HIDDEN,
     Answers,
@@ -541,3 +542,9 @@ def test_every_type_is_stored_in_its_json_form() -> None:
         "s": [1, 2],
         "n": "1.50",
     }
+
+
+def test_a_form_applies_unless_its_condition_is_known_to_be_false() -> None:
+    lower = expressions.parse("limb == 1", {"limb": expressions.Name("number", frozenset({1, 2}))})
+    form = Form("FUNL", "Function", "outcome", (), applies_if=lower)
+    assert [form.applies(facts) for facts in ({"limb": 1}, {"limb": 2}, {"limb": None}, {})] == [True, False, True, True]

@@ -474,9 +474,15 @@ class _Expressions:
         restricted_when = self._expression(
             ("restricted_when",), self.raw.get("restricted_when"), self.rows, {"truth"}, over_rows=False, closed=True
         )
+        applies_if = self._expression(("applies_if",), self.raw.get("applies_if"), self.facts, {"truth"}, over_rows=False, closed=False)
         checks = [self._check(("checks", i), one) for i, one in enumerate(self.raw["checks"])]
         return replace(
-            form, items=items, summary=summary, restricted_when=restricted_when, checks=tuple(c for c in checks if c is not None)
+            form,
+            items=items,
+            summary=summary,
+            restricted_when=restricted_when,
+            applies_if=applies_if,
+            checks=tuple(c for c in checks if c is not None),
         )
 
     def _items(self, part: str, items: tuple[Item, ...], names: Mapping[str, Name]) -> tuple[Item, ...]:

@@ -336,6 +336,7 @@ class FormSchema(Schema):
     repeating = flag("Any number of rows, each saved by itself.", load_default=False)
     restricted = flag("Blinded roles never see the form.", load_default=False)
     restricted_when = string("Blinded roles never see rows for which this is true; reads the answers of the row and nothing else.")
+    applies_if = string("Condition over context facts: a participant for whom it is false is not expected to have the form.")
     instrument = string("Questionnaire that the form holds.")
     introduction = string("Shown above the form.")
     items = many(ItemSchema, "Questions in order; an entry with only `section` starts a section.", required=True)

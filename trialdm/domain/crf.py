@@ -168,6 +168,7 @@ class Form:
     repeating: bool = False
     restricted: bool = False
     restricted_when: Expression | None = None
+    applies_if: Expression | None = None
     instrument: str = ""
     introduction: str = ""
 
@@ -184,6 +185,10 @@ class Form:
     def summaries(self) -> tuple[Item, ...]:
         """Items over all rows of a visit, each after those that it reads."""
         return tuple(in_order_of_need(self.summary))
+
+    def applies(self, facts: Mapping[str, Any]) -> bool:
+        """Whether the form is expected of a participant of whom these facts are known; while nothing is known, it is."""
+        return self.applies_if is None or self.applies_if.evaluate(facts, ()) is not False
 
     def restricts(self, item: Item, answers: Mapping[str, Any] | None = None) -> bool:
         """Whether a blinded role may not see this item (of this row, where the row decides)."""

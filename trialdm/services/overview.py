@@ -192,7 +192,7 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
                     "saved": [s for s in book.rows(form.code, code) if sees or not s.instance.restricted],
                 }
                 for form, how in protocol.forms_at(visit)
-                if sees or not form.restricted
+                if (sees or not form.restricted) and (form.applies(facts) or book.rows(form.code, code))
             ]
             if cells:
                 rows.append(

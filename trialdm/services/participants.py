@@ -198,8 +198,9 @@ def _eligibility(unit: Unit, protocol: Protocol, book: Casebook) -> tuple[bool, 
 def _baseline_missing(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
     if not protocol.scheme.baseline:
         return ()
-    visit = protocol.visit(protocol.scheme.baseline)
-    needed = [form for form, how in protocol.forms_at(visit) if how == "required" and form.kind not in ("consent", "eligibility")]
+    visit, facts = protocol.visit(protocol.scheme.baseline), book.facts(protocol)
+    judged = ("consent", "eligibility")
+    needed = [f for f, how in protocol.forms_at(visit) if how == "required" and f.kind not in judged and f.applies(facts)]
     return tuple(form.title for form in needed if not any(s.status == "complete" for s in book.rows(form.code, visit.code)))
 
 

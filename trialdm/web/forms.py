@@ -103,7 +103,7 @@ def _url(place: Place, endpoint: str = "forms.show", **more: Any) -> str:
 def _sheet(
     unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = (), agreed: Collection[str] = ()
 ) -> Sheet:
-    """The form as it is stored, or as somebody typed it; soft findings that were confirmed with it are shown again beside the rest."""
+    """The form as it is stored, or as somebody typed it. Soft findings that were confirmed with it are shown again."""
     view = records.view(unit, place)
     beside = records.context(unit, place, records.book(unit, place))
     blinded = _blinded(unit, place)
@@ -112,7 +112,8 @@ def _sheet(
     given = given or Typed()
     verdict = crf.validate(place.form, given.read(place.form), given.missing, beside, complete=False)
     named = {detail.code for detail in details}
-    again = [f for f in verdict.of("soft") if f.id in agreed and f.id not in named and not set(f.items) <= view.hidden_from_reader]
+    soft = [finding for finding in verdict.of("soft") if not set(finding.items) <= view.hidden_from_reader]
+    again = [finding for finding in soft if finding.id in agreed and finding.id not in named]
     confirmed = [Detail(f.id, f.message, ",".join(f.items), severity="soft") for f in again]
     return Sheet(view, beside, given, verdict.shown, verdict.answers, blinded, (*details, *confirmed))
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Flask, render_template, request
 
+import trialdm
 from trialdm.domain import roles
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import actor
@@ -14,7 +15,8 @@ from trialdm.web import wording
 def register(app: Flask) -> None:
     """Give templates their filters and what they ask of every page."""
     app.jinja_env.filters.update(day=wording.day, moment=wording.moment, month=wording.month, state=wording.state)
-    app.context_processor(lambda: {"held": _held, "idle_minutes": int(people.IDLE.total_seconds() // 60)})
+    constant = {"held": _held, "idle_minutes": int(people.IDLE.total_seconds() // 60), "version": trialdm.__version__}
+    app.context_processor(lambda: constant)
 
 
 def _held() -> str:
