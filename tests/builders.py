@@ -235,7 +235,9 @@ CLINICAL = {
 
 ELIGIBLE = {
     **dict.fromkeys(
-        "inc01_age18 inc02_major_amp inc03_primary_amp inc04_aetiol inc05_ga_fit inc06_prognosis inc07_surgeon inc08_consent inc09_pro".split(),
+        (
+            "inc01_age18 inc02_major_amp inc03_primary_amp inc04_aetiol inc05_ga_fit inc06_prognosis inc07_surgeon inc08_consent inc09_pro"
+        ).split(),
         1,
     ),
     **dict.fromkeys(

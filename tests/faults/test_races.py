@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from tests import builders
 from tests.builders import ROOT, TRIAL, World
+from trialdm.domain.errors import Refused
 from trialdm.domain.ethics import Approval
 from trialdm.services import allocations, approvals
 from trialdm.services.unit import SYSTEM
@@ -98,7 +99,7 @@ def test_no_allocation_after_the_opinion_is_withdrawn(world: World) -> None:
     made = {line["participant"] for line in told if line.get("new")}
     before = len(everything(world))
     assert before == len(made) < PARTICIPANTS
-    with pytest.raises(Exception, match="favourable ethics opinion"):
-        left = next(line["participant"] for line in told if line.get("refused", "").startswith("GATE."))
+    left = next(line["participant"] for line in told if line.get("refused", "").startswith("GATE."))
+    with pytest.raises(Refused, match="favourable ethics opinion"):
         world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, left, "afterwards"))
     assert_whole(world)

@@ -128,7 +128,8 @@ def test_an_import_saves_every_row_or_none_and_names_each_wrong_cell(world: Worl
     text = f"participant,visit,limb_worst,limb_avg,pain_assist\n{first},V01,5,3,1\n{second},V01,eleven,3,7\n"
     with pytest.raises(imports.BadRows) as bad:
         world.run("data-manager", lambda unit: imports.load(unit, TRIAL, "PAIN", text))
-    assert [(cell.row, cell.column, cell.value) for cell in bad.value.outcome.errors] == [(3, "limb_worst", "eleven"), (3, "pain_assist", "7")]
+    wrong = [(cell.row, cell.column, cell.value) for cell in bad.value.outcome.errors]
+    assert wrong == [(3, "limb_worst", "eleven"), (3, "pain_assist", "7")]
     right = text.replace("eleven", "-92").replace(",7\n", ",1\n")
     outcome = world.run("data-manager", lambda unit: imports.load(unit, TRIAL, "PAIN", right))
     assert (outcome.rows, outcome.saved, outcome.unchanged) == (2, 2, 0)
