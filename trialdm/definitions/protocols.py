@@ -207,7 +207,7 @@ def _build(
         target_months=trial["target"]["months"],
         arms=tuple(Arm(**arm) for arm in top["arms"]),
         sites=tuple(Site(**site) for site in top["sites"]),
-        visits=tuple(sorted(visits, key=lambda visit: visit.number)),
+        visits=visits,
         forms=tuple(forms),
         codelists=codelists,
         scheme=_Allocation(folder, top, by_code, {v.code for v in visits}).build(),

@@ -131,6 +131,11 @@ class Item:
         return self.result or self.type
 
     @property
+    def subject(self) -> str:
+        """The label as it starts a message: without a question mark."""
+        return self.label.rstrip(" ?")
+
+    @property
     def calculated(self) -> bool:
         return self.value is not None
 
@@ -408,13 +413,13 @@ def _read(form: Form, answers: Mapping[str, Any], missing: Mapping[str, str]) ->
         try:
             value = values.read(item.type, answers.get(name))
         except NotAValue as problem:
-            findings.append(_finding(item, "CRF.TYPE", "hard", f"{item.label}: {problem}."))
+            findings.append(_finding(item, "CRF.TYPE", "hard", f"{item.subject}: {problem}."))
             continue
         if value is not None and reason:
-            message = f"{item.label}: give either an answer or a reason why it is missing, not both."
+            message = f"{item.subject}: give either an answer or a reason why it is missing, not both."
             findings.append(_finding(item, "CRF.REASON", "hard", message))
         elif reason and (not isinstance(reason, str) or reason not in MISSING_REASONS):
-            message = f"{item.label}: the missing reason must be one of {', '.join(MISSING_REASONS)}."
+            message = f"{item.subject}: the missing reason must be one of {', '.join(MISSING_REASONS)}."
             findings.append(_finding(item, "CRF.REASON", "hard", message))
         elif reason:
             reasons[name] = reason
@@ -464,19 +469,19 @@ def _limits_of(item: Item, value: Value, context: Context) -> list[Finding]:
         return _codes(item, value, context)
     if isinstance(value, str):
         if item.typed_in and len(value) > item.length:
-            message = f"{item.label}: at most {item.length} characters are kept; this has {len(value)}."
+            message = f"{item.subject}: at most {item.length} characters are kept; this has {len(value)}."
             return [_finding(item, "CRF.LENGTH", "hard", message)]
         return []
     if not isinstance(value, int | Decimal) or item.holds == "yn":
         return []
     if isinstance(value, Decimal) and item.typed_in and value != round_half_away(value, item.decimals):
-        message = f"{item.label}: at most {item.decimals} decimal place{'' if item.decimals == 1 else 's'}."
+        message = f"{item.subject}: at most {item.decimals} decimal place{'' if item.decimals == 1 else 's'}."
         return [_finding(item, "CRF.DECIMALS", "hard", message)]
     if outside(value, item.minimum, item.maximum):
-        return [_finding(item, "CRF.RANGE", "hard", f"{item.label}: must be {limits(item.minimum, item.maximum, item.unit)}.")]
+        return [_finding(item, "CRF.RANGE", "hard", f"{item.subject}: must be {limits(item.minimum, item.maximum, item.unit)}.")]
     if outside(value, item.soft_minimum, item.soft_maximum):
         usual = limits(item.soft_minimum, item.soft_maximum, item.unit)
-        message = f"{item.label}: {values.write(value)} is unusual (expected {usual}). Check it, and confirm it if it is right."
+        message = f"{item.subject}: {values.write(value)} is unusual (expected {usual}). Check it, and confirm it if it is right."
         return [_finding(item, "CRF.SOFT_RANGE", "soft", message, ident=f"CRF.SOFT_RANGE.{item.name}")]
     return []
 
@@ -500,13 +505,13 @@ def _codes(item: Item, value: Value, context: Context) -> list[Finding]:
     unknown = [str(code) for code in given if code not in known]
     if not unknown:
         return []
-    message = f"{item.label}: {', '.join(unknown)} is not one of the choices."
+    message = f"{item.subject}: {', '.join(unknown)} is not one of the choices."
     return [_finding(item, "CRF.CODE", "hard", message)]
 
 
 def _required(form: Form, typed: Mapping[str, Value], reasons: Mapping[str, str], shown: set[str]) -> list[Finding]:
     return [
-        _finding(item, "CRF.REQUIRED", "hard", f"{item.label}: answer it, or give the reason why it is missing.")
+        _finding(item, "CRF.REQUIRED", "hard", f"{item.subject}: answer it, or give the reason why it is missing.")
         for item in form.items
         if item.required and item.typed_in and item.name in shown and item.name not in typed and item.name not in reasons
     ]

@@ -55,7 +55,7 @@ class Site:
 class Visit:
     """A visit. `scheduled` ones have a target day after the anchor and a window around it; `repeating` ones any number.
 
-    `number` orders visits and is what rules compare (`visit_no`).
+    `number` is what rules compare (`visit_no`); people see visits in the order of the file.
     """
 
     code: str

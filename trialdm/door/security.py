@@ -169,7 +169,8 @@ def csrf_token() -> str:
     if g.csrf:
         return str(g.csrf)
     if "visit" not in g:
-        g.visit = request.cookies.get(PRE_SESSION, "") if request.method not in _SAFE else secrets.token_urlsafe(24)
+        known = request.cookies.get(PRE_SESSION, "")
+        g.visit = known if known or request.method not in _SAFE else secrets.token_urlsafe(24)
     return g.visit or "none"
 
 

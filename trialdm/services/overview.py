@@ -211,7 +211,7 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
 def obstacle(unit: Unit, place: Place) -> TrialError | None:
     """What keeps the reader from entering a form, or None: whether its page offers fields or only shows answers."""
     try:
-        records._may_save(unit, place, records.book(unit, place), False)
+        records.require_entry(unit, place, records.book(unit, place))
     except TrialError as problem:
         return problem
     return None

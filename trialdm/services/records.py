@@ -194,7 +194,6 @@ def view(unit: Unit, place: Place) -> View:
         raise _blinded()
     full = _with_arm(unit, place, answers, book)
     hidden = frozenset(i.name for i in place.form.items if blinded and place.form.restricts(i))
-    rows = [*beside.rows, full.values] if place.form.repeating else []
     return View(
         place,
         stored.status if stored else lifecycle.INITIAL["form"],
@@ -204,8 +203,15 @@ def view(unit: Unit, place: Place) -> View:
         hidden,
         saved_at=stored.saved_at if stored else None,
         saved_by=stored.saved_by if stored else "",
-        summary=crf.summarise(place.form, rows, beside) if place.form.repeating else {},
+        summary=_summary(place, book, beside, blinded) if place.form.repeating else {},
     )
+
+
+def _summary(place: Place, book: Casebook, beside: crf.Context, blinded: bool) -> dict[str, Any]:
+    """Values over the rows that the reader may see, without restricted ones."""
+    rows = [s.answers(place.form).values for s in book.rows(place.form.code, place.visit_code) if not (blinded and s.instance.restricted)]
+    hidden = {item.name for item in place.form.summary if blinded and place.form.restricts(item)}
+    return {name: value for name, value in crf.summarise(place.form, rows, beside).items() if name not in hidden}
 
 
 def _without(answers: Answers, names: frozenset[str]) -> Answers:
@@ -240,7 +246,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     """
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)
-    _may_save(unit, place, book, imported)
+    require_entry(unit, place, book, imported=imported)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
     verdict = crf.validate(
@@ -255,7 +261,8 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     return _write(unit, place, book, stored, sent, verdict)
 
 
-def _may_save(unit: Unit, place: Place, book: Casebook, imported: bool) -> None:
+def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = False) -> None:
+    """Raises Forbidden, WrongState or Refused unless the actor may enter this form now."""
     protocol, form, site = place.protocol, place.form, place.participant.site
     importer = imported and unit.may("form.import", protocol.id, site)
     if not importer and not roles.may_enter(unit.actor.grants, form.kind, protocol.id, site):
@@ -369,7 +376,8 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
     broken = _rules_broken(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
     seen = view(unit, place)
-    return replace(seen, alerts=(*verdict.of("alert"), *broken))
+    alerts = [f for f in (*verdict.of("alert"), *broken) if not set(f.items) & seen.hidden_from_reader]
+    return replace(seen, alerts=tuple(alerts))
 
 
 @dataclass(frozen=True)
