@@ -232,9 +232,7 @@ def test_saved_at_is_utc_whatever_the_zone_it_is_handed_in() -> None:
 
 
 def test_an_answer_stands_before_a_reason() -> None:
-    made = frame(
-        table(b.item("age", "int"), b.item("note", "text")), [b.row({"age": 3, "note": "x"}, {"age": "NK", "note": "NK"})]
-    )
+    made = frame(table(b.item("age", "int"), b.item("note", "text")), [b.row({"age": 3, "note": "x"}, {"age": "NK", "note": "NK"})])
     assert made.reasons.get_column("age").to_list() == [0]
     assert made.values.get_column("note_mr").to_list() == [None]
 

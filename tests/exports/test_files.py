@@ -226,9 +226,7 @@ ANSWERS: dict[str, st.SearchStrategy[Any]] = {
     "smoker": st.sampled_from([0, 1]),
     "sites": st.lists(st.sampled_from([-1, 0, 1, 2]), unique=True).map(lambda codes: tuple(sorted(codes))),
     "onset": st.dates(date(1800, 1, 1), date(2200, 12, 31)).flatmap(
-        lambda day: st.sampled_from(
-            [PartialDate(day.year), PartialDate(day.year, day.month), PartialDate(day.year, day.month, day.day)]
-        )
+        lambda day: st.sampled_from([PartialDate(day.year), PartialDate(day.year, day.month), PartialDate(day.year, day.month, day.day)])
     ),
     "seen": st.dates(date(1800, 1, 1), date(2200, 12, 31)),
     "clock": st.times().map(lambda moment: time(moment.hour, moment.minute)),
@@ -243,9 +241,7 @@ def stored_rows(draw: st.DrawFn) -> StoredRow:
     answers: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for name, strategy in ANSWERS.items():
-        given_, reason = draw(
-            st.one_of(st.tuples(strategy, st.none()), st.tuples(st.none(), st.sampled_from([None, *MISSING_REASONS])))
-        )
+        given_, reason = draw(st.one_of(st.tuples(strategy, st.none()), st.tuples(st.none(), st.sampled_from([None, *MISSING_REASONS]))))
         answers |= {name: values.write(given_)} if given_ is not None else {}
         missing |= {name: reason} if reason else {}
     return b.row(answers, missing, visit_no=draw(st.none() | st.integers(0, 99)))
@@ -388,9 +384,7 @@ write.csv(as.data.frame(lapply(read, said)), "out.csv", row.names = FALSE, fileE
 def test_haven_reads_every_cell(tmp_path: Path, format_name: str, everything: Frame) -> None:
     write(tmp_path, format_name, everything)
     (tmp_path / "job.R").write_text(_IN_R, encoding="utf-8")
-    done = subprocess.run(
-        ["Rscript", "job.R", format_name], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
-    )
+    done = subprocess.run(["Rscript", "job.R", format_name], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         read = list(csv.DictReader(file))

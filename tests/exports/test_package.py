@@ -154,9 +154,7 @@ def test_a_killed_export_leaves_nothing_that_looks_finished(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("format_name", package.FORMATS)
-def test_a_writer_that_writes_something_else_is_found_out(
-    tmp_path: Path, format_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_that_writes_something_else_is_found_out(tmp_path: Path, format_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = package._WRITERS[format_name]
 
     def careless(path: Path, frame: Frame, **more: Any) -> None:

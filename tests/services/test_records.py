@@ -11,7 +11,7 @@ from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.services import approvals, participants, records, studies, trail
-from trialdm.services.unit import LONDON, SYSTEM
+from trialdm.services.unit import LONDON, SYSTEM, Unit
 from trialdm.store.tables import FormInstance, FormVersion
 
 PAIN = {"limb_worst": 6, "limb_avg": 4, "pain_assist": 1}
@@ -153,7 +153,16 @@ def test_answers_to_hidden_questions_are_kept_until_somebody_decides(world: Worl
 
 def test_rows_are_saved_by_themselves_and_summed_up(world: World) -> None:
     ident = builders.randomised(world)
-    opioid = {"an_any": 1, "an_class": 8, "an_opioid": 10, "an_drug": "fentanyl", "an_route": 2, "an_dose": "25", "an_unit": 2, "an_days7": 7}
+    opioid = {
+        "an_any": 1,
+        "an_class": 8,
+        "an_opioid": 10,
+        "an_drug": "fentanyl",
+        "an_route": 2,
+        "an_dose": "25",
+        "an_unit": 2,
+        "an_days7": 7,
+    }
     first = builders.put(world, ident, "V04", "ANLG", opioid, only=True)
     assert str(first.answers.values["an_ome"]) == "60.0"
     methadone = {**opioid, "an_opioid": 11, "an_drug": "methadone", "an_route": 1, "an_unit": 1}
@@ -201,7 +210,9 @@ def test_a_typing_error_in_the_pseudonym_is_told(sqlite_world: World) -> None:
     assert refused.value.code == "PARTICIPANT.WRITTEN"
 
 
-@pytest.mark.parametrize(("visit", "form", "row"), [("V02", "PAIN", 1), ("V99", "PAIN", 1), ("V01", "NOPE", 1), ("V01", "PAIN", 2), ("U", "PAIN", 1)])
+@pytest.mark.parametrize(
+    ("visit", "form", "row"), [("V02", "PAIN", 1), ("V99", "PAIN", 1), ("V01", "NOPE", 1), ("V01", "PAIN", 2), ("U", "PAIN", 1)]
+)
 def test_places_that_do_not_exist(sqlite_world: World, visit: str, form: str, row: int) -> None:
     ident = builders.consented(sqlite_world)
     with pytest.raises(Missing):
@@ -239,11 +250,14 @@ def test_an_operation_on_the_wrong_side_is_kept_and_flagged_where_blinded_people
     saved = builders.put(world, ident, "V02", "SURG", given, role="surgeon")
     assert "SURG-10" in {alert.id for alert in saved.alerts}
     assert world.read("trial-coordinator", lambda unit: studies.state(unit, TRIAL, "participant", ident)) == "operated"
+
+    def deviation(unit: Unit) -> records.View:
+        return records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI", 501))
+
     with pytest.raises(Refused) as hidden:
-        builders_view = lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI", 501))  # noqa: E731
-        world.read("research-nurse", builders_view)
+        world.read("research-nurse", deviation)
     assert hidden.value.code == "GATE.GOV-45"
-    assert world.read("principal-investigator", builders_view).answers.values["dv_type"] == 96
+    assert world.read("principal-investigator", deviation).answers.values["dv_type"] == 96
 
 
 def test_full_withdrawal_ends_the_collection_of_data(world: World) -> None:
@@ -281,7 +295,9 @@ def test_a_blinded_nurse_keeps_what_the_surgeon_wrote(world: World) -> None:
 
 def test_stored_documents_are_the_answers_in_their_json_forms(sqlite_world: World) -> None:
     ident = builders.consented(sqlite_world)
-    builders.put(sqlite_world, ident, "V01", "DEMO", {"age_years": 60, "sex": 1, "height_cm": "171.5", "weight_kg": "80.0", "birth_ym": None})
+    builders.put(
+        sqlite_world, ident, "V01", "DEMO", {"age_years": 60, "sex": 1, "height_cm": "171.5", "weight_kg": "80.0", "birth_ym": None}
+    )
     with sqlite_world.units.reading(SYSTEM) as unit:
         row = unit.session.execute(
             select(FormVersion.data).join(FormInstance, FormInstance.id == FormVersion.instance_id).where(FormInstance.form == "DEMO")

@@ -13,7 +13,6 @@ from trialdm.services import allocations, participants, studies
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Allocation, ListSlot, Scheme, SchemeEvent
 
-
 PROTOCOL = """
 trial: {id: other, short_title: Other, title: Another trial, version: "1.0", study_type: non-ctimp, target: {participants: 20, months: 6}}
 arms: [{code: 1, name: TMR, label: Targeted muscle reinnervation}, {code: 2, name: Standard, label: Standard nerve handling}]

@@ -36,7 +36,9 @@ def test_a_reading_unit_writes_nothing(world: World) -> None:
 @pytest.mark.parametrize("table", ["audit_event", "audit_value", "status", "register_entry", "role_grant", "definition"])
 @pytest.mark.parametrize("statement", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
 def test_the_database_refuses_to_change_what_is_append_only(world: World, table: str, statement: str) -> None:
-    column = {"audit_event": "action", "audit_value": "value", "status": "state", "register_entry": "data", "role_grant": "role"}.get(table, "version")
+    column = {"audit_event": "action", "audit_value": "value", "status": "state", "register_entry": "data", "role_grant": "role"}.get(
+        table, "version"
+    )
     assert table in APPEND_ONLY
     with pytest.raises(DBAPIError, match="append-only"), world.instance.engine.begin() as connection:
         connection.execute(text(statement.format(table, column)))

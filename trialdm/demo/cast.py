@@ -10,7 +10,9 @@ DOMAIN = "demo.example"
 _GIVEN = (
     "Aisha Benedict Catrin Dewi Eilidh Farah Gareth Hamish Isla Jorge Kirsty Lowri Mairi Nadia Owain Priya Rhys Sinead Tomasz Una".split()
 )
-_FAMILY = "Abara Bevan Calder Drummond Evans Fairley Gilchrist Hussain Innes Jenkins Kaur Lindsay Morgan Nowak Okafor Pryce Quinn Rao Shah".split()
+_FAMILY = (
+    "Abara Bevan Calder Drummond Evans Fairley Gilchrist Hussain Innes Jenkins Kaur Lindsay Morgan Okafor Pryce Quinn Rao Shah".split()
+)
 
 #: Site role -> (part of the address, tasks that are delegated).
 TEAM = {

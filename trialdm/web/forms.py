@@ -100,9 +100,7 @@ def _url(place: Place, endpoint: str = "forms.show", **more: Any) -> str:
     )
 
 
-def _sheet(
-    unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = (), agreed: Collection[str] = ()
-) -> Sheet:
+def _sheet(unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = (), agreed: Collection[str] = ()) -> Sheet:
     """The form as it is stored, or as somebody typed it. Soft findings that were confirmed with it are shown again."""
     view = records.view(unit, place)
     beside = records.context(unit, place, records.book(unit, place))
