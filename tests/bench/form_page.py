@@ -1,5 +1,6 @@
 """Server time of the page of a form with 60 items, beside the smallest page that the application renders."""
 
+import copy
 import tempfile
 from pathlib import Path
 from statistics import median
