@@ -38,9 +38,8 @@ def _form() -> str:
         {"type": "date"},
         {"type": "text", "length": 100},
     ]
-    items = [
-        {"name": f"q{n}", "label": f"Question {n}", **kinds[n % 6], **({"show_if": "q0 == 1"} if n % 3 == 2 else {})} for n in range(60)
-    ]
+    asked_if = [{}, {}, {"show_if": "q0 == 1"}]
+    items = [copy.deepcopy({"name": f"q{n}", "label": f"Question {n}", **kinds[n % 6], **asked_if[n % 3]}) for n in range(60)]
     form = {"form": "BIG", "title": "Big", "kind": "outcome", "visits": {"V01": "required"}, "items": items}
     return yaml.safe_dump(form)
 
