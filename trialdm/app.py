@@ -8,6 +8,7 @@ from flask_bootstrap import Bootstrap5
 from waitress import create_server
 
 from trialdm import api, web
+from trialdm.domain.errors import Invalid
 from trialdm.door import errors, health, security
 from trialdm.instance import Instance
 from trialdm.services import jobs
@@ -43,7 +44,12 @@ def serve(instance: Instance, *, host: str, port: int, threads: int) -> None:
     logging.basicConfig(level=logging.WARNING)
     app = create_app(instance)
     worker: jobs.Jobs = app.extensions["trialdm-jobs"]
-    server = create_server(app, host=host, port=port, threads=threads, ident=None)
+    try:
+        server = create_server(app, host=host, port=port, threads=threads, ident=None)
+    except OSError as problem:
+        raise Invalid(
+            f"Port {port} of {host} cannot be used: {problem.strerror}.", code="SERVE.PORT", needs="Another port: --port NUMBER."
+        ) from None
     worker.start()
     try:
         server.run()

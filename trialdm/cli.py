@@ -99,6 +99,8 @@ def run(argv: Sequence[str]) -> int:
         code = main.main(rest, prog_name="trialdm", standalone_mode=False, obj=terminal)
         return code if isinstance(code, int) else 0
     except click.ClickException as problem:
+        if terminal.as_json:
+            click.echo(json.dumps({"code": "USAGE", "message": problem.format_message(), "needs": "", "details": []}))
         problem.show()
         return 2
     except click.Abort:
@@ -225,7 +227,7 @@ def _password() -> tuple[str, bool]:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--workers", default=8, show_default=True, help="Threads that answer requests.")
 @pass_terminal
 def serve(terminal: Terminal, host: str, port: int, workers: int) -> None:
@@ -246,10 +248,10 @@ def migrate(terminal: Terminal) -> None:
 
 
 @main.command()
-@click.option("--participants", "count", default=220, show_default=True)
+@click.option("--participants", "count", default=220, show_default=True, type=click.IntRange(1, 5000))
 @click.option("--seed", default=1, show_default=True)
 @click.option("--today", callback=_day, help="Pin the demonstration's calendar to this day.")
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-serve", is_flag=True, help="Only build it.")
 @click.option("--fresh", is_flag=True, help="Build it anew, replacing the demonstration in the folder.")
 @pass_terminal
@@ -374,7 +376,7 @@ def _protocol_of(terminal: Terminal, path: Path) -> Any:
         return protocols.load_protocol(sources.read_folder(path))
     except sources.BadDefinition as bad:
         for problem in bad.problems:
-            click.echo(str(problem), err=terminal.as_json)
+            click.echo(f"{path.parent / problem.file}:{problem.line}: {problem.message}", err=terminal.as_json)
         raise
 
 
@@ -406,8 +408,15 @@ def ethics_group() -> None:
 def ethics_load(terminal: Terminal, path: Path) -> None:
     """Add the approvals and documents of an ethics folder to the register."""
     texts = sources.read_folder(path)
-    added = terminal.change(lambda unit: approvals.load(unit, path.resolve().name, texts))
+    trial = _trial_of(texts) or path.resolve().name
+    added = terminal.change(lambda unit: approvals.load(unit, trial, texts))
     terminal.say({"added": added}, f"Added {added} entries to the register.")
+
+
+def _trial_of(texts: Mapping[str, str]) -> str:
+    """The trial that the first file which says so belongs to."""
+    data = [sources.read(name, text)[0].data for name, text in texts.items()]
+    return next((str(found["trial"]) for found in data if isinstance(found, dict) and found.get("trial")), "")
 
 
 @ethics_group.command("status")

@@ -43,6 +43,7 @@ def exists(folder: Path) -> bool:
 
 def load(folder: Path) -> Settings:
     """The settings of an instance. Raises NoInstance."""
+    folder = folder.resolve()
     path = folder / FILE
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
@@ -58,7 +59,7 @@ def load(folder: Path) -> Settings:
         raise NoInstance(f"{path}: unknown setting '{sorted(unknown)[0]}'")
     return Settings(
         folder=folder,
-        database_url=raw.get("database_url") or f"sqlite:///{(folder / 'trialdm.db').resolve()}",
+        database_url=raw.get("database_url") or f"sqlite:///{folder / 'trialdm.db'}",
         demo=bool(raw.get("demo", False)),
         today=raw.get("today"),
         secure_cookies=bool(raw.get("secure_cookies", False)),
@@ -70,7 +71,7 @@ def create(folder: Path, *, database_url: str = "", demo: bool = False, today: d
     if exists(folder):
         raise NoInstance(f"There is an instance in {folder} already.")
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["# Settings of this trialdm instance; see /help/reference on its pages."]
+    lines = ["# Settings of this trialdm instance; see /help/commands on its pages."]
     if database_url:
         lines.append(f'database_url = "{database_url}"')
     if demo:

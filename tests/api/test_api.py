@@ -1,5 +1,6 @@
 """The API as programs use it: statuses, ETags, idempotency keys, problem+json, and nothing that unblinds."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,6 +104,22 @@ def test_randomising_once(api: Api) -> None:
     second = builders.ready(api.world)
     used = api.send("trial-coordinator", "POST", f"/participants/{second}/randomise", headers={"Idempotency-Key": "k1"})
     assert (used.status_code, used.json["code"]) == (409, "ALLOC.KEY_USED")
+
+
+def test_what_is_not_known_is_refused_everywhere(one: Api) -> None:
+    ident = builders.ready(one.world)
+    chosen = one.send("trial-coordinator", "POST", f"/participants/{ident}/randomise", json={"arm": 1}, headers={"Idempotency-Key": "k"})
+    assert (chosen.status_code, chosen.json["code"]) == (422, "ALLOC.BODY")
+    for path in ("/participants?limit=2", "/gate?action=consent&bogus=1", "/audit?bogus=1"):
+        assert one.send("trial-coordinator", "GET", path).status_code == 422
+
+
+def test_a_package_is_fetched_from_an_instance_that_was_named_relatively(one: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trialdm import settings
+
+    folder = one.world.instance.settings.folder
+    monkeypatch.chdir(folder.parent)
+    assert settings.load(Path(folder.name)).folder == folder
 
 
 def test_a_refused_randomisation_gives_all_reasons(api: Api) -> None:

@@ -84,7 +84,7 @@ def test_protocol_check_names_file_and_line_of_every_problem(tmp_path: Path, cap
     assert code == 2
     lines = out.strip().splitlines()
     assert len(lines) == 2
-    assert all(line.startswith(f"{TRIAL}/forms/pain.yaml:") for line in lines)
+    assert all(line.startswith(f"{broken}/forms/pain.yaml:") for line in lines)
     assert "CL_ASIST" in out
     assert "rlp_wurst" in out
 
@@ -179,6 +179,25 @@ def test_audit_verify_names_a_changed_row(shell: Shell, sqlite_world: World) -> 
     code, _, err = shell("audit", "verify", TRIAL)
     assert code == 5
     assert "40" in err
+
+
+def test_the_register_is_loaded_from_a_folder_of_any_name(shell: Shell, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / "ethics" / TRIAL, copy)
+    assert shell("ethics", "load", str(copy), who=email("trial-manager"))[0] == 0
+    approvals = copy / "approvals.yaml"
+    approvals.write_text(approvals.read_text("utf-8").replace("site: S02", "site: S77", 1), "utf-8")
+    code, _, err = shell("ethics", "load", str(copy), who=email("trial-manager"))
+    assert (code, "has no site 'S77'" in err) == (2, True)
+
+
+def test_a_wrong_option_is_one_json_document_too(shell: Shell) -> None:
+    code, found = shell.json("gate", TRIAL, "randomise", "--on", "yesterday")
+    assert (code, found["code"]) == (2, "USAGE")
+    assert shell("ethics", "status", TRIAL, "--site", "S99")[0] == 2
+    nurse = ("user", "add", "y@x.org", "--name", "Y", "--role", "research-nurse")
+    assert shell(*nurse, "--site", "S99", who="admin@trial.example")[0] == 2
+    assert shell(*nurse, "--site", "S01", "--trial", "none", who="admin@trial.example")[0] == 2
 
 
 def test_people_are_loaded_from_a_file(shell: Shell, tmp_path: Path) -> None:

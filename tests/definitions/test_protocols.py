@@ -91,8 +91,6 @@ BAD: list[Any] = [
     ("an unknown rule", PAIN, "message: Check both.", "message: Check both., rule: GOV-8", [
         "forms/pain.yaml:13: rule: must be like GOV-08"]),
     # names across places
-    ("another folder", TOP, "id: demo", "id: other", [
-        "protocol.yaml:1: the trial is 'other', but its folder is 'demo': they must agree"]),
     ("an arm twice", TOP, "code: 2, name: STD", "code: 1, name: STD", ["protocol.yaml:6: arm '1' is defined twice"]),
     ("a site twice", TOP, "code: S02", "code: S01", ["protocol.yaml:9: site 'S01' is defined twice"]),
     ("a visit number twice", TOP, "V02, number: 2", "V02, number: 1", ["protocol.yaml:19: visit number '1' is defined twice"]),

@@ -37,6 +37,13 @@ def test_the_same_key_gives_the_same_answer_and_allocates_nothing(world: World) 
         assert len(unit.session.scalars(select(Allocation)).all()) == 1
 
 
+def test_the_same_key_from_another_person_gives_the_answer_as_they_may_see_it(world: World) -> None:
+    ident = builders.ready(world)
+    world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    seen, new = world.run("principal-investigator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    assert (new, seen.arm in ("TMR", "Standard")) == (False, True)
+
+
 def test_another_key_for_the_same_participant_is_a_conflict_that_shows_the_allocation(world: World) -> None:
     ident = builders.randomised(world)
     with pytest.raises(Conflict) as refused:

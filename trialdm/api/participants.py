@@ -4,9 +4,10 @@ from typing import Any
 
 from flask import request
 from flask_smorest import Blueprint
+from marshmallow import RAISE
 
 from trialdm.api import schemas
-from trialdm.domain.errors import Unconditional
+from trialdm.domain.errors import Invalid, Unconditional
 from trialdm.door.security import change, known_person, read
 from trialdm.services import allocations, participants
 from trialdm.services.unit import Unit
@@ -15,7 +16,7 @@ api = Blueprint("api_participants", __name__, url_prefix="/api/v1/trials/<trial>
 
 
 @api.get("")
-@api.arguments(schemas.Page, location="query")
+@api.arguments(schemas.Page, location="query", unknown=RAISE)
 @api.response(200, schemas.Participants)
 @known_person
 def listing(page: dict[str, int], trial: str) -> Any:
@@ -62,5 +63,7 @@ def randomise(trial: str, participant: str) -> Any:
         raise Unconditional(
             "Randomising needs the header Idempotency-Key.", code="ALLOC.KEY_NEEDED", needs="A value that is new for each participant."
         )
+    if request.get_data(cache=True) and request.get_json(silent=True) != {}:
+        raise Invalid("Randomising takes no body: nothing is chosen by the caller.", code="ALLOC.BODY")
     allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, key))
     return allocated.to_json()

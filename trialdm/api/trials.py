@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask_smorest import Blueprint
+from marshmallow import RAISE
 
 from trialdm.api import schemas
 from trialdm.domain.crf import Form, Item
@@ -164,7 +165,7 @@ def _number(value: Any) -> str | None:
 
 
 @api.get("/<trial>/gate")
-@api.arguments(schemas.GateQuery, location="query")
+@api.arguments(schemas.GateQuery, location="query", unknown=RAISE)
 @api.response(200, schemas.GateAnswer)
 @known_person
 def gate(asked: dict[str, Any], trial: str) -> Any:
@@ -180,7 +181,7 @@ def gate(asked: dict[str, Any], trial: str) -> Any:
 
 
 @api.get("/<trial>/audit")
-@api.arguments(schemas.AuditQuery, location="query")
+@api.arguments(schemas.AuditQuery, location="query", unknown=RAISE)
 @api.response(200)
 @known_person
 def audit(asked: dict[str, Any], trial: str) -> Any:

@@ -180,9 +180,6 @@ def _build(
     folder: _Folder, top: Mapping[str, Any], codelists: dict[str, Codelist], raw_forms: list[tuple[Source, dict[str, Any]]]
 ) -> Protocol:
     source, trial = folder.protocol, top["trial"]
-    expected = source.file.split("/")[-2] if "/" in source.file else trial["id"]
-    if trial["id"] != expected:
-        folder.say(source, ("trial", "id"), f"the trial is '{trial['id']}', but its folder is '{expected}': they must agree")
     _unique(folder, source, "arms", top["arms"], "code", "arm")
     _unique(folder, source, "arms", top["arms"], "name", "arm")
     _unique(folder, source, "sites", top["sites"], "code", "site")

@@ -137,7 +137,7 @@ class TargetSchema(Schema):
 
 
 class TrialSchema(Schema):
-    id = string("Identifier in addresses and commands; the folder has the same name.", required=True, validate=TRIAL_ID)
+    id = string("Identifier in addresses and commands; the folder usually has the same name.", required=True, validate=TRIAL_ID)
     short_title = string("Short title or acronym.", required=True)
     title = string("Full title.", required=True)
     version = string("Version of the protocol, in quotes.", required=True)

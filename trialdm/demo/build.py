@@ -45,7 +45,9 @@ def ready(folder: Path, *, participants: int, seed: int, today: date | None, fre
     if settings.exists(folder) and not (folder / SIGN_INS).exists():
         say("The demonstration was not finished: building it anew.")
         _remove(folder)
-    if not settings.exists(folder):
+    if settings.exists(folder):
+        say("The demonstration is there already; --fresh builds it anew.")
+    else:
         build(folder, count=participants, seed=seed, today=today, say=say)
     return instances.open_folder(folder)
 
@@ -139,7 +141,8 @@ class Play:
         if email == cast.ADMINISTRATOR:
             account = people.first(unit, email, name, self.password)
         else:
-            account = people.add(unit, email, name, self.password, [(role, site)], trial=TRIAL)
+            trial = "*" if email == cast.MANAGER else TRIAL
+            account = people.add(unit, email, name, self.password, [(role, site)], trial=trial)
         self.sign_ins.append({"email": email, "password": self.password, "role": role, "site": site})
         own = replace(unit.actor, id=account.id)
         self.tokens[email] = people.create_token(replace_actor(unit, own), account, "demonstration")

@@ -28,14 +28,14 @@ _TITLES = {
     400: "The request cannot be read",
     401: "Sign in first",
     403: "This is not allowed",
-    404: "There is no such page",
+    404: "There is no such thing here",
     405: "This cannot be done here",
     409: "This cannot be done now",
     412: "Somebody else saved in the meantime",
     413: "The file is too large",
     415: "The request is of the wrong type",
     422: "Something needs to be put right",
-    428: "Say which version you start from",
+    428: "The request has to say more",
     500: "Something went wrong",
 }
 
@@ -119,7 +119,7 @@ def _wants_json() -> bool:
 def problem_json(problem: TrialError, status: int) -> Response:
     """RFC 9457, with a permanent `code`, what would mend it, and one entry for each reason."""
     body: dict[str, Any] = {
-        "type": f"/help/errors#{problem.code}",
+        "type": f"/help/errors#{problem.code.partition('.')[0]}",
         "title": _TITLES.get(status, "The request failed"),
         "status": status,
         "detail": problem.message,

@@ -201,7 +201,7 @@ def _read_list(protocol: Protocol, text: str) -> list[tuple[str, str]]:
 def randomise(unit: Unit, trial: str, participant: str, key: str) -> tuple[Allocated, bool]:
     """Randomise one participant once; gives the allocation as the caller may see it, and whether it is new.
 
-    The same key gives the same answer again. Raises Refused with every reason of the gate, and Conflict where the key was
+    The same key gives the same answer again, whoever sends it. Raises Refused with every reason of the gate, and Conflict where the key was
     used for somebody else or the participant is randomised already.
     """
     protocol = studies.protocol(unit, trial)
@@ -210,7 +210,9 @@ def randomise(unit: Unit, trial: str, participant: str, key: str) -> tuple[Alloc
         raise Invalid("Randomising needs an idempotency key of 1 to 200 characters.", code="ALLOC.KEY_NEEDED")
     approvals.lock(unit, trial, shared=True)
     scheme = _locked(unit, protocol)
-    earlier = unit.session.get(Idempotency, (trial, ROUTE, unit.actor.id, key))
+    earlier = unit.session.scalars(
+        select(Idempotency).where(Idempotency.trial_id == trial, Idempotency.route == ROUTE, Idempotency.key == key).limit(1)
+    ).first()
     if earlier is not None and earlier.subject != person.id:
         raise Conflict("This key was used to randomise another participant.", code="ALLOC.KEY_USED", needs="A new key.")
     existing = unit.session.get(Allocation, (trial, protocol.scheme.name, person.id))

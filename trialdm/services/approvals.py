@@ -266,6 +266,8 @@ def _move(unit: Unit, trial: str, machine: str, subject: str, event: str, reason
 def as_of(unit: Unit, trial: str, on: date, site: str = "") -> list[dict[str, Any]]:
     """The state of every body and document on a day: for status pages and the command line."""
     protocol, on_record = studies.protocol(unit, trial), register(unit, trial)
+    if site:
+        protocol.site(site)
     rows: list[dict[str, Any]] = []
     for body in ethics.BODIES:
         places = [s.code for s in protocol.sites if not site or s.code == site] if body in ethics.SITE_BODIES else [""]

@@ -21,8 +21,9 @@ from trialdm.definitions.people import PersonEntry
 from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, SignedOut
 from trialdm.domain.roles import Grant
+from trialdm.services import studies
 from trialdm.services.unit import Actor, Change, Unit
-from trialdm.store.tables import Account, ApiToken, Credential, Delegation, RoleGrant, SignInFailure, Training, WebSession
+from trialdm.store.tables import Account, ApiToken, Credential, Delegation, RoleGrant, SignInFailure, Training, Trial, WebSession
 
 #: OWASP's floor for Argon2id; the number of hashes computed at once is capped so that a flood cannot take all memory.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -105,6 +106,7 @@ def give(unit: Unit, account: Account, role: str, trial: str, site: str = "") ->
     if roles.ROLES[role][1] != bool(site):
         need = "works at one site: name it" if roles.ROLES[role][1] else "works for the whole trial: name no site"
         raise Invalid(f"A {roles.ROLES[role][0].lower()} {need}.", code="PEOPLE.ROLE_SITE")
+    _place_exists(unit, trial, site)
     held = grants(unit, account.id)
     clash = roles.clash([role, *(grant.role for grant in held if grant.trial in ("*", trial) or trial == "*")])
     if clash:
@@ -113,6 +115,18 @@ def give(unit: Unit, account: Account, role: str, trial: str, site: str = "") ->
             code="PEOPLE.SEPARATION",
         )
     _grant(unit, account, role, trial, site)
+
+
+def _place_exists(unit: Unit, trial: str, site: str) -> None:
+    """Raises Missing for a trial or site that the instance does not know; before the first trial any site may be named."""
+    if trial != "*":
+        protocol = studies.protocol(unit, trial)
+        if site:
+            protocol.site(site)
+    elif site:
+        known = [s.code for ident in unit.session.scalars(select(Trial.id)) for s in studies.protocol(unit, ident).sites]
+        if known and site not in known:
+            raise Missing(f"No trial of this instance has a site '{site}'.", code="SITE.UNKNOWN")
 
 
 def _grant(unit: Unit, account: Account, role: str, trial: str, site: str, state: str = "given") -> None:
