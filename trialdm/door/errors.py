@@ -55,24 +55,24 @@ def register(app: Flask) -> None:
 
 def _expected(problem: TrialError) -> AnyResponse:
     status = status_of(problem)
+    if status == 401 and request.method == "GET" and not _wants_json():
+        return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")))
+    return _answer(problem, status, _TITLES[status])
+
+
+def _answer(problem: TrialError, status: int, title: str) -> Response:
+    """The error as the caller reads it: problem+json for the API, a page for people."""
     if _wants_json():
         return problem_json(problem, status)
-    if status == 401 and request.method == "GET":
-        return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")))
-    return Response(render_template("error.html", status=status, title=_TITLES[status], problem=problem), status)
+    return Response(render_template("error.html", status=status, title=title, problem=problem), status)
 
 
 def _http(problem: HTTPException) -> AnyResponse:
     status = problem.code or 500
     if 300 <= status < 400:
         return Response(status=status, headers=dict(problem.get_headers()))
-    title = _TITLES.get(status, problem.name)
     named = TrialError(_words(status, problem), code=f"HTTP.{status}", details=_fields(problem))
-    answer = (
-        problem_json(named, status)
-        if _wants_json()
-        else Response(render_template("error.html", status=status, title=title, problem=named), status)
-    )
+    answer = _answer(named, status, _TITLES.get(status, problem.name))
     if status == 405 and getattr(problem, "valid_methods", None):
         answer.headers["Allow"] = ", ".join(problem.valid_methods)  # type: ignore[attr-defined]
     return answer
@@ -107,9 +107,7 @@ def _fault(problem: Exception) -> AnyResponse:
     """A fault of the program: logged with its place, told without one. Nothing was saved."""
     logging.getLogger("trialdm").error("fault %s", g.get("request_id", ""), exc_info=problem)
     named = TrialError(f"Nothing was saved. Tell the administrator this number: {g.get('request_id', '')}.", code="FAULT")
-    if _wants_json():
-        return problem_json(named, 500)
-    return Response(render_template("error.html", status=500, title=_TITLES[500], problem=named), 500)
+    return _answer(named, 500, _TITLES[500])
 
 
 def _wants_json() -> bool:

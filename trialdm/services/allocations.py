@@ -201,8 +201,8 @@ def _read_list(protocol: Protocol, text: str) -> list[tuple[str, str]]:
 def randomise(unit: Unit, trial: str, participant: str, key: str) -> tuple[Allocated, bool]:
     """Randomise one participant once; gives the allocation as the caller may see it, and whether it is new.
 
-    The same key gives the same answer again, whoever sends it. Raises Refused with every reason of the gate, and Conflict where the key was
-    used for somebody else or the participant is randomised already.
+    The same key gives the same answer again, whoever sends it. Raises Refused with every reason of the gate, and Conflict
+    where the key was used for somebody else or the participant is randomised already.
     """
     protocol = studies.protocol(unit, trial)
     person = participants.find(unit, trial, participant, "participant.randomise")
@@ -367,9 +367,10 @@ _COUNTED: dict[tuple[str, str, str, int], tuple[int, str, int, Margins]] = {}
 def _margins(unit: Unit, scheme: Scheme, keys: commitment.Keys) -> Margins:
     """The margins after all events so far: what is already counted is used again where the chain still holds its hash."""
     where = (str(unit.session.get_bind().engine.url), scheme.trial_id, scheme.name, scheme.epoch)
-    events, reached, places, counted = _COUNTED.get(where, (0, keys.genesis.hex(), 0, Margins(len(schemes.fake_arms(keys.config)))))
+    arms = schemes.fake_arms(keys.config)
+    events, reached, places, counted = _COUNTED.get(where, (0, "", 0, Margins(len(arms))))
     if events and not _chain_holds(unit, scheme, events, reached):
-        events, places, counted = 0, 0, Margins(len(schemes.fake_arms(keys.config)))
+        places, counted = 0, Margins(len(arms))
     rows = unit.session.scalars(
         select(Allocation)
         .where(
@@ -381,7 +382,6 @@ def _margins(unit: Unit, scheme: Scheme, keys: commitment.Keys) -> Margins:
         .order_by(Allocation.seq)
     )
     counted = Margins(counted.arms, {place: list(counts) for place, counts in counted.counts.items()})
-    arms = schemes.fake_arms(keys.config)
     for row in rows:
         arm = _unseal_arm(unit, row)
         fake = arms.index(arm) if arms.count(arm) == 1 else _fake_arm_again(keys, counted, row)

@@ -6,7 +6,7 @@ allocation never commits after the withdrawal of what it stood on.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -301,8 +301,3 @@ def as_of(unit: Unit, trial: str, on: date, site: str = "") -> list[dict[str, An
                     }
                 )
     return rows
-
-
-def withdrawn(approval: Approval, *, status: str, on: date) -> Approval:
-    """The same approval with a new status from a day: what is recorded when a body withdraws or suspends."""
-    return replace(approval, status=status, decided_on=on, effective_from=on, effective_to=None)

@@ -145,7 +145,7 @@ def context(
     window = schedule.window(visit, facts)
     local = unit.now.astimezone(LONDON).replace(tzinfo=None)
     facts |= {
-        "visit": visit_code if visit.code == visit_code else visit.code,
+        "visit": visit.code,
         "visit_no": visit.number,
         "row": row,
         "today": unit.today,

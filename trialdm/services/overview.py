@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from trialdm.domain import roles, schedule
 from trialdm.domain.errors import TrialError
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.domain.roles import sites_seen
 from trialdm.services import casebooks, participants, records, studies
 from trialdm.services.casebooks import Casebook
@@ -202,7 +202,7 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
                         "cells": cells,
                         "window": schedule.window(visit, facts),
                         "due": schedule.due(unit.today, visit, facts),
-                        "new": visit.code == "U" and code == "U",
+                        "new": code == UNSCHEDULED,
                     }
                 )
     return rows

@@ -18,7 +18,7 @@ import trialdm
 from trialdm.domain import schedule, values
 from trialdm.domain.crf import Code, Codelist, Form, Item
 from trialdm.domain.errors import Forbidden, Invalid, Missing
-from trialdm.domain.lifecycle import LABELS, MACHINES
+from trialdm.domain.lifecycle import MACHINES, label
 from trialdm.domain.protocol import ARM_FACT, Protocol
 from trialdm.exports import dataset, package
 from trialdm.exports.dataset import StoredRow, Table
@@ -193,16 +193,11 @@ def _with_arm(row: StoredRow, items: Sequence[str], arms: Mapping[str, int]) -> 
     return row._replace(data=json.dumps(document))
 
 
-_STATES = Codelist(
-    "CL_STATE",
-    tuple(
-        Code(i, LABELS.get(state, state.replace("_", " ")).capitalize())
-        for i, state in enumerate(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]), 1)
-    ),
-)
+#: Codes of the states of a participant, in the order in which the lifecycle names them.
 _STATE_CODES = {
-    state: i for i, state in enumerate(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]), 1)
+    state: code for code, state in enumerate(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]), 1)
 }
+_STATES = Codelist("CL_STATE", tuple(Code(code, label(state).capitalize()) for state, code in _STATE_CODES.items()))
 
 
 def _participants_table(protocol: Protocol, blinded: bool) -> Table:

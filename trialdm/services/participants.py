@@ -1,6 +1,5 @@
 """Participants under pseudonyms: adding, finding, and what is known of one when somebody wants to act for them."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -234,8 +233,3 @@ def withdrawal_level(protocol: Protocol, book: Casebook) -> int:
     form, item = found
     codes = [stored.answers(form).values.get(item.name) for stored in book.all_of(form.code) if stored.status == "complete"]
     return max((code for code in codes if isinstance(code, int) and 1 <= code <= FULL_WITHDRAWAL), default=0)
-
-
-def anchors(protocol: Protocol, book: Casebook) -> Mapping[str, Any]:
-    """The dates from which visit windows count."""
-    return book.facts(protocol)

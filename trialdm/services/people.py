@@ -10,7 +10,7 @@ import secrets
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -395,8 +395,3 @@ def describe(account: Account, held: Iterable[Grant]) -> Mapping[str, Any]:
         "state": account.state,
         "roles": [{"role": g.role, "trial": g.trial, "site": g.site} for g in held],
     }
-
-
-def expires(session: WebSession) -> datetime:
-    """When a session ends if nothing happens."""
-    return min(session.seen_at + IDLE, session.created_at + ABSOLUTE)
