@@ -49,7 +49,7 @@ class Visitor:
         self.page.goto(f"{self.site.address}/sign-in")
         self.page.fill("#email", email)
         self.page.fill("#password", self.site.passwords[email])
-        self.page.click("main button")
+        press(self.page, "main button")
 
     def go(self, path: str) -> None:
         """Open a page of the trial."""
@@ -59,6 +59,12 @@ class Visitor:
         """The first participant in a state that the person sees."""
         self.go(f"/participants?state={state}")
         return self.page.locator("tbody a").first.inner_text()
+
+
+def press(page: Page, selector: str) -> None:
+    """Press a button that leads to another page, and wait until that page is there."""
+    with page.expect_navigation():
+        page.click(selector)
 
 
 def _chromium() -> str | None:

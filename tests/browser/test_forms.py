@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.browser.conftest import press
+
 NURSE, COORDINATOR = "nurse.s01@demo.example", "coordinator@demo.example"
 
 
@@ -44,7 +46,7 @@ def test_a_form_is_saved_as_complete(nurse):
     page = nurse.page
     nurse.go(blank(nurse))
     fill(page, **COMPLETE)
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert "Saved as complete" in page.locator(".saved").inner_text()
     assert page.locator(".form-status .state").inner_text() == "Complete"
     assert page.input_value("#q-rlp_worst") == "6"
@@ -56,7 +58,7 @@ def test_a_draft_is_saved_and_taken_up_again(nurse):
     path = blank(nurse)
     nurse.go(path)
     fill(page, rlp_any="1", rlp_worst="7")
-    page.click("text=Save as draft")
+    press(page, "text=Save as draft")
     assert "Saved as draft" in page.locator(".saved").inner_text()
     nurse.go(path)
     assert page.input_value("#q-rlp_worst") == "7"
@@ -67,7 +69,7 @@ def test_everything_typed_is_kept_when_something_is_wrong(nurse):
     page = nurse.page
     nurse.go(blank(nurse))
     fill(page, **{**COMPLETE, "rlp_worst": "eleven", "rlp_avg": "44"})
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert page.title().startswith("Error: ")
     assert page.input_value("#q-rlp_worst") == "eleven"
     assert page.input_value("#q-rlp_avg") == "44"
@@ -83,7 +85,7 @@ def test_the_error_summary_takes_the_focus_and_leads_to_the_field(visit, check):
     page = visitor.page
     visitor.go(blank(visitor))
     fill(page, **{**COMPLETE, "rlp_worst": "12"})
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert page.evaluate("document.activeElement.className") == "error-summary"
     check(page)
     page.click(".error-summary a >> nth=0")
@@ -94,11 +96,11 @@ def test_a_question_left_open_can_have_a_reason(nurse):
     page = nurse.page
     nurse.go(blank(nurse))
     fill(page, **{name: value for name, value in COMPLETE.items() if name != "rlp_now"})
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert "answer it, or give the reason" in page.locator(".error-summary").inner_text()
     page.locator("[data-item=rlp_now] summary").click()
     page.select_option("#m-rlp_now", "RF")
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert "Saved as complete" in page.locator(".saved").inner_text()
     assert page.input_value("#m-rlp_now") == "RF"
 
@@ -107,10 +109,10 @@ def test_an_unusual_answer_is_confirmed(nurse):
     page = nurse.page
     nurse.go(blank(nurse))
     fill(page, **{**COMPLETE, "rlp_avg": "8"})
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert page.locator(".error-summary h2").inner_text() == "Check these answers"
     page.check("#confirm-PAIN-01")
-    page.click("text=Confirm and save")
+    press(page, "text=Confirm and save")
     assert "Saved as complete" in page.locator(".saved").inner_text()
 
 
@@ -118,13 +120,13 @@ def test_what_is_confirmed_stays_confirmed_beside_what_is_not(nurse):
     page = nurse.page
     nurse.go(blank(nurse))
     fill(page, **{**COMPLETE, "rlp_avg": "8", "rlp_now": "9"})
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     page.check("#confirm-PAIN-01")
-    page.click("text=Confirm and save")
+    press(page, "text=Confirm and save")
     assert page.is_checked("#confirm-PAIN-01")
     assert not page.is_checked("#confirm-PAIN-06")
     page.check("#confirm-PAIN-06")
-    page.click("text=Confirm and save")
+    press(page, "text=Confirm and save")
     assert "Saved as complete" in page.locator(".saved").inner_text()
 
 
@@ -132,7 +134,7 @@ def test_the_block_of_unusual_answers_is_accessible(visit, check):
     visitor = visit(NURSE)
     visitor.go(blank(visitor))
     fill(visitor.page, **{**COMPLETE, "rlp_avg": "8"})
-    visitor.page.click("text=Save as complete")
+    press(visitor.page, "text=Save as complete")
     check(visitor.page)
 
 
@@ -167,10 +169,10 @@ def test_answers_left_behind_are_removed_only_after_asking(nurse):
     nurse.go(blank(nurse))
     fill(page, **COMPLETE)
     fill(page, rlp_any="0")
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert "still answered" in page.locator(".error-summary").inner_text()
     page.check("[id='confirm-CRF.HIDDEN']")
-    page.click("text=Confirm and save")
+    press(page, "text=Confirm and save")
     assert "Saved as complete" in page.locator(".saved").inner_text()
     assert page.locator("#q-pap_yn").inner_text() == "No"
 
@@ -180,15 +182,15 @@ def test_a_change_of_a_complete_form_needs_a_reason_and_stands_in_the_trail(nurs
     path = blank(nurse)
     nurse.go(path)
     fill(page, **COMPLETE)
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     nurse.go(path)
     fill(page, rlp_worst="5")
-    page.click("text=Save the change")
+    press(page, "text=Save the change")
     assert "reason for the change" in page.locator(".error-summary").inner_text()
     assert page.input_value("#q-rlp_worst") == "5"
     page.select_option("#reason", "typing")
     page.fill("#reason-text", "read 6 for 5")
-    page.click("text=Save the change")
+    press(page, "text=Save the change")
     assert "Saved as complete" in page.locator(".saved").inner_text()
     page.locator("[data-item=rlp_worst] .trail").click()
     row = page.locator("#rlp_worst tr").nth(1).inner_text()
@@ -201,16 +203,16 @@ def test_nothing_is_lost_when_somebody_else_saved_meanwhile(visit, check):
     first.go(path)
     second.go(path)
     fill(second.page, rlp_any="1", rlp_worst="9")
-    second.page.click("text=Save as draft")
+    press(second.page, "text=Save as draft")
     fill(first.page, rlp_any="1", rlp_worst="3", rlp_now="2")
-    first.page.click("text=Save as draft")
+    press(first.page, "text=Save as draft")
     assert "Somebody else saved" in first.page.locator(".error-summary").inner_text()
     line = first.page.locator("tr.differs", has_text="worst").inner_text()
     assert "9" in line
     assert "3" in line
     assert first.page.input_value("#q-rlp_now") == "2"
     check(first.page)
-    first.page.click("text=Save as draft")
+    press(first.page, "text=Save as draft")
     assert "Saved as draft" in first.page.locator(".saved").inner_text()
 
 
@@ -254,9 +256,9 @@ def test_rows_are_added_to_a_repeating_form(nurse):
     path = blank(nurse).replace("PAIN", "DIAR")
     nurse.go(path)
     assert "No row has been saved yet" in page.locator("main").inner_text()
-    page.click("text=Add a row")
+    press(page, "text=Add a row")
     fill(page, dia_day="1", dia_date="19/11/2026", dia_rlp="3", dia_plp="0")
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert "Saved as complete" in page.locator(".saved").inner_text()
     assert page.input_value("#q-dia_date") == "2026-11-19"
     nurse.go(path)
@@ -270,7 +272,7 @@ def test_what_is_irregular_is_saved_and_said(visit, check):
     person = visitor.participant("follow_up")
     visitor.go(f"/participants/{person}/visits/V08/forms/VISI")
     fill(page, vs_done="1", vs_date="20/11/2026", vs_mode="1")
-    page.click("text=Save as complete")
+    press(page, "text=Save as complete")
     assert "lies outside its window" in page.locator(".alerts").inner_text()
     assert page.locator(".form-status .state").inner_text() == "Complete"
     check(page)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.browser.conftest import press
 from trialdm.web.guide import PAGES
 
 NURSE, COORDINATOR, SURGEON = "nurse.s01@demo.example", "coordinator@demo.example", "surgeon.s01@demo.example"
@@ -18,20 +19,20 @@ def test_signing_in_and_out(visit, check):
     check(page)
     page.fill("#email", NURSE)
     page.fill("#password", "not the password")
-    page.click("main button")
+    press(page, "main button")
     wrong = page.locator(".error-summary").inner_text()
     assert page.title().startswith("Error: ")
     assert page.evaluate("document.activeElement.className") == "error-summary"
     check(page)
     page.fill("#email", "nobody@demo.example")
     page.fill("#password", "not the password")
-    page.click("main button")
+    press(page, "main button")
     assert page.locator(".error-summary").inner_text() == wrong
     page.fill("#email", NURSE)
     page.fill("#password", visitor.site.passwords[NURSE])
-    page.click("main button")
+    press(page, "main button")
     assert page.url.endswith("/participants?state=eligible")
-    page.click("text=Sign out")
+    press(page, "text=Sign out")
     assert page.title().startswith("Sign in")
     visitor.go("/participants")
     assert page.title().startswith("Sign in")
@@ -43,7 +44,7 @@ def test_signing_in_leads_only_to_this_site(visit, target):
     visitor.page.goto(f"{visitor.site.address}/sign-in?next={target}")
     visitor.page.fill("#email", NURSE)
     visitor.page.fill("#password", visitor.site.passwords[NURSE])
-    visitor.page.click("main button")
+    press(visitor.page, "main button")
     assert visitor.page.url.startswith(visitor.site.address)
 
 
@@ -125,7 +126,7 @@ def test_blinded_people_see_no_arm(visit):
 def test_a_participant_is_added(visit, check):
     visitor = visit(NURSE)
     visitor.go("/participants")
-    visitor.page.click("text=Add participant")
+    press(visitor.page, "text=Add participant")
     assert "Participant added" in visitor.page.locator("[role=status]").first.inner_text()
     check(visitor.page)
     visitor.page.locator("h1").inner_text()
@@ -135,7 +136,7 @@ def test_a_participant_who_is_not_ready_is_refused_with_every_reason(visit, chec
     visitor = visit(NURSE)
     page = visitor.page
     visitor.go("/participants")
-    page.click("text=Add participant")
+    press(page, "text=Add participant")
     page.goto(f"{page.url.partition('?')[0]}/randomise")
     assert page.locator("text=Randomise now").count() == 0
     said = page.locator(".reasons").inner_text()
@@ -150,7 +151,7 @@ def test_a_participant_is_randomised_once(visit, check):
     ready = _ready(visitor)
     assert ready is not None, "somebody is ready to be randomised in every demonstration"
     check(page)
-    page.click("text=Randomise now")
+    press(page, "text=Randomise now")
     assert page.locator("h1").inner_text() == "Randomised"
     number = page.locator(".confirmation-number").inner_text()
     assert "hidden to keep you blinded" in page.locator("main").inner_text()
@@ -187,7 +188,7 @@ def test_an_export_is_made_and_fetched(visit, check, javascript):
     visitor.go("/exports")
     assert page.locator("text=Unblinded").count() == 0
     page.uncheck("#format-sav")
-    page.click("text=Make the package")
+    press(page, "text=Make the package")
     link = page.locator("text=Download the package")
     link.wait_for(timeout=60_000)
     with page.expect_download() as download:
