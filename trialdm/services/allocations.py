@@ -283,17 +283,21 @@ def _allocate(
         arm=arm,
     )
     after = ledger.append(head, event)
-    number = f"{person.site}-{_count_at(unit, protocol, person.site) + 1:04d}"
+    site_no = _next_at_site(unit, protocol, person.site)
+    number = f"{person.site}-{site_no:04d}"
     row = Allocation(
         trial_id=trial,
         scheme=scheme.name,
         participant_id=person.id,
         epoch=scheme.epoch,
         event=event["i"],
+        kind=event["kind"],
         seq=head.places,
         stratum=stratum,
         slot=slot,
         levels=json.dumps(dict(levels)),
+        site=person.site,
+        site_no=site_no,
         number=number,
         arm_sealed=_seal_arm(unit, protocol, scheme.epoch, person.id, arm),
         at=unit.now,
@@ -400,19 +404,13 @@ def _fake_arm_again(keys: commitment.Keys, counted: Margins, row: Allocation) ->
     return schemes.minimise(keys, counted, row.seq, tuple(json.loads(row.levels).values()))
 
 
-def _count_at(unit: Unit, protocol: Protocol, site: str) -> int:
-    return (
-        unit.session.scalar(
-            select(func.count())
-            .select_from(Allocation)
-            .where(
-                Allocation.trial_id == protocol.id,
-                Allocation.scheme == protocol.scheme.name,
-                Allocation.number.startswith(f"{site}-"),
-            )
+def _next_at_site(unit: Unit, protocol: Protocol, site: str) -> int:
+    last = unit.session.scalar(
+        select(func.max(Allocation.site_no)).where(
+            Allocation.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name, Allocation.site == site
         )
-        or 0
     )
+    return (last or 0) + 1
 
 
 def _seal_arm(unit: Unit, protocol: Protocol, epoch: int, participant: str, arm: str) -> bytes:

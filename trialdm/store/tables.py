@@ -342,7 +342,11 @@ class SchemeEvent(Table):
 
 
 class Allocation(Table):
-    """One allocation. The arm is sealed and bound to this row; the levels are those used then."""
+    """One allocation. The arm is sealed and bound to this row; the levels are those used then.
+
+    `participant_id` is a participant, or a site where the scheme allocates sites. `kind` is `allocated` or `external` (made
+    elsewhere: a list, an envelope). `site_no` counts within the site.
+    """
 
     __tablename__ = "allocation"
     trial_id: Mapped[str] = mapped_column(primary_key=True)
@@ -350,20 +354,119 @@ class Allocation(Table):
     participant_id: Mapped[str] = mapped_column(primary_key=True)
     epoch: Mapped[int]
     event: Mapped[int]
+    kind: Mapped[str]
     seq: Mapped[int]
     stratum: Mapped[str]
     slot: Mapped[int]
     levels: Mapped[str]
+    site: Mapped[str]
+    site_no: Mapped[int]
     number: Mapped[str]
     arm_sealed: Mapped[bytes]
     at: Mapped[datetime]
     by: Mapped[str]
     gate: Mapped[str]
     __table_args__ = (
-        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        ForeignKeyConstraint(["trial_id", "scheme", "epoch"], ["scheme.trial_id", "scheme.name", "scheme.epoch"]),
         Unique("trial_id", "scheme", "epoch", "seq"),
         Unique("trial_id", "scheme", "epoch", "stratum", "slot"),
         Unique("trial_id", "scheme", "number"),
+        Unique("trial_id", "scheme", "site", "site_no"),
+        _STRICT,
+    )
+
+
+class AllocationNote(Table):
+    """What was found about an allocation afterwards: `in_error`, `corrected`, `verified`, `wrong_operation`. Nothing is undone.
+
+    `levels` holds the factor values as corrected or as verified; `event` is the place in the chain, 0 where it takes none.
+    """
+
+    __tablename__ = "allocation_note"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    scheme: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    event: Mapped[int]
+    levels: Mapped[str]
+    reason_code: Mapped[str]
+    reason_text: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["trial_id", "scheme", "participant_id"], ["allocation.trial_id", "allocation.scheme", "allocation.participant_id"]
+        ),
+        _STRICT,
+    )
+
+
+class SchemeAct(Table):
+    """What people did to make a scheme fit to use: `prepare`, `contribute`, `escrow`, `sign`; `data` is JSON without a secret."""
+
+    __tablename__ = "scheme_act"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    scheme: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    act: Mapped[str]
+    data: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "scheme", "epoch"], ["scheme.trial_id", "scheme.name", "scheme.epoch"]),
+        _STRICT,
+    )
+
+
+class SchemeHead(Table):
+    """A signed head of the chain: where it stood at some moment, with the instance's Ed25519 signature in hex."""
+
+    __tablename__ = "scheme_head"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    scheme: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    i: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str]
+    at: Mapped[datetime]
+    signature: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "scheme", "epoch"], ["scheme.trial_id", "scheme.name", "scheme.epoch"]),
+        _STRICT,
+    )
+
+
+class Envelope(Table):
+    """One sealed envelope of a site's fallback list, for a time when the system is away; its arm is sealed and bound to it."""
+
+    __tablename__ = "envelope"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    site: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    scheme: Mapped[str]
+    arm_sealed: Mapped[bytes]
+    printed_at: Mapped[datetime]
+    printed_by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+class EnvelopeUse(Table):
+    """What became of an envelope: `used` for a participant at `opened_at`, or `spoilt`. Each envelope has one such row at most."""
+
+    __tablename__ = "envelope_use"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    site: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    what: Mapped[str]
+    participant_id: Mapped[str]
+    opened_at: Mapped[datetime]
+    in_order: Mapped[int]
+    note: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "site", "number"], ["envelope.trial_id", "envelope.site", "envelope.number"]),
         _STRICT,
     )
 
@@ -395,6 +498,105 @@ class Idempotency(Table):
     subject: Mapped[str]
     created_at: Mapped[datetime]
     audited = False
+
+
+# --- blinding --------------------------------------------------------------------------------------------------------
+
+
+class Disclosure(Table):
+    """Somebody learned (or in a `drill` would have learned) a participant's allocation: who, how, why, by whose act.
+
+    `kind` is `emergency`, `planned`, `accidental`, `look` (an unblinded role read it) or `drill`.
+    """
+
+    __tablename__ = "disclosure"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str]
+    account_id: Mapped[str]
+    kind: Mapped[str]
+    visit: Mapped[str]
+    reason_code: Mapped[str]
+    reason_text: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        Index(None, "trial_id", "participant_id", "account_id"),
+        _STRICT,
+    )
+
+
+class Notice(Table):
+    """A message to one person's inbox. It never names an arm; a `restricted` one goes to unblinded people only."""
+
+    __tablename__ = "notice"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    kind: Mapped[str]
+    subject: Mapped[str]
+    text: Mapped[str]
+    participant_id: Mapped[str]
+    restricted: Mapped[int]
+    made_at: Mapped[datetime]
+    read_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), Index(None, "account_id", "made_at"), _STRICT)
+
+
+class Outgoing(Table):
+    """A mail that waits in the outbox, or was sent: it names no participant's arm and nothing that identifies anybody."""
+
+    __tablename__ = "outgoing"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    trial_id: Mapped[str]
+    to: Mapped[str]
+    subject: Mapped[str]
+    body: Mapped[str]
+    state: Mapped[str]
+    tries: Mapped[int]
+    message: Mapped[str]
+    made_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    audited = False
+
+
+class TheatreCheck(Table):
+    """The re-confirmation on the day of surgery: what the theatre team read from the patient, and whether it agrees with the plan."""
+
+    __tablename__ = "theatre_check"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str]
+    found: Mapped[str]
+    planned: Mapped[str]
+    agrees: Mapped[int]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        _STRICT,
+    )
+
+
+class RehearsalJob(Table):
+    """A rehearsal that was asked for: its request, how far it is, its result as JSON, and who signed the report."""
+
+    __tablename__ = "rehearsal_job"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[str]
+    state: Mapped[str]
+    done: Mapped[int]
+    total: Mapped[int]
+    message: Mapped[str]
+    result: Mapped[str]
+    requested_by: Mapped[str]
+    requested_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    signed_by: Mapped[str]
+    signed_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
 
 
 # --- exports ---------------------------------------------------------------------------------------------------------
@@ -475,6 +677,13 @@ APPEND_ONLY = (
     "form_version",
     "scheme_event",
     "allocation",
+    "allocation_note",
+    "scheme_act",
+    "scheme_head",
+    "envelope",
+    "envelope_use",
+    "disclosure",
+    "theatre_check",
     "list_slot",
     "idempotency",
     "audit_event",
@@ -492,5 +701,10 @@ MESSAGES = {
     ),
     "pk_form_version": ("CRF.STALE", "Somebody else saved this form first.", "Open it again to see what was saved."),
     "pk_allocation": ("ALLOC.ALREADY", "This participant has been randomised already.", "Open the participant to see when."),
+    "pk_envelope_use": (
+        "ALLOC.ENVELOPE_USED",
+        "This envelope has been accounted for already.",
+        "Look at the number on the envelope again; an envelope is used once.",
+    ),
     "pk_trial": ("TRIAL.EXISTS", "There is a trial of this name already.", "Load the next version of its protocol instead."),
 }
