@@ -2,9 +2,15 @@
 
 import sys
 
-from tests.bench import export, form_page, randomise, save_form
+from tests.bench import export, form_page, randomise, rehearse, save_form
 
-BENCHMARKS = {"randomise": randomise.run, "save-form": save_form.run, "export": export.run, "form-page": form_page.run}
+BENCHMARKS = {
+    "randomise": randomise.run,
+    "save-form": save_form.run,
+    "export": export.run,
+    "form-page": form_page.run,
+    "rehearse": rehearse.run,
+}
 
 
 def main(names: list[str]) -> int:

@@ -103,10 +103,18 @@ class Keys:
         """Hex commitment to the arm of an event; equal arms have unequal commitments."""
         return hashlib.sha256(lp(self.nonce(event), arm)).hexdigest()
 
+    def counts_commitment(self, event: int, counts: Mapping[str, Any]) -> str:
+        """Hex commitment to the counts with which an epoch starts, salted as an arm is."""
+        return hashlib.sha256(lp(self.nonce(event), canonical(dict(counts)))).hexdigest()
+
     @cached_property
     def genesis(self) -> bytes:
         """h_0: the start of the chain of events."""
-        return hashlib.sha256(lp("trial-rand/genesis/v1", self.config_hash, self.commit, self.contribution)).digest()
+        return self.genesis_of(self.commit)
+
+    def genesis_of(self, commit: bytes) -> bytes:
+        """h_0 for a commitment that is known while the master is not."""
+        return hashlib.sha256(lp("trial-rand/genesis/v1", self.config_hash, commit, self.contribution)).digest()
 
 
 def chain(previous: bytes, event: Mapping[str, Any]) -> bytes:
@@ -114,15 +122,17 @@ def chain(previous: bytes, event: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(lp(previous, canonical(dict(event)))).digest()
 
 
-def read_contribution(typed: str) -> bytes:
-    """The bytes of a contribution: hex as it stands; dice (only digits 1-6) as SHA-256 of the digits.
+def read_contribution(typed: str, *, dice: bool = False) -> bytes:
+    """The bytes of a contribution: those of the hexadecimal typed; dice are SHA-256 of their digits. Blanks count for nothing.
 
-    Raises ValueError for anything else. A text of dice digits is never read as hex.
+    Raises ValueError for anything else.
     """
     text = "".join(typed.split())
-    if text and all(char in "123456" for char in text):
+    if dice:
+        if not text or any(digit not in "123456" for digit in text):
+            raise ValueError("type what the dice showed, digits 1 to 6")
         return hashlib.sha256(text.encode("ascii")).digest()
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise ValueError("type the digits of dice (1-6), or a value in hexadecimal") from None
+        raise ValueError("type a value in hexadecimal (digits 0-9 and a-f, two for each byte)") from None

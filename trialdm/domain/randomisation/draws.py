@@ -4,28 +4,57 @@ There is no state that could be lost, repeated or rolled back: every draw is nam
 """
 
 import hmac
+from functools import cache
 
-from trialdm.domain.randomisation.commitment import lp, u32, u64
+from trialdm.domain.randomisation.commitment import lp, u32
 
-_RANGE = 2**64
+_WORD = 2**64
+
+
+@cache
+def _named(*parts: str) -> bytes:
+    return lp(*parts)
 
 
 def uniform(key: bytes, context: bytes, n: int) -> int:
-    """A number from 0 to n-1, each equally likely; values that would favour some are drawn again."""
+    """A number from 0 to n-1, each equally likely; values that would favour some are drawn again.
+
+    One word of 64 bits is enough for every n up to 2^64. A larger one (the maximal procedure counts its sequences) takes as
+    many words as n needs, numbered from 0 by a further part of the context.
+    """
     if n < 1:
         raise ValueError("there must be something to choose from")
-    limit = _RANGE - _RANGE % n
+    if n > _WORD:
+        return _wide(key, context, n)
+    limit = _WORD - _WORD % n
     attempt = 0
     while True:
-        x = int.from_bytes(hmac.digest(key, lp("draw", context, u32(attempt)), "sha256")[:8], "big")
+        x = int.from_bytes(hmac.digest(key, _drawn(context, attempt), "sha256")[:8], "big")
         if x < limit:
+            return x % n
+        attempt += 1
+
+
+def _drawn(context: bytes, attempt: int) -> bytes:
+    """lp("draw", context, u32(attempt)), put together by hand: this is where the time goes."""
+    return b"\x00\x00\x00\x04draw" + len(context).to_bytes(4, "big") + context + b"\x00\x00\x00\x04" + attempt.to_bytes(4, "big")
+
+
+def _wide(key: bytes, context: bytes, n: int) -> int:
+    words = -(-n.bit_length() // 64)
+    space = _WORD**words
+    attempt = 0
+    while True:
+        parts = [hmac.digest(key, lp("draw", context, u32(attempt), u32(word)), "sha256")[:8] for word in range(words)]
+        x = int.from_bytes(b"".join(parts), "big")
+        if x < space - space % n:
             return x % n
         attempt += 1
 
 
 def at(name: str, *places: int) -> bytes:
     """The context of a draw that is named by 64-bit places, such as ("coin", seq)."""
-    return lp(name, *(u64(place) for place in places))
+    return _named(name) + b"".join(b"\x00\x00\x00\x08" + place.to_bytes(8, "big") for place in places)
 
 
 def in_block(name: str, block: int, *places: int) -> bytes:

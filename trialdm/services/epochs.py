@@ -1,0 +1,145 @@
+"""Epochs of a scheme: the second signature by which one goes live, and amendments that start the next one."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from trialdm.definitions.protocols import load_protocol
+from trialdm.definitions.sources import read as read_yaml
+from trialdm.domain.errors import Conflict, Forbidden, Invalid, WrongState
+from trialdm.domain.lifecycle import label
+from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Scheme as Definition
+from trialdm.domain.randomisation import ledger
+from trialdm.services import chains, ledgers, lists, schemes, studies
+from trialdm.services.schemes import MACHINE, config, held, keys, subject
+from trialdm.services.unit import Unit
+from trialdm.store.tables import Scheme
+
+#: Parts of a protocol file that an amendment of the allocation may change.
+_AMENDABLE = ("arms", "sites", "allocation", "later_allocations")
+
+
+def sign(unit: Unit, trial: str, *, name: str = "", sha256: str = "") -> Scheme:
+    """Sign the specification as the second person: the scheme goes live.
+
+    For an imported list the signer types its SHA-256, as its maker gave it. Raises Forbidden for the person who prepared it.
+    """
+    protocol = studies.protocol(unit, trial)
+    unit.require("allocation.sign", trial)
+    row = held(unit, schemes.needed(unit, protocol, name))
+    if row.created_by == unit.actor.id:
+        raise Forbidden(
+            "Whoever prepared the scheme has signed for it already; the second signature is somebody else's.",
+            code="ALLOC.OWN_SIGNATURE",
+            needs="A second person signs.",
+        )
+    _same_list(row, sha256)
+    studies.move(unit, trial, MACHINE, subject(row), "sign")
+    schemes.act(unit, row, "sign", specification=schemes.specification_hash(row))
+    if row.epoch:
+        _start_epoch(unit, protocol, row)
+    return row
+
+
+def _same_list(row: Scheme, sha256: str) -> None:
+    expected = config(row).get("list_sha256", "")
+    typed = "".join(sha256.split()).lower()
+    if expected and not typed:
+        raise Invalid("Type the SHA-256 of the list, as whoever made it gave it to you.", code="ALLOC.SHA256", needs="--sha256 HEX.")
+    if expected and typed != expected:
+        raise Conflict(
+            "The SHA-256 that you typed is not that of the list that was imported.",
+            code="ALLOC.SHA256",
+            needs="Compare the file with whoever made it; import the right one.",
+        )
+    if typed and not expected:
+        raise Invalid("This scheme has no list: it is derived.", code="ALLOC.SHA256", needs="Sign without a SHA-256.")
+
+
+def go_live_as_history(unit: Unit, row: Scheme) -> None:
+    """A finished trial's list needs no second person: nothing is allocated from it any more."""
+    studies.move(unit, row.trial_id, MACHINE, subject(row), "sign")
+
+
+# --- amendments ------------------------------------------------------------------------------------------------------
+
+
+def amend(unit: Unit, trial: str, texts: Mapping[str, str], *, reason: str, name: str = "", list_text: str = "") -> Scheme:
+    """Commit to a changed scheme (an arm dropped, a probability changed, a site added) as a new epoch.
+
+    `texts` are the protocol's files with the change; nothing else may differ, and a new version is needed. The epoch in use
+    goes on until a second person has signed the new one. Raises Invalid naming what else was changed.
+    """
+    protocol = studies.protocol(unit, trial)
+    unit.require("allocation.prepare", trial)
+    before = held(unit, schemes.needed(unit, protocol, name))
+    if schemes.state(unit, before) not in ("live", "paused"):
+        raise WrongState(
+            f"The newest epoch of the scheme is {label(schemes.state(unit, before))}.", code="STATE.SCHEME", needs="It is live or paused."
+        )
+    if len(reason.strip()) < 5:
+        raise Invalid(
+            "Say why the scheme is changed.", code="ALLOC.REASON", needs="A few words, and the approval's reference."
+        )
+    changed = load_protocol(texts)
+    _only_allocation(unit, trial, texts)
+    definition = changed.scheme_named(before.name)
+    _keeps_dropped_arms(protocol.scheme_named(before.name), protocol, changed)
+    found = schemes.config_of(changed, definition, before.epoch + 1)
+    if {**found, "epoch": before.epoch} == config(before) and not list_text:
+        raise Invalid("The files change nothing about this scheme.", code="ALLOC.SAME")
+    if definition.method == "list":
+        slots = lists.read(definition, list_text)
+        row = schemes.seal_list(unit, changed, definition, slots, hashlib.sha256(list_text.encode()).hexdigest(), before.epoch + 1)
+    else:
+        row = schemes.make(unit, changed, found)
+    schemes.act(unit, row, "amend", reason=reason.strip(), texts=dict(texts))
+    return row
+
+
+def _only_allocation(unit: Unit, trial: str, texts: Mapping[str, str]) -> None:
+    """Raises Invalid where the files differ from those in force in more than the allocation."""
+    before: dict[str, str] = json.loads(studies.definition(unit, trial).texts)
+    top = f"{trial}/protocol.yaml"
+    others = sorted(path for path in {*before, *texts} - {top} if before.get(path) != texts.get(path))
+    old, new = (read_yaml(top, source[top])[0].data for source in (before, texts))
+    others += sorted(f"{top}: {key}" for key in {*old, *new} - {*_AMENDABLE, "trial"} if old.get(key) != new.get(key))
+    if {**old["trial"], "version": ""} != {**new["trial"], "version": ""}:
+        others.append(f"{top}: trial")
+    if others:
+        raise Invalid(
+            f"An amendment of the allocation changes nothing else, but these differ: {', '.join(others)}.",
+            code="ALLOC.AMENDMENT",
+            needs="Start from the files in force.",
+        )
+    if old["trial"]["version"] == new["trial"]["version"]:
+        raise Invalid("The changed protocol needs a version of its own.", code="ALLOC.VERSION", needs="Another version under 'trial'.")
+
+
+def _keeps_dropped_arms(before: Definition, old: Protocol, changed: Protocol) -> None:
+    known = {arm.name: arm.code for arm in (*changed.arms, *(arm for scheme in changed.schemes for arm in scheme.arms))}
+    for arm in (*old.arms, *before.arms):
+        if known.get(arm.name) != arm.code:
+            raise Invalid(
+                f"The arm '{arm.name}' is gone or has another code, but people were allocated to it.",
+                code="ALLOC.ARM",
+                needs="Keep the arm with its code, and mark it 'closed: true'.",
+            )
+
+
+def _start_epoch(unit: Unit, protocol: Protocol, row: Scheme) -> None:
+    """The signed epoch takes over: the one before is superseded, and the first event names its last hash and its counts."""
+    before = held(unit, schemes.epochs(unit, row.trial_id, row.name)[row.epoch - 1])
+    texts = next(json.loads(act.data)["texts"] for act in schemes.acts(unit, row) if act.act == "amend")
+    studies.put_in_force(unit, texts)
+    studies.move(unit, row.trial_id, MACHINE, subject(before), "supersede")
+    ledgers.sign_head(unit, before)
+    event = ledger.epoch_event(
+        keys(unit, row),
+        at=max(chains.moment(unit, row), chains.moment(unit, before)),
+        previous=before.head,
+        places=before.places,
+        carried=chains.carried(unit, row),
+    )
+    chains.advance(unit, row, event)
