@@ -12,7 +12,7 @@ from trialdm.demo import figures
 from trialdm.domain.ethics import Approval, Condition, Document
 from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, participants, people, records, studies
+from trialdm.services import allocations, approvals, epochs, participants, people, records, schemes, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
 
@@ -108,7 +108,9 @@ def furnish(instance: Instance) -> None:
         sponsor = people.actor(unit, people.by_email(unit, email("sponsor", "")), "test")
     units.run(manager, lambda unit: studies.load(unit, sources.read_folder(ROOT / "protocols" / TRIAL)))
     units.run(manager, _open)
-    units.run(sponsor, lambda unit: None)
+    units.run(sponsor, lambda unit: epochs.sign(unit, TRIAL))
+    units.run(manager, lambda unit: approvals.move_trial(unit, TRIAL, "open"))
+    units.run(manager, _people_and_sites)
 
 
 def _open(unit: Unit) -> None:
@@ -116,8 +118,10 @@ def _open(unit: Unit) -> None:
         approvals.move_trial(unit, TRIAL, event)
     for entry in register(studies.protocol(unit, TRIAL)):
         approvals.record(unit, TRIAL, entry)
-    allocations.prepare(unit, TRIAL)
-    approvals.move_trial(unit, TRIAL, "open")
+    schemes.prepare(unit, TRIAL)
+
+
+def _people_and_sites(unit: Unit) -> None:
     for (role, site), tasks in CAST.items():
         if not tasks:
             continue

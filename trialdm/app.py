@@ -29,7 +29,7 @@ def create_app(instance: Instance) -> Flask:
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.extensions["trialdm"] = instance
-    app.extensions["trialdm-jobs"] = jobs.Jobs(instance.units, instance.settings.folder)
+    app.extensions["trialdm-jobs"] = jobs.Jobs(instance.units, instance.settings.folder, instance.settings.mail)
     Bootstrap5(app)
     security.register(app)
     health.register(app)
@@ -40,7 +40,7 @@ def create_app(instance: Instance) -> Flask:
 
 
 def serve(instance: Instance, *, host: str, port: int, threads: int) -> None:
-    """Serve until interrupted, with a worker for exports in a thread of its own."""
+    """Serve until interrupted, with a worker for exports and mails in threads of its own."""
     logging.basicConfig(level=logging.WARNING)
     app = create_app(instance)
     worker: jobs.Jobs = app.extensions["trialdm-jobs"]

@@ -9,9 +9,7 @@ import json
 import os
 import secrets
 import sys
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,15 +19,33 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
+from trialdm.allocation_commands import allocation_group
 from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
 from trialdm.domain import errors, ethics
 from trialdm.domain.errors import TrialError
 from trialdm.exports import package
-from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, history, imports, packages, participants, people, records, studies, trail
+from trialdm.rehearsal_commands import rehearse
+from trialdm.services import (
+    allocations,
+    approvals,
+    chains,
+    history,
+    imports,
+    mail,
+    notices,
+    packages,
+    participants,
+    people,
+    records,
+    studies,
+    theatre,
+    trail,
+    unblinding,
+)
 from trialdm.services.records import Submission
-from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit
+from trialdm.services.unit import LONDON, SYSTEM, Unit
+from trialdm.terminal import PATH, Terminal, pass_terminal, text_of
 
 Result = TypeVar("Result")
 
@@ -45,50 +61,6 @@ _EXIT: tuple[tuple[type[TrialError], int], ...] = (
 
 #: Options that may stand before or after the command, and whether they take a value.
 _GLOBAL = {"--instance": True, "--as": True, "--json": False}
-
-
-@dataclass
-class Terminal:
-    """What the global options say, and the instance once it is needed."""
-
-    folder: Path = field(default_factory=files.default_folder)
-    email: str = ""
-    as_json: bool = False
-    _instance: Instance | None = None
-
-    @property
-    def instance(self) -> Instance:
-        if self._instance is None:
-            self._instance = instances.open_folder(self.folder)
-        return self._instance
-
-    def actor(self, *, needed: bool = True) -> Actor:
-        """The account named by --as; SYSTEM where none is named and none is needed."""
-        if not self.email:
-            if needed:
-                raise click.UsageError("Say who acts: --as EMAIL")
-            return SYSTEM
-        with self.instance.units.reading(SYSTEM) as unit:
-            return people.actor(unit, people.by_email(unit, self.email), "command line", uuid.uuid4().hex[:12])
-
-    def change(self, work: Callable[[Unit], Result]) -> Result:
-        """Run a use case that writes, as the named account."""
-        return self.instance.units.run(self.actor(), work)
-
-    def read(self, work: Callable[[Unit], Result], *, anybody: bool = False) -> Result:
-        """Run a use case that only reads."""
-        with self.instance.units.reading(self.actor(needed=not anybody)) as unit:
-            return work(unit)
-
-    def say(self, document: Any, words: str = "") -> None:
-        """The answer: one JSON document, or words."""
-        if self.as_json:
-            click.echo(json.dumps(document, ensure_ascii=False, indent=1))
-        else:
-            click.echo(words or json.dumps(document, ensure_ascii=False, indent=1))
-
-
-pass_terminal = click.make_pass_decorator(Terminal)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -177,23 +149,6 @@ def _moment(_context: Any, _option: Any, text: str | None) -> datetime | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=LONDON)).astimezone(UTC)
 
 
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as problem:
-        raise errors.Invalid(f"{path} cannot be read: {problem.strerror}.", code="FILE.UNREADABLE") from None
-    except UnicodeDecodeError:
-        raise errors.Invalid(f"{path} is not UTF-8 text.", code="FILE.UNREADABLE") from None
-
-
-class _Path(click.Path):
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-
-PATH = _Path()
-
-
 @click.group(help="Runs clinical trials: nothing happens that ethics has not approved here and today.")
 @click.version_option(trialdm.__version__, prog_name="trialdm")
 def main() -> None:
@@ -207,10 +162,11 @@ def main() -> None:
 @click.option("--admin", required=True, help="E-mail address of the first system administrator.")
 @click.option("--name", default="", help="Their name.")
 @click.option("--database", default="", help="Database address; SQLite in the folder where left out.")
+@click.option("--test", is_flag=True, help="A test instance, for trying out and for training: nothing in it is real.")
 @pass_terminal
-def init(terminal: Terminal, admin: str, name: str, database: str) -> None:
+def init(terminal: Terminal, admin: str, name: str, database: str, test: bool) -> None:
     """Create an instance, and its first account."""
-    opened = instances.create(terminal.folder, database_url=database)
+    opened = instances.create(terminal.folder, database_url=database, test=test)
     password, made = _password()
     opened.units.run(SYSTEM, lambda unit: people.first(unit, admin, name or admin.partition("@")[0], password))
     words = f"Created an instance in {terminal.folder} for {admin}."
@@ -241,9 +197,11 @@ def serve(terminal: Terminal, host: str, port: int, workers: int) -> None:
 @pass_terminal
 def migrate(terminal: Terminal) -> None:
     """Bring the database to the tables of this version."""
-    from trialdm.store import engine, migrate
+    from trialdm.store import engine, keys, migrate
 
-    migrate.upgrade(engine.connect(files.load(terminal.folder).database_url))
+    settings = files.load(terminal.folder)
+    keys.complete(settings.keys_folder)
+    migrate.upgrade(engine.connect(settings.database_url))
     terminal.say({"revision": migrate.newest()}, f"The database stands at {migrate.newest()}.")
 
 
@@ -325,7 +283,7 @@ def people_group() -> None:
 @pass_terminal
 def people_load(terminal: Terminal, file: Path) -> None:
     """Load accounts, delegation and training from a YAML file."""
-    text = _text_of(file)
+    text = text_of(file)
     source, _ = sources.read(file.name, text)
     trial = source.data.get("trial", "") if isinstance(source.data, dict) else ""
 
@@ -466,6 +424,16 @@ def trial_move(terminal: Terminal, trial: str, event: str, reason: str) -> None:
     terminal.say({"trial": trial, "state": state}, f"{trial} is now {state}.")
 
 
+@trial_group.command("unblind")
+@click.argument("trial")
+@pass_terminal
+def trial_unblind(terminal: Terminal, trial: str) -> None:
+    """Ask to unblind the whole trial, or confirm what another person asked for. The database must be locked."""
+    state = terminal.change(lambda unit: unblinding.end_of_trial(unit, trial))
+    words = {"asked": f"Asked. Another person confirms it with the same command: {trial} is still blinded."}
+    terminal.say({"trial": trial, "blinding": state}, words.get(state, f"{trial} is now unblinded."))
+
+
 @main.group("site")
 def site_group() -> None:
     """Sites."""
@@ -514,13 +482,111 @@ def participant_list(terminal: Terminal, trial: str) -> None:
 @click.argument("trial")
 @click.argument("participant")
 @click.option("--key", required=True, help="Idempotency key: the same key gives the same answer again.")
+@click.option("--scheme", default="", help="A later randomisation; the trial's first one where left out.")
 @pass_terminal
-def randomise(terminal: Terminal, trial: str, participant: str, key: str) -> None:
+def randomise(terminal: Terminal, trial: str, participant: str, key: str, scheme: str) -> None:
     """Randomise one participant, once."""
-    allocated, _ = terminal.change(lambda unit: allocations.randomise(unit, trial, participant, key))
+    allocated, _ = terminal.change(lambda unit: allocations.randomise(unit, trial, participant, key, name=scheme))
     answer = allocated.to_json()
     arm = f", arm {answer['arm']}" if "arm" in answer else ""
     terminal.say(answer, f"{answer['participant']} is randomised as {answer['number']} at {answer['at']}{arm}.")
+
+
+# --- unblinding and the day of surgery -------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("trial")
+@click.argument("participant")
+@click.option("--reason", default="", help="Why the allocation is needed, in a few words.")
+@click.option("--code", default="1", show_default=True, type=click.Choice(["1", "2"]), help="1 emergency care, 2 serious adverse event.")
+@click.option("--drill", is_flag=True, help="Practise it: people are told, no allocation is shown.")
+@click.option("--planned", "visit", default="", metavar="VISIT", help="Not an emergency: the participant is told, at or after this visit.")
+@pass_terminal
+def unblind(terminal: Terminal, trial: str, participant: str, reason: str, code: str, drill: bool, visit: str) -> None:
+    """Unblind one participant in an emergency, at any hour, without asking anybody; a reason is needed."""
+    if visit and (drill or reason):
+        raise click.UsageError("--planned goes with neither --reason nor --drill")
+    if visit:
+        found = terminal.change(lambda unit: unblinding.planned(unit, trial, participant, visit))
+    else:
+        found = terminal.change(lambda unit: unblinding.emergency(unit, trial, participant, reason, int(code), drill=drill))
+    shown = "no allocation is shown in a drill" if drill else f"{found.arm} ({found.label})"
+    terminal.say(found.to_json(), f"{'DRILL: ' if drill else ''}{found.participant}, {found.number}: {shown}.")
+
+
+@main.group("unblinding")
+def unblinding_group() -> None:
+    """Who has learned which allocation."""
+
+
+@unblinding_group.command("log")
+@click.argument("trial")
+@pass_terminal
+def unblinding_log(terminal: Terminal, trial: str) -> None:
+    """Who learned which allocation when and why; never the arm."""
+    rows = terminal.read(lambda unit: unblinding.log(unit, trial))
+    terminal.say(rows, "\n".join(f"{r['at']}  {r['participant']}  {r['site']}  {r['kind']:10} {r['person']}" for r in rows))
+
+
+@main.group("theatre")
+def theatre_group() -> None:
+    """The day of surgery."""
+
+
+@theatre_group.command("confirm")
+@click.argument("trial")
+@click.argument("participant")
+@click.option("--side", required=True, help="As read from patient and consent form: code or words.")
+@click.option("--limb", required=True)
+@click.option("--level", required=True)
+@pass_terminal
+def theatre_confirm(terminal: Terminal, trial: str, participant: str, side: str, limb: str, level: str) -> None:
+    """Compare side, limb and level with the plan; the allocation is shown where all agree."""
+    found = {"side": side, "limb": limb, "level": level}
+    allocated = terminal.change(lambda unit: theatre.confirm(unit, trial, participant, found)).require()
+    terminal.say(
+        {"participant": allocated.participant, "agrees": True, "number": allocated.number, "at": allocated.at, "arm": allocated.arm},
+        f"Side, limb and level agree. {allocated.participant}, {allocated.number}: {allocated.arm} ({allocated.label}).",
+    )
+
+
+@main.group("notices")
+def notices_group() -> None:
+    """The inbox of the account."""
+
+
+@notices_group.command("list")
+@pass_terminal
+def notices_list(terminal: Terminal) -> None:
+    """List the notices to this account, newest first."""
+    found = terminal.read(lambda unit: [message.to_json() for message in notices.inbox(unit)])
+    lines = [f"{'   ' if m['read_at'] else 'new'}  {m['id']}  {m['made_at']}  {m['subject']}" for m in found]
+    terminal.say(found, "\n".join(lines) or "No notices.")
+
+
+@notices_group.command("read")
+@click.argument("ident")
+@pass_terminal
+def notices_read(terminal: Terminal, ident: str) -> None:
+    """Read one notice, and note that it was read."""
+    found = terminal.change(lambda unit: notices.read(unit, ident).to_json())
+    terminal.say(found, f"{found['subject']}\n\n{found['text']}")
+
+
+@main.group("mail")
+def mail_group() -> None:
+    """Mails that tell people of notices."""
+
+
+@mail_group.command("status")
+@pass_terminal
+def mail_status(terminal: Terminal) -> None:
+    """How many mails wait, were sent, or failed."""
+    configured = terminal.instance.settings.mail is not None
+    found = {"configured": configured, **terminal.read(mail.status, anybody=True)}
+    words = f"{found['waiting']} waiting, {found['sent']} sent, {found['failed']} failed."
+    terminal.say(found, words + ("" if configured else " No mail server is set: mails wait until settings.toml has a table [mail]."))
 
 
 @main.group("form")
@@ -565,7 +631,7 @@ def form_put(terminal: Terminal, trial: str, participant: str, visit: str, form:
 
 def _submission(file: Path) -> Submission:
     try:
-        body = json.loads(_text_of(file))
+        body = json.loads(text_of(file))
     except json.JSONDecodeError as problem:
         raise errors.Invalid(f"{file}:{problem.lineno}: not JSON: {problem.msg}.", code="FILE.JSON") from None
     return records.submission(body)
@@ -580,7 +646,7 @@ def _submission(file: Path) -> Submission:
 @pass_terminal
 def import_form(terminal: Terminal, trial: str, form: str, file: Path, dry_run: bool, reason: str) -> None:
     """Import a CSV file into a form: all rows or none."""
-    text = _text_of(file)
+    text = text_of(file)
     if dry_run:
         outcome = _tried(terminal, trial, form, text, reason)
     else:
@@ -616,7 +682,7 @@ def _tried(terminal: Terminal, trial: str, form: str, text: str, reason: str) ->
 @pass_terminal
 def import_history(terminal: Terminal, trial: str, file: Path) -> None:
     """Load the data file of a historical trial: participants, forms and allocations."""
-    text = _text_of(file)
+    text = text_of(file)
     count = terminal.change(lambda unit: history.load(unit, trial, text))
     terminal.say({"participants": count}, f"Loaded {count} participants.")
 
@@ -624,38 +690,8 @@ def import_history(terminal: Terminal, trial: str, file: Path) -> None:
 # --- allocation ------------------------------------------------------------------------------------------------------
 
 
-@main.group("allocation")
-def allocation_group() -> None:
-    """Allocation schemes."""
-
-
-@allocation_group.command("commit")
-@click.argument("trial")
-@pass_terminal
-def allocation_commit(terminal: Terminal, trial: str) -> None:
-    """Draw and seal the master of the scheme, and show the commitment to it."""
-    commit = terminal.change(lambda unit: allocations.prepare(unit, trial).commit)
-    terminal.say({"trial": trial, "commit": commit}, f"Commitment: {commit}")
-
-
-@allocation_group.command("import")
-@click.argument("trial")
-@click.argument("file", type=PATH)
-@pass_terminal
-def allocation_import(terminal: Terminal, trial: str, file: Path) -> None:
-    """Seal an allocation list made elsewhere."""
-    text = _text_of(file)
-    commit = terminal.change(lambda unit: allocations.import_list(unit, trial, text).commit)
-    terminal.say({"trial": trial, "commit": commit}, f"Sealed. Commitment: {commit}")
-
-
-@allocation_group.command("status")
-@click.argument("trial")
-@pass_terminal
-def allocation_status(terminal: Terminal, trial: str) -> None:
-    """Commitment and number of allocations; nothing about arms."""
-    found = terminal.read(lambda unit: allocations.status(unit, trial), anybody=True)
-    terminal.say(found, "\n".join(f"{name}: {value}" for name, value in found.items()))
+main.add_command(allocation_group)
+main.add_command(rehearse)
 
 
 # --- exports and audit -----------------------------------------------------------------------------------------------
@@ -707,7 +743,7 @@ def audit_verify(terminal: Terminal, trial: str) -> None:
 
     def work(unit: Unit) -> dict[str, int]:
         studies.definition(unit, trial)
-        return {"entries": trail.verify(unit, trial), "allocation_events": allocations.verify_chain(unit, trial)}
+        return {"entries": trail.verify(unit, trial), "allocation_events": chains.verify_chain(unit, trial)}
 
     found = terminal.read(work, anybody=True)
     terminal.say(found, f"{found['entries']} entries and {found['allocation_events']} allocation events are as they were written.")

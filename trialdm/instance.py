@@ -34,9 +34,9 @@ def clock(today: date | None) -> Clock:
     return lambda: datetime.combine(today, datetime.now(UTC).time(), UTC)
 
 
-def create(folder: Path, *, database_url: str = "", demo: bool = False, today: date | None = None) -> Instance:
+def create(folder: Path, *, database_url: str = "", demo: bool = False, test: bool = False, today: date | None = None) -> Instance:
     """A new, empty instance: settings, keys and tables."""
-    settings = files.create(folder, database_url=database_url, demo=demo, today=today)
+    settings = files.create(folder, database_url=database_url, demo=demo, test=test, today=today)
     keys.create(settings.keys_folder)
     engine = database.connect(settings.database_url)
     migrate.upgrade(engine)
@@ -58,4 +58,5 @@ def open_folder(folder: Path) -> Instance:
 
 
 def _open(settings: Settings, engine: Engine, entropy: Entropy = secrets.token_bytes) -> Instance:
-    return Instance(settings, engine, Units(engine, keys.load(settings.keys_folder), clock(settings.today), entropy))
+    units = Units(engine, keys.load(settings.keys_folder), clock(settings.today), entropy, settings.world)
+    return Instance(settings, engine, units)

@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 FILE = "settings.toml"
 
@@ -14,14 +15,34 @@ class NoInstance(Exception):
 
 
 @dataclass(frozen=True)
+class Mail:
+    """The mail server by which people are told that a notice waits for them (table `[mail]`)."""
+
+    host: str
+    port: int
+    sender: str
+    starttls: bool = True
+
+
+@dataclass(frozen=True)
 class Settings:
-    """Settings of one instance. `today` pins the calendar of a demonstration; None is the real day."""
+    """Settings of one instance. `today` pins the calendar of a demonstration; None is the real day.
+
+    Nothing is real in a demonstration, nor in a `test` instance: their allocation schemes are of no use in a live one.
+    """
 
     folder: Path
     database_url: str
     demo: bool = False
+    test: bool = False
     today: date | None = None
     secure_cookies: bool = False
+    mail: Mail | None = None
+
+    @property
+    def world(self) -> str:
+        """`live`, or `test` where nothing is real."""
+        return "test" if self.demo or self.test else "live"
 
     @property
     def keys_folder(self) -> Path:
@@ -54,19 +75,32 @@ def load(folder: Path) -> Settings:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         raise NoInstance(f"{path} cannot be read: {problem}") from None
-    unknown = set(raw) - {"database_url", "demo", "today", "secure_cookies"}
+    unknown = set(raw) - {"database_url", "demo", "test", "today", "secure_cookies", "mail"}
     if unknown:
         raise NoInstance(f"{path}: unknown setting '{sorted(unknown)[0]}'")
     return Settings(
         folder=folder,
         database_url=raw.get("database_url") or f"sqlite:///{folder / 'trialdm.db'}",
         demo=bool(raw.get("demo", False)),
+        test=bool(raw.get("test", False)),
         today=raw.get("today"),
         secure_cookies=bool(raw.get("secure_cookies", False)),
+        mail=_mail(path, raw["mail"]) if "mail" in raw else None,
     )
 
 
-def create(folder: Path, *, database_url: str = "", demo: bool = False, today: date | None = None) -> Settings:
+def _mail(path: Path, raw: Any) -> Mail:
+    types = {"host": str, "port": int, "from": str, "starttls": bool}
+    given = raw if isinstance(raw, dict) else {}
+    absent = [name for name in ("host", "port", "from") if name not in given]
+    wrong = [name for name, value in given.items() if type(value) is not types.get(name)]
+    if absent or wrong:
+        named = f"'{absent[0]}' is missing" if absent else f"'{wrong[0]}' does not fit"
+        raise NoInstance(f"{path}: [mail] needs host, port and from, and may have starttls (true or false): {named}")
+    return Mail(given["host"], given["port"], given["from"], given.get("starttls", True))
+
+
+def create(folder: Path, *, database_url: str = "", demo: bool = False, test: bool = False, today: date | None = None) -> Settings:
     """Write the settings of a new instance and give them back. Raises NoInstance where one exists already."""
     if exists(folder):
         raise NoInstance(f"There is an instance in {folder} already.")
@@ -76,6 +110,8 @@ def create(folder: Path, *, database_url: str = "", demo: bool = False, today: d
         lines.append(f'database_url = "{database_url}"')
     if demo:
         lines.append("demo = true")
+    if test:
+        lines.append("test = true")
     if today:
         lines.append(f"today = {today.isoformat()}")
     (folder / FILE).write_text("\n".join(lines) + "\n", "utf-8")

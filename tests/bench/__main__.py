@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import export, form_page, randomise, rehearse, save_form
+from tests.bench import export, flat, form_page, ledgers, randomise, rehearse, save_form
 
 BENCHMARKS = {
     "randomise": randomise.run,
@@ -10,6 +10,9 @@ BENCHMARKS = {
     "export": export.run,
     "form-page": form_page.run,
     "rehearse": rehearse.run,
+    "engine": ledgers.run_engine,
+    "verify-ledger": ledgers.run_verify,
+    "flat": flat.run,
 }
 
 

@@ -183,7 +183,7 @@ BAD: list[Any] = [
         "forms/pain.yaml:13: 9 is not a type of deviation in CL_DEVTYPE"]),
     ("a table with words", TOP, '2: "1.5"', "2: many", ["protocol.yaml:23: 'many' is not a number in quotes"]),
     # allocation
-    ("no probability", TOP, '  p: "4/5"\n', "", ["protocol.yaml:10: method minimisation needs 'p'"]),
+    ("no probability", TOP, '  p: "4/5"\n', "", ["protocol.yaml:10: method minimisation needs 'p', or 'q' or 'p_ranks' to rank all arms"]),
     ("a decimal probability", TOP, '"4/5"', '"0.8"', [
         'protocol.yaml:13: p must be a fraction above 1/2 and at most 1, such as "4/5"']),
     ("a probability that favours nobody", TOP, '"4/5"', '"1/2"', [

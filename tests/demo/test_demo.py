@@ -12,7 +12,7 @@ from trialdm import settings
 from trialdm.cli import run
 from trialdm.demo import build
 from trialdm.domain import roles
-from trialdm.services import allocations, overview, packages, participants, people, trail
+from trialdm.services import chains, overview, packages, participants, people, schemes, trail
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
 
@@ -62,8 +62,8 @@ def test_the_same_seed_and_day_give_the_same_data_and_another_seed_does_not(demo
 def test_everything_in_it_was_audited_and_the_allocations_hang_together(demo: instances.Instance) -> None:
     with demo.units.reading(SYSTEM) as unit:
         assert trail.verify(unit, build.TRIAL) > 3000
-        assert allocations.verify_chain(unit, build.TRIAL) > 3
-        assert allocations.status(unit, build.TRIAL)["world"] == "test"
+        assert chains.verify_chain(unit, build.TRIAL) > 3
+        assert schemes.status(unit, build.TRIAL)["world"] == "test"
 
 
 def test_somebody_is_ready_to_be_randomised(demo: instances.Instance) -> None:

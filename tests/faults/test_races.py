@@ -17,7 +17,7 @@ from tests import builders
 from tests.builders import ROOT, TRIAL, World
 from trialdm.domain.errors import Refused
 from trialdm.domain.ethics import Approval
-from trialdm.services import allocations, approvals
+from trialdm.services import allocations, approvals, chains
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Allocation, SchemeEvent
 
@@ -47,7 +47,7 @@ def assert_whole(world: World) -> None:
     assert [row.seq for row in rows] == list(range(len(rows)))
     assert len({row.participant_id for row in rows}) == len({row.number for row in rows}) == len(rows)
     with world.units.reading(SYSTEM) as unit:
-        assert allocations.verify_chain(unit, TRIAL) == len(rows)
+        assert chains.verify_chain(unit, TRIAL) == len(rows)
         moments = [json.loads(row.data)["at"] for row in unit.session.scalars(select(SchemeEvent).order_by(SchemeEvent.i))]
     assert len(moments) == len(rows)
 

@@ -9,7 +9,7 @@ from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Conflict, Forbidden, Refused
 from trialdm.domain.randomisation import ledger
-from trialdm.services import allocations
+from trialdm.services import allocations, schemes
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Allocation, AuditEvent, AuditValue, Scheme, SchemeEvent, Status
 
@@ -84,7 +84,7 @@ def test_the_events_form_the_chain_of_the_scheme(world: World) -> None:
     with world.units.reading(SYSTEM) as unit:
         scheme = unit.session.scalars(select(Scheme)).one()
         events = [json.loads(row.data) for row in unit.session.scalars(select(SchemeEvent).order_by(SchemeEvent.i))]
-        assert ledger.verify_chain(allocations._keys(unit, scheme), events, bytes.fromhex(scheme.head))
+        assert ledger.verify_chain(schemes.keys(unit, scheme).genesis, events, bytes.fromhex(scheme.head))
         assert [event["seq"] for event in events] == [0, 1, 2]
         assert not any("arm" in event for event in events)
 
@@ -121,9 +121,10 @@ def test_the_gates_answer_is_stored_with_the_act(world: World) -> None:
 
 
 def test_the_allocation_record_has_the_levels_and_no_arm(world: World) -> None:
-    from trialdm.services import records
+    from trialdm.services import records, unblinding
 
     ident = builders.randomised(world, limb=2, amp_level_plan=24, aetiol_main=5)
+    world.run("surgeon", lambda unit: unblinding.look(unit, TRIAL, ident))
     seen = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "R", "RAND")))
     assert seen.answers.values["rand_f_limb"] == 2
     assert seen.answers.values["rand_f_aetgrp"] == 2

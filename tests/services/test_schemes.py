@@ -1,5 +1,6 @@
 """The other methods through the service: stratified permuted blocks, and a list made elsewhere."""
 
+import hashlib
 from collections import Counter, defaultdict
 
 import pytest
@@ -8,8 +9,10 @@ from sqlalchemy import select
 
 from tests.builders import World
 from trialdm.domain.errors import Conflict, Invalid, WrongState
-from trialdm.domain.randomisation import commitment, schemes
-from trialdm.services import allocations, participants, studies
+from trialdm.domain.randomisation import commitment
+from trialdm.domain.randomisation.blocks import Blocks, block
+from trialdm.domain.randomisation.schemes import fake_arms
+from trialdm.services import allocations, chains, epochs, participants, schemes, studies
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Allocation, ListSlot, Scheme, SchemeEvent
 
@@ -55,7 +58,9 @@ def allocate(world: World, limbs: list[int]) -> None:
             studies.enter(unit, "other", "site", "S01", "open", "open")
             person = participants.add(unit, "other", "S01")
             studies.enter(unit, "other", "participant", person.id, "x", "eligible")
-            allocations._allocate(unit, protocol, allocations._locked(unit, protocol), person, {"limb": str(limb)}, person.id, {})
+            row = schemes.locked_live(unit, protocol, "main")
+            levels = {"limb": str(limb)}
+            allocations._allocate(unit, protocol, protocol.scheme, row, person.id, "S01", levels, person.id, {})
 
     world.run("research-nurse", work)
 
@@ -65,32 +70,33 @@ def arms(world: World) -> dict[str, list[str]]:
     with world.units.reading(SYSTEM) as unit:
         found: dict[str, list[str]] = defaultdict(list)
         for row in unit.session.scalars(select(Allocation).where(Allocation.trial_id == "other").order_by(Allocation.seq)):
-            found[row.stratum].append(allocations._unseal_arm(unit, row))
+            found[row.stratum].append(chains.unseal_arm(unit, row))
     return found
 
 
 def test_blocks_are_those_of_the_keys_and_balance_within_each_stratum(world: World) -> None:
     load_with(world, BLOCKS)
-    world.run("trial-manager", lambda unit: allocations.prepare(unit, "other"))
+    world.run("trial-manager", lambda unit: schemes.prepare(unit, "other"))
+    world.run("sponsor", lambda unit: epochs.sign(unit, "other"))
     allocate(world, [1, 2, 1, 1, 1, 2, 1, 1, 1, 1])
     with world.units.reading(SYSTEM) as unit:
         scheme = unit.session.scalars(select(Scheme).where(Scheme.trial_id == "other")).one()
-        keys = allocations._keys(unit, scheme)
-    names = schemes.fake_arms(keys.config)
+        keys = schemes.keys(unit, scheme)
+    names = fake_arms(keys.config)
     assert arms(world) == {
-        "1": [names[schemes.permuted_block(keys, "1", slot)] for slot in range(8)],
-        "2": [names[schemes.permuted_block(keys, "2", slot)] for slot in range(2)],
+        "1": [names[Blocks(keys, "1").arm(slot)] for slot in range(8)],
+        "2": [names[Blocks(keys, "2").arm(slot)] for slot in range(2)],
     }
-    assert len(schemes.block(keys, "1", 0)) in (2, 4)
+    assert len(block(keys, "1", 0)) in (2, 4)
 
 
 def test_nothing_of_the_future_is_stored_for_a_derived_scheme(world: World) -> None:
     load_with(world, BLOCKS)
-    world.run("trial-manager", lambda unit: allocations.prepare(unit, "other"))
+    world.run("trial-manager", lambda unit: schemes.prepare(unit, "other"))
     with world.units.reading(SYSTEM) as unit:
         assert unit.session.scalars(select(ListSlot)).all() == []
         scheme = unit.session.scalars(select(Scheme).where(Scheme.trial_id == "other")).one()
-        keys = allocations._keys(unit, scheme)
+        keys = schemes.keys(unit, scheme)
         assert keys.master not in scheme.master_sealed
         assert scheme.commit == commitment.Keys(keys.config, keys.master).commit.hex()
 
@@ -104,7 +110,8 @@ GOOD = the_list((1, "TMR", "1"), (2, "Standard", "1"), (1, "Standard", "2"), (3,
 
 def test_a_list_is_followed_in_order_and_runs_out_with_a_clear_word(world: World) -> None:
     load_with(world, LIST)
-    world.run("trial-manager", lambda unit: allocations.import_list(unit, "other", GOOD))
+    world.run("trial-manager", lambda unit: schemes.import_list(unit, "other", GOOD))
+    world.run("sponsor", lambda unit: epochs.sign(unit, "other", sha256=hashlib.sha256(GOOD.encode()).hexdigest()))
     allocate(world, [1, 1, 2, 1])
     assert arms(world) == {"1": ["TMR", "Standard", "Standard"], "2": ["Standard"]}
     with pytest.raises(WrongState) as refused:
@@ -117,14 +124,14 @@ def test_a_list_is_followed_in_order_and_runs_out_with_a_clear_word(world: World
 
 def test_the_places_of_a_list_are_sealed_one_by_one(world: World) -> None:
     load_with(world, LIST)
-    world.run("trial-manager", lambda unit: allocations.import_list(unit, "other", GOOD))
+    world.run("trial-manager", lambda unit: schemes.import_list(unit, "other", GOOD))
     with world.units.reading(SYSTEM) as unit:
         cells = [row.arm_sealed for row in unit.session.scalars(select(ListSlot))]
     assert len(set(cells)) == len(cells) == 4
     assert len({len(cell) for cell in cells}) == 1
     assert not any(b"TMR" in cell for cell in cells)
     with pytest.raises(Conflict):
-        world.run("trial-manager", lambda unit: allocations.import_list(unit, "other", GOOD))
+        world.run("trial-manager", lambda unit: schemes.import_list(unit, "other", GOOD))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,7 @@ def test_the_places_of_a_list_are_sealed_one_by_one(world: World) -> None:
 def test_a_list_that_does_not_fit_is_refused_whole(sqlite_world: World, text: str, code: str) -> None:
     load_with(sqlite_world, LIST)
     with pytest.raises(Invalid) as refused:
-        sqlite_world.run("trial-manager", lambda unit: allocations.import_list(unit, "other", text))
+        sqlite_world.run("trial-manager", lambda unit: schemes.import_list(unit, "other", text))
     assert code in [refused.value.code, *(detail.code for detail in refused.value.details)]
     with sqlite_world.units.reading(SYSTEM) as unit:
         assert unit.session.scalars(select(ListSlot)).all() == []

@@ -4,7 +4,7 @@ from flask import Flask
 from flask_smorest import Api
 
 import trialdm
-from trialdm.api import exports, forms, participants, trials
+from trialdm.api import exports, forms, notices, participants, trials, unblinding
 
 
 def register(app: Flask) -> None:
@@ -22,5 +22,5 @@ def register(app: Flask) -> None:
         },
     )
     api = Api(app)
-    for blueprint in (trials.api, participants.api, forms.api, exports.api):
+    for blueprint in (trials.api, participants.api, forms.api, exports.api, unblinding.api, notices.api):
         api.register_blueprint(blueprint)

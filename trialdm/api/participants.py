@@ -1,4 +1,4 @@
-"""Participants: listing, adding, randomising."""
+"""Participants: listing, adding, randomising, unblinding, and the check on the day of surgery."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from marshmallow import RAISE
 from trialdm.api import schemas
 from trialdm.domain.errors import Invalid, Unconditional
 from trialdm.door.security import change, known_person, read
-from trialdm.services import allocations, participants
+from trialdm.services import allocations, participants, theatre, unblinding
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_participants", __name__, url_prefix="/api/v1/trials/<trial>/participants", description="Participants")
@@ -67,3 +67,33 @@ def randomise(trial: str, participant: str) -> Any:
         raise Invalid("Randomising takes no body: nothing is chosen by the caller.", code="ALLOC.BODY")
     allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, key))
     return allocated.to_json()
+
+
+@api.post("/<participant>/allocation")
+@api.response(200, schemas.Allocation)
+@known_person
+def look(trial: str, participant: str) -> Any:
+    """The allocation, for somebody who may read it. Each reading is recorded, which is why this is no GET."""
+    return change(lambda unit: unblinding.look(unit, trial, participant)).to_json()
+
+
+@api.post("/<participant>/unblind")
+@api.arguments(schemas.NewUnblinding)
+@api.response(200, schemas.Unblinded)
+@known_person
+def unblind(body: dict[str, Any], trial: str, participant: str) -> Any:
+    """Unblind one participant in an emergency, or practise it with `drill`."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        return unblinding.emergency(unit, trial, participant, body["reason"], body["code"], drill=body["drill"]).to_json()
+
+    return change(work)
+
+
+@api.post("/<participant>/theatre-check")
+@api.arguments(schemas.TheatreCheck)
+@api.response(200, schemas.Allocation)
+@known_person
+def theatre_check(body: dict[str, int], trial: str, participant: str) -> Any:
+    """Compare side, limb and level with the plan: the allocation where all agree, else 409 naming what differs."""
+    return change(lambda unit: theatre.confirm(unit, trial, participant, body)).require().to_json()

@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from trialdm.domain import ethics
-from trialdm.services import packages
+from trialdm.services import packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
 
@@ -59,6 +59,39 @@ class Allocation(Schema):
     number = fields.String()
     at = fields.String()
     arm = fields.String(metadata={"description": "Only for somebody who may see it."})
+
+
+class NewUnblinding(Schema):
+    reason = fields.String(required=True, validate=validate.Length(max=1000), metadata={"description": "Why the allocation is needed."})
+    code = fields.Integer(
+        load_default=1,
+        validate=validate.OneOf(tuple(unblinding.EMERGENCIES)),
+        metadata={"description": "1 emergency care, 2 assessment of a serious adverse event."},
+    )
+    drill = fields.Boolean(load_default=False, truthy={True}, falsy={False}, metadata={"description": "Practise it: no arm is shown."})
+
+
+class Unblinded(Allocation):
+    arm = fields.String(allow_none=True, metadata={"description": "Null in a drill."})
+    label = fields.String(allow_none=True)
+    drill = fields.Boolean()
+
+
+class TheatreCheck(Schema):
+    side = fields.Integer(required=True)
+    limb = fields.Integer(required=True)
+    level = fields.Integer(required=True)
+
+
+class Notice(Schema):
+    id = fields.String()
+    trial = fields.String()
+    kind = fields.String()
+    subject = fields.String()
+    text = fields.String()
+    participant = fields.String()
+    made_at = fields.String()
+    read_at = fields.String(allow_none=True)
 
 
 class FormBody(Schema):

@@ -8,12 +8,12 @@ export names that a statistics package could not take, allocation schemes that c
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
 from trialdm.definitions import schemas
+from trialdm.definitions.allocation import Surroundings, schemes_of
 from trialdm.definitions.sources import BadDefinition, Place, Problem, Source, check, read
 from trialdm.domain import naming, values
 from trialdm.domain.crf import Check, Code, Codelist, Form, Item, circle_of_conditions, in_order_of_need
@@ -24,20 +24,16 @@ from trialdm.domain.protocol import (
     UNSCHEDULED,
     Arm,
     Fact,
-    Factor,
     Instrument,
     Parameter,
     Protocol,
-    Scheme,
     Site,
     Visit,
 )
-from trialdm.domain.randomisation.schemes import DERIVED, RESERVED_LABELS
 
 #: The kind of the result that each type of a calculated item may come from.
 _RESULT_KINDS = {**{t: {k} for t, k in KINDS.items()}, "yn": {"number", "truth"}}
 
-_MOST_LEVELS = 200
 
 #: The built-in fact from which visits may count.
 _RANDOMISED_ON = "rand_date"
@@ -191,6 +187,15 @@ def _build(
     by_code = {form.code: form for form in forms}
     facts = tuple(Fact(**fact) for fact in top["context"])
     _places(folder, top, visits, by_code)
+    first, *later = schemes_of(
+        Surroundings(
+            top=top,
+            forms=by_code,
+            visits={visit.code for visit in visits},
+            say=lambda place, message: folder.say(source, place, message),
+            certain=lambda form, item: form not in folder.broken and item not in folder.unsure,
+        )
+    )
     return Protocol(
         id=trial["id"],
         version=trial["version"],
@@ -207,11 +212,13 @@ def _build(
         visits=visits,
         forms=tuple(forms),
         codelists=codelists,
-        scheme=_Allocation(folder, top, by_code, {v.code for v in visits}).build(),
+        scheme=first,
+        later_schemes=tuple(later),
         context=facts,
         params={name: Parameter(name, p["value"], p.get("source", "")) for name, p in top["params"].items()},
         instruments=tuple(Instrument(**instrument) for instrument in top["instruments"]),
         guidance=trial.get("guidance", {}),
+        participant_told_after=top.get("unblinding", {}).get("participant_after", ""),
     )
 
 
@@ -228,6 +235,9 @@ def _places(folder: _Folder, top: Mapping[str, Any], visits: tuple[Visit, ...], 
                 folder.say(source, ("visits", i, key), wrong)
         if visit["kind"] == "scheduled" and (not visit.get("anchor") or visit.get("target") is None):
             folder.say(source, ("visits", i), f"visit {visit['code']} is scheduled: it needs an anchor and a target day")
+    told_after = top.get("unblinding", {}).get("participant_after", "")
+    if told_after and told_after not in codes:
+        folder.say(source, ("unblinding", "participant_after"), f"there is no visit '{told_after}'")
     for i, instrument in enumerate(top["instruments"]):
         if instrument["form"] not in forms:
             folder.no_form(source, ("instruments", i, "form"), instrument["form"])
@@ -630,91 +640,3 @@ def _item_problems(item: Item, raw: Mapping[str, Any], factors: set[str]) -> Ite
         yield f"'{item.system}' is not filled by the system"
     if item.type not in (*values.TYPES, "calc"):
         yield f"there is no type '{item.type}'"
-
-
-class _Allocation:
-    """Builds the scheme and refuses what could not work or is not defined."""
-
-    #: What each method needs and may have.
-    NEEDS = {"simple": (), "pbr": ("sizes",), "minimisation": ("imbalance", "p"), "list": ()}
-    MAY = {"simple": (), "pbr": ("size_weights",), "minimisation": ("burn_in",), "list": ()}
-
-    def __init__(self, folder: _Folder, top: Mapping[str, Any], forms: Mapping[str, Form], visits: set[str]) -> None:
-        self.folder, self.top, self.forms, self.visits = folder, top, forms, visits
-        self.raw = top["allocation"]
-        self.shares = sum(arm["ratio"] for arm in top["arms"])
-
-    def _say(self, place: Place, message: str) -> None:
-        self.folder.say(self.folder.protocol, ("allocation", *place), message)
-
-    def build(self) -> Scheme:
-        method = self.raw["method"]
-        for key in self.NEEDS[method]:
-            if key not in self.raw:
-                self._say((), f"method {method} needs '{key}'")
-        for key in ("imbalance", "p", "burn_in", "sizes", "size_weights"):
-            if key in self.raw and key not in (*self.NEEDS[method], *self.MAY[method]):
-                self._say((key,), f"'{key}' has no meaning for method {method}")
-        self._parameters()
-        if method == "minimisation" and not self.raw["factors"]:
-            self._say((), "minimisation needs at least one factor")
-        if method not in DERIVED and method != "list":
-            self._say(("method",), f"method '{method}' is not known")
-        factors = [self._factor(i, raw) for i, raw in enumerate(self.raw["factors"])]
-        names = [factor.name for factor in factors]
-        for name in {n for n in names if names.count(n) > 1}:
-            self._say(("factors",), f"factor '{name}' is given twice")
-        if "baseline" in self.raw and self.raw["baseline"] not in self.visits:
-            self._say(("baseline",), f"there is no visit '{self.raw['baseline']}'")
-        keys = ("imbalance", "p", "burn_in", "sizes", "size_weights")
-        parameters = {key: self.raw[key] for key in keys if key in self.raw}
-        return Scheme(self.raw["scheme"], method, tuple(factors), parameters, self.raw.get("baseline", ""))
-
-    def _parameters(self) -> None:
-        if "p" in self.raw:
-            try:
-                p = Fraction(self.raw["p"])
-                if "." in self.raw["p"] or not Fraction(1, self.shares) < p <= 1:
-                    self._say(("p",), f'p must be a fraction above 1/{self.shares} and at most 1, such as "4/5"')
-            except (ValueError, ZeroDivisionError):
-                self._say(("p",), 'p must be a fraction in quotes, such as "4/5"')
-        for i, size in enumerate(self.raw.get("sizes", [])):
-            if size % self.shares:
-                self._say(("sizes", i), f"block size {size} is not a multiple of {self.shares}, the sum of the ratios")
-        weights = self.raw.get("size_weights")
-        if weights and len(weights) != len(self.raw.get("sizes", [])):
-            self._say(("size_weights",), "give one weight for each block size")
-
-    def _factor(self, i: int, raw: Mapping[str, Any]) -> Factor:
-        place = ("factors", i)
-        if raw["name"] == "site":
-            levels = tuple(site["code"] for site in self.top["sites"])
-            if {"form", "item", "visit"} & set(raw):
-                self._say(place, "the factor 'site' is built in and takes no form")
-            return Factor("site", levels, raw["weight"])
-        absent = [key for key in ("form", "visit", "item") if key not in raw]
-        if absent:
-            self._say(place, f"factor '{raw['name']}' needs '{absent[0]}'")
-            return Factor(raw["name"], (), raw["weight"])
-        levels = self._levels(place, raw)
-        for level in levels:
-            if level in RESERVED_LABELS:
-                self._say(place, f"the level '{level}' has a reserved name")
-        return Factor(raw["name"], levels, raw["weight"], raw["form"], raw["visit"], raw["item"])
-
-    def _levels(self, place: Place, raw: Mapping[str, Any]) -> tuple[str, ...]:
-        form = self.forms.get(raw["form"])
-        item = form.by_name.get(raw["item"]) if form else None
-        if form is None or item is None:
-            if raw["form"] not in self.folder.broken and raw["item"] not in self.folder.unsure:
-                self._say(place, f"factor '{raw['name']}': there is no item '{raw['item']}' in form '{raw['form']}'")
-            return ()
-        if raw["visit"] not in form.visits:
-            self._say((*place, "visit"), f"form {form.code} is not filled at visit '{raw['visit']}'")
-        if form.repeating or item.holds not in ("code", "yn") or item.source:
-            self._say(place, f"factor '{raw['name']}' must be a yes/no or coded item of a form that is filled once")
-            return ()
-        codes = (0, 1) if item.holds == "yn" else tuple(item.codelist.labels) if item.codelist else ()
-        if len(codes) > _MOST_LEVELS:
-            self._say(place, f"factor '{raw['name']}' has {len(codes)} levels; at most {_MOST_LEVELS} make sense")
-        return tuple(str(code) for code in codes)

@@ -14,11 +14,13 @@ from marshmallow import Schema, ValidationError, fields, validate
 from trialdm.domain import ethics, roles
 from trialdm.domain.crf import FORM_KINDS, MEANINGS
 from trialdm.domain.protocol import NATIONS
-from trialdm.domain.randomisation.schemes import DERIVED, IMBALANCE
+from trialdm.domain.randomisation.minimisation import IMBALANCE
+from trialdm.domain.randomisation.schemes import METHODS
 from trialdm.domain.values import TYPES
 
 NAME = validate.Regexp(r"^[a-z][a-z0-9_]{0,23}\Z", error="must be lower-case letters, digits and _, at most 24, a letter first")
 FORM_CODE = validate.Regexp(r"^[A-Z][A-Z0-9]{1,7}\Z", error="must be 2 to 8 capital letters or digits")
+LEVEL = validate.Regexp(r"^[^|\s][^|]{0,39}\Z", error="must be 1 to 40 characters without |")
 VISIT_CODE = validate.Regexp(r"^[A-Z][A-Z0-9]{0,5}\Z", error="must be 1 to 6 capital letters or digits")
 SITE_CODE = validate.Regexp(r"^[A-Z][A-Z0-9]{1,7}\Z", error="must be 2 to 8 capital letters or digits")
 TRIAL_ID = validate.Regexp(
@@ -165,6 +167,7 @@ class ArmSchema(Schema):
     name = string("Short name.", required=True, validate=validate.Regexp(r"^[^|]+\Z", error="must not contain |"))
     label = string("Full name.", required=True)
     ratio = whole("Share of the allocation.", load_default=1, validate=validate.Range(min=1, max=20))
+    closed = flag("No longer allocated; kept for those who were.", load_default=False)
 
 
 class SiteSchema(Schema):
@@ -172,6 +175,12 @@ class SiteSchema(Schema):
     name = string("Name of the site.", required=True)
     nation = string("ENG, WAL, SCO or NIR.", required=True, validate=one_of(NATIONS))
     target = whole("Participants expected.", load_default=0, validate=validate.Range(min=0))
+    attributes = fields.Dict(
+        keys=Text(validate=NAME),
+        values=Text(validate=LEVEL),
+        load_default=dict,
+        metadata={"description": "What the site is like (size: large), for schemes that allocate sites."},
+    )
 
 
 class FactorSchema(Schema):
@@ -179,26 +188,100 @@ class FactorSchema(Schema):
     form = string("Form that holds the item.", validate=FORM_CODE)
     visit = string("Visit at which it is answered.", validate=VISIT_CODE)
     item = string("A code or yes/no item, or a calculated one with codes.", validate=NAME)
+    levels = fields.List(
+        Text(validate=LEVEL),
+        metadata={"description": "Levels in order, where sites are allocated: the factor is an attribute of sites then."},
+        validate=validate.Length(min=2),
+    )
     weight = whole("Weight in minimisation.", load_default=1, validate=validate.Range(min=1, max=1000))
 
 
-class AllocationSchema(Schema):
-    scheme = string("Name of the scheme.", load_default="main", validate=NAME)
-    method = string("How participants are allocated.", required=True, validate=one_of((*DERIVED, "list")))
-    imbalance = string("Measure of imbalance in minimisation.", validate=one_of(IMBALANCE))
-    p = string('Probability of the favoured arm, as a fraction in quotes: "4/5".')
-    burn_in = whole("First participants allocated without minimisation.", validate=validate.Range(min=0))
-    sizes = fields.List(
-        fields.Integer(strict=True, validate=validate.Range(min=1, max=200)),
-        metadata={"description": "Block sizes."},
+def _wholes(description: str, least: int, most: int) -> fields.List:
+    return fields.List(
+        fields.Integer(strict=True, validate=validate.Range(min=least, max=most)),
+        metadata={"description": description},
         validate=validate.Length(min=1),
     )
-    size_weights = fields.List(
-        fields.Integer(strict=True, validate=validate.Range(min=1, max=1000)),
-        metadata={"description": "How often each size is drawn."},
-    )
+
+
+def _parameter(description: str, least: int = 0, most: int = 1000) -> fields.Integer:
+    return whole(description, validate=validate.Range(min=least, max=most))
+
+
+_PARAMETERS: dict[str, fields.Field] = {
+    "imbalance": string("Measure of imbalance in minimisation.", validate=one_of(IMBALANCE)),
+    "p": string('Probability of the favoured arm (or of the arm behind), as a fraction in quotes: "4/5".'),
+    "q": string('Minimisation that ranks all arms: Pocock and Simon\'s q, as a fraction in quotes: "1/2".'),
+    "p_ranks": fields.List(
+        Text(),
+        metadata={"description": "Minimisation that ranks all arms: the probability of each rank, as fractions in quotes."},
+        validate=validate.Length(min=2),
+    ),
+    "burn_in": _parameter("First participants allocated without minimisation."),
+    "overall": _parameter("Minimisation: weight of the balance of the arms in all, beside that at the levels.", 1),
+    "strata": fields.List(
+        Text(validate=NAME),
+        metadata={"description": "Minimisation within strata: factors that are held constant."},
+        validate=validate.Length(min=1),
+    ),
+    "counts": string(
+        "Minimisation: whether a later correction of a factor, and an allocation in error, change the counts. As randomised: no.",
+        validate=one_of(("as_randomised", "as_corrected")),
+    ),
+    "sizes": _wholes("Block sizes.", 1, 200),
+    "size_weights": _wholes("How often each size is drawn.", 1, 1000),
+    "mti": _parameter("Maximum tolerated imbalance: by how much the arms may differ.", 1),
+    "w": _parameter("Wei's urn: balls of each arm at the start."),
+    "alpha": _parameter("Wei's urn: balls of the drawn arm that each draw adds."),
+    "beta": _parameter("Wei's urn: balls of every other arm that each draw adds."),
+    "lambda": _parameter("Block urn: how many balanced sets of balls the urn holds.", 1),
+    "n": _parameter("Maximal procedure: places in a run, after which the arms are balanced.", 2, 2000),
+}
+
+
+class _AllocationFields(Schema):
+    scheme = string("Name of the scheme.", load_default="main", validate=NAME)
+    method = string("How participants are allocated.", required=True, validate=one_of(METHODS))
+    unit = string("Who is allocated: each participant, or each site.", load_default="participant", validate=one_of(("participant", "site")))
     baseline = string("Visit of which all required forms must be complete before randomisation.", validate=VISIT_CODE)
     factors = many(FactorSchema, "Factors in fixed order.", load_default=list)
+    fallback_sizes = _wholes("Block sizes of the envelopes for a time when the system is away; hidden as all block sizes are.", 1, 200)
+
+
+AllocationSchema = _AllocationFields.from_dict(_PARAMETERS, name="AllocationSchema")
+
+
+class ReadySchema(Schema):
+    form = string("Form that holds the item.", required=True, validate=FORM_CODE)
+    visit = string("Visit at which it is answered.", required=True, validate=VISIT_CODE)
+    item = string("A yes/no item: yes makes the participant ready.", required=True, validate=NAME)
+
+
+class _LaterFields(_AllocationFields):
+    scheme = string("Name of the scheme.", required=True, validate=NAME)
+    after = string("Scheme by which the participant must have been randomised before.", required=True, validate=NAME)
+    arms = many(ArmSchema, "Arms of this scheme in fixed order.", required=True, validate=validate.Length(min=2))
+    ready = fields.Nested(ReadySchema, metadata={"description": "The answer that makes a participant ready for this randomisation."})
+
+
+LaterAllocationSchema = _LaterFields.from_dict(_PARAMETERS, name="LaterAllocationSchema")
+
+
+class _VariantFields(Schema):
+    method = string("How participants would be allocated.", required=True, validate=one_of(METHODS))
+    factors = fields.List(Text(), metadata={"description": "Which factors of the scheme are kept; all where left out."})
+
+
+VariantSchema = _VariantFields.from_dict(_PARAMETERS, name="VariantSchema")
+
+
+class AssumptionsSchema(Schema):
+    sites = fields.Dict(values=Number(validate=validate.Range(min=0)), metadata={"description": "Share of each site."})
+    factors = fields.Dict(
+        values=fields.Dict(values=Number(validate=validate.Range(min=0))),
+        metadata={"description": "Share of each level, by factor."},
+    )
+    slots = whole("Places of a list in each stratum.", validate=validate.Range(min=0, max=1_000_000))
 
 
 class VisitSchema(Schema):
@@ -240,6 +323,10 @@ class InstrumentSchema(Schema):
     scoring = string("How it is scored.")
 
 
+class UnblindingSchema(Schema):
+    participant_after = string("Visit after which participants are told their allocation.", required=True, validate=VISIT_CODE)
+
+
 class ProtocolSchema(Schema):
     """protocols/TRIAL/protocol.yaml"""
 
@@ -253,6 +340,9 @@ class ProtocolSchema(Schema):
     arms = many(ArmSchema, "Arms in fixed order.", required=True, validate=validate.Length(min=2))
     sites = many(SiteSchema, "Sites.", required=True, validate=validate.Length(min=1))
     allocation = fields.Nested(AllocationSchema, required=True, metadata={"description": "How participants are allocated."})
+    later_allocations = many(
+        LaterAllocationSchema, "Further randomisations of the same participants, each with its own scheme and arms.", load_default=list
+    )
     visits = many(VisitSchema, "Visits.", required=True, validate=validate.Length(min=1))
     context = many(
         FactSchema,
@@ -267,6 +357,7 @@ class ProtocolSchema(Schema):
         metadata={"description": "Look-up tables."},
     )
     instruments = many(InstrumentSchema, "Questionnaires and their licences.", load_default=list)
+    unblinding = fields.Nested(UnblindingSchema, metadata={"description": "Planned unblinding of participants, where there is any."})
 
 
 # --- forms/*.yaml ----------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, participants, people, records, studies
+from trialdm.services import allocations, approvals, epochs, participants, people, records, schemes, studies, theatre
 from trialdm.services.records import Submission
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
 
@@ -128,10 +128,18 @@ class Play:
         self._register(self.opens - timedelta(days=1))
         self.at(self.opens - timedelta(days=1), time(10))
         self._trial(manager, "approve")
-        self.units.run(self._as("statistician-unblinded"), lambda unit: allocations.prepare(unit, TRIAL, world="test"))
+        self._allocation()
         self._team(None, self.opens)
         self.at(self.opens, time(7))
         self._trial(manager, "open")
+
+    def _allocation(self) -> None:
+        """The scheme: committed to by the statistician, contributed to by the sponsor, signed by the chief investigator."""
+        self.units.run(self._as("statistician-unblinded"), lambda unit: schemes.prepare(unit, TRIAL, seed=unit.entropy(32)))
+        dice = "".join(str(self.rng.randint(1, 6)) for _ in range(40))
+        source = "40 dice thrown at the steering committee's first meeting"
+        self.units.run(self._as("sponsor"), lambda unit: schemes.contribute(unit, TRIAL, dice, dice=True, source=source))
+        self.units.run(self._as("chief-investigator"), lambda unit: epochs.sign(unit, TRIAL))
 
     def at(self, day: date, clock: time) -> None:
         """Set the moment (wall time in Europe/London)."""
@@ -326,6 +334,10 @@ class Standing:
         if arm is None:
             raise RuntimeError("the allocation was not made")
         return arm
+
+    def confirm(self, participant: str, side: int, limb: int, level: int) -> None:
+        self._tick()
+        theatre.confirm(self.unit, TRIAL, participant, {"side": side, "limb": limb, "level": level}).require()
 
     def staff(self, role: str, site: str) -> int:
         return self.play.actors[(role, site)].staff_no

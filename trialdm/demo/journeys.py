@@ -28,6 +28,8 @@ class Stage(Shape):
 
     def randomise(self, participant: str, key: str) -> int: ...
 
+    def confirm(self, participant: str, side: int, limb: int, level: int) -> None: ...
+
     def staff(self, role: str, site: str) -> int: ...
 
     def document(self, kind: str, site: str, day: date) -> int: ...
@@ -292,6 +294,7 @@ def _operation(stage: Stage, person: Person) -> None:
         "intraop_comp": [0],
         "accid_unblind": 0,
     }
+    stage.confirm(person.id, person.side, person.limb, person.level)
     stage.save(person.id, "SURG", "V02", given)
     for row, nerve in enumerate(_NERVES[_region(person)], 1):
         stage.save(person.id, "NERV", "V02", _nerve(person, nerve, transfers), row)

@@ -44,6 +44,9 @@ MEANINGS = {
     "eligible": "whether all eligibility criteria are met",
     "surgery_planned": "planned day of the operation",
     "surgeon_planned": "planned surgeon",
+    "planned_side": "side that is planned to be operated on",
+    "planned_limb": "limb that is planned to be operated on",
+    "planned_level": "level that is planned",
     "surgery_done": "whether the operation took place",
     "surgery_date": "day of the operation",
     "withdrawal": "change of participation: codes 1 to 3 are levels of withdrawal, 4 is lost to follow-up",
@@ -55,6 +58,9 @@ MEANINGS = {
     "deviation_date": "day on which a deviation occurred",
     "deviation_found": "day on which a deviation was found",
     "deviation_text": "what a deviation was",
+    "unblinding_reason": "why somebody learned the allocation: codes 1 and 2 are emergencies, 3 an accident, 5 the planned end",
+    "unblinding_by": "who learned the allocation (staff number)",
+    "unblinding_at": "date and time at which somebody learned the allocation",
 }
 
 #: The finding that asks what to do with answers to questions that no longer apply.

@@ -264,7 +264,7 @@ class ConsentGiven:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a participant when somebody wants to act for them."""
+    """What is known of a participant when somebody wants to act for them; `later` for a randomisation after the first one."""
 
     id: str
     state: str
@@ -278,6 +278,7 @@ class Standing:
     surgery_planned: date | None = None
     surgeon_planned: int | None = None
     withdrawal_level: int = 0
+    later: bool = False
 
 
 @dataclass(frozen=True)
@@ -553,6 +554,9 @@ def _withdrawal(case: Case) -> Found:
 
 
 def _ready_to_randomise(case: Case) -> Found:
+    if case.participant is not None and case.participant.later:
+        yield from _ready_again(case, case.participant)
+        return
     if case.trial_state != "open":
         yield (f"The trial is {label(case.trial_state)}.", "The trial open to recruitment.")
     if case.site is not None and case.site_state != "open":
@@ -566,13 +570,16 @@ def _ready_to_randomise(case: Case) -> Found:
         yield from _participant_ready(case, case.participant)
 
 
+def _ready_again(case: Case, participant: Standing) -> Found:
+    """A later randomisation of somebody who is in the trial already: recruitment may be over."""
+    if case.trial_state not in ("open", "closed_recruitment", "follow_up"):
+        yield (f"The trial is {label(case.trial_state)}.", "The trial open, or in follow-up.")
+    yield from _in_the_trial(participant)
+    yield from _answers_complete(participant)
+
+
 def _participant_ready(case: Case, participant: Standing) -> Found:
-    if participant.randomised:
-        yield ("The participant has been randomised already.", "Nothing: one participant is randomised once.")
-    if participant.state in ("withdrawn", "died", "lost"):
-        yield (f"The participant is recorded as {label(participant.state)}.", "A participant in the trial.")
-    if participant.consent is None:
-        yield ("No valid consent is on record.", "A complete consent form.")
+    yield from _in_the_trial(participant)
     if not participant.eligibility_complete:
         yield ("The eligibility form is not complete.", "A complete eligibility form.")
     elif participant.eligibility_failures:
@@ -583,13 +590,7 @@ def _participant_ready(case: Case, participant: Standing) -> Found:
             "Eligibility has not been confirmed by a doctor.",
             "The eligibility form saved as complete by the principal investigator or a sub-investigator.",
         )
-    if participant.baseline_missing:
-        yield (f"Baseline is not complete: {', '.join(participant.baseline_missing)}.", "These forms complete.")
-    if participant.factors_missing:
-        yield (
-            f"The allocation needs answers to: {', '.join(participant.factors_missing)}.",
-            "An answer to each (a missing reason will not do).",
-        )
+    yield from _answers_complete(participant)
     planned = participant.surgery_planned
     days = case.protocol.param("rand_window_days", 14)
     if planned is not None and planned < case.on:
@@ -598,6 +599,25 @@ def _participant_ready(case: Case, participant: Standing) -> Found:
         yield (
             f"Surgery is planned for {planned.isoformat()}, more than {days} days ahead.",
             f"Randomise within {days} days of the planned operation.",
+        )
+
+
+def _in_the_trial(participant: Standing) -> Found:
+    if participant.randomised:
+        yield ("The participant has been randomised already.", "Nothing: one participant is randomised once.")
+    if participant.state in ("withdrawn", "died", "lost"):
+        yield (f"The participant is recorded as {label(participant.state)}.", "A participant in the trial.")
+    if participant.consent is None:
+        yield ("No valid consent is on record.", "A complete consent form.")
+
+
+def _answers_complete(participant: Standing) -> Found:
+    if participant.baseline_missing:
+        yield (f"Baseline is not complete: {', '.join(participant.baseline_missing)}.", "These forms complete.")
+    if participant.factors_missing:
+        yield (
+            f"The allocation needs answers to: {', '.join(participant.factors_missing)}.",
+            "An answer to each (a missing reason will not do).",
         )
 
 

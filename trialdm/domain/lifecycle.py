@@ -39,6 +39,7 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "pass-eligibility": (("consented", "ineligible"), "eligible"),
         "fail-eligibility": (("consented", "eligible"), "ineligible"),
         "randomise": (("eligible",), "randomised"),
+        "record-randomisation": (("screened", "consented", "ineligible"), "randomised"),
         "operate": (("randomised",), "operated"),
         "not-operate": (("randomised",), "not_operated"),
         "follow-up": (("operated", "not_operated"), "follow_up"),
@@ -71,13 +72,28 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "finish": (("blank", "draft"), "complete"),
         "amend": (("complete",), "complete"),
     },
+    "scheme": {
+        "commit": (("draft",), "committed"),
+        "contribute": (("committed",), "contributed"),
+        "sign": (("committed", "contributed"), "live"),
+        "pause": (("live",), "paused"),
+        "resume": (("paused",), "live"),
+        "supersede": (("live", "paused"), "superseded"),
+        "close": (("live", "paused"), "closed"),
+        "reveal": (("closed", "superseded"), "revealed"),
+    },
+    "blinding": {
+        "ask": (("blinded",), "asked"),
+        "confirm": (("asked",), "unblinded"),
+    },
 }
 
 #: The state in which each kind of thing starts.
-INITIAL = {"trial": "draft", "site": "identified", "participant": "screened", "form": "blank"}
+INITIAL = {"trial": "draft", "site": "identified", "participant": "screened", "form": "blank", "scheme": "draft", "blinding": "blinded"}
 
 #: States shown to people.
 LABELS = {
+    "asked": "asked to be unblinded",
     "cc_confirmed": "capacity and capability confirmed",
     "closed_recruitment": "closed to recruitment",
     "early_terminated": "terminated early",

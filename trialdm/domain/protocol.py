@@ -37,10 +37,13 @@ ARM_FACT = "rand_arm"
 
 @dataclass(frozen=True)
 class Arm:
+    """An arm. A `closed` one is no longer allocated, and kept for those who were allocated to it."""
+
     code: int
     name: str
     label: str
     ratio: int = 1
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Site:
     name: str
     nation: str
     target: int = 0
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class Visit:
 
 @dataclass(frozen=True)
 class Factor:
-    """A factor of the allocation: `site`, or a coded item of a form at a visit. `levels` are code texts in order."""
+    """A factor of the allocation: `site`, a coded item of a form at a visit, or (where sites are allocated) an attribute of
+    the site. `levels` are code texts in order."""
 
     name: str
     levels: tuple[str, ...]
@@ -84,20 +89,6 @@ class Factor:
 
 
 @dataclass(frozen=True)
-class Scheme:
-    """How participants are allocated; `parameters` holds what the method needs (see `randomisation.schemes`).
-
-    `baseline` names the visit of which all required forms must be complete before.
-    """
-
-    name: str
-    method: str
-    factors: tuple[Factor, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    baseline: str = ""
-
-
-@dataclass(frozen=True)
 class Fact:
     """A fact about the participant that rules of other forms may name: one item of one form at one visit."""
 
@@ -105,6 +96,26 @@ class Fact:
     form: str
     visit: str
     item: str
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One randomisation; `parameters` holds what the method needs (see `randomisation.schemes`).
+
+    `unit` says who is allocated: `participant` or `site`. `baseline` names the visit of which all required forms must be
+    complete before. A later scheme comes `after` another, once `ready` (a yes/no item) is answered with yes.
+    """
+
+    name: str
+    method: str
+    arms: tuple[Arm, ...]
+    factors: tuple[Factor, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str = ""
+    unit: str = "participant"
+    after: str = ""
+    ready: Fact | None = None
+    fallback_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,10 @@ class Instrument:
 
 @dataclass(frozen=True)
 class Protocol:
-    """One version of one trial's protocol."""
+    """One version of one trial's protocol.
+
+    `participant_told_after` is the visit after which participants are told their allocation; empty where they are not.
+    """
 
     id: str
     version: str
@@ -150,12 +164,26 @@ class Protocol:
     context: tuple[Fact, ...] = ()
     params: Mapping[str, Parameter] = field(default_factory=dict)
     instruments: tuple[Instrument, ...] = ()
+    later_schemes: tuple[Scheme, ...] = ()
     guidance: Mapping[str, str] = field(default_factory=dict)
+    participant_told_after: str = ""
 
     @property
     def historical(self) -> bool:
         """A finished trial taken over for analysis: its acts are recorded as history and not gated."""
         return self.origin == "historical"
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """Every randomisation of the trial, the first one first."""
+        return (self.scheme, *self.later_schemes)
+
+    def scheme_named(self, name: str) -> Scheme:
+        """The randomisation of this name, the first one where none is named. Raises Missing."""
+        found = self.scheme if not name else next((scheme for scheme in self.schemes if scheme.name == name), None)
+        if found is None:
+            raise Missing(f"Trial {self.id} has no allocation scheme '{name}'.", code="ALLOC.NO_SCHEME")
+        return found
 
     @cached_property
     def _forms(self) -> dict[str, Form]:
@@ -194,6 +222,9 @@ class Protocol:
 
     def arm(self, code: int) -> Arm:
         return next(arm for arm in self.arms if arm.code == code)
+
+    def arm_named(self, name: str) -> Arm:
+        return next(arm for arm in self.arms if arm.name == name)
 
     def param(self, name: str, default: int) -> int:
         """A whole-number parameter, or the default where the protocol does not set it."""

@@ -94,6 +94,40 @@ ACTIONS: dict[str, frozenset[str]] = {
         "history.import": ("data-manager", "unblinded-data-manager"),
         "allocation.see": tuple(UNBLINDED),
         "allocation.prepare": ("trial-manager", "statistician-unblinded"),
+        "allocation.contribute": (
+            "sponsor",
+            "dmc",
+            "chief-investigator",
+            "statistician-blinded",
+            "statistician-unblinded",
+            "trial-manager",
+            "monitor",
+            "inspector",
+        ),
+        "allocation.sign": ("statistician-unblinded", "statistician-blinded", "trial-manager", "chief-investigator", "sponsor"),
+        "allocation.move": ("statistician-unblinded", "trial-manager", "sponsor"),
+        "allocation.ledger": (
+            "statistician-unblinded",
+            "statistician-blinded",
+            "trial-manager",
+            "sponsor",
+            "monitor",
+            "inspector",
+            "dmc",
+        ),
+        "allocation.reveal": ("statistician-unblinded",),
+        "allocation.balance": ("statistician-unblinded", "dmc"),
+        "allocation.correct": ("statistician-unblinded", "trial-manager", "data-manager", "principal-investigator"),
+        "allocation.verify": ("monitor",),
+        "allocation.envelopes": ("statistician-unblinded",),
+        "allocation.reconcile": ("trial-coordinator", "trial-manager", "principal-investigator", "sub-investigator", "research-nurse"),
+        "rehearsal.run": ("statistician-unblinded", "statistician-blinded", "trial-manager"),
+        "rehearsal.sign": ("statistician-unblinded", "statistician-blinded", "chief-investigator", "sponsor"),
+        "allocation.unblind": ("principal-investigator", "sub-investigator", "chief-investigator", "safety-reviewer"),
+        "allocation.tell": ("principal-investigator", "sub-investigator", "chief-investigator"),
+        "theatre.confirm": ("surgeon", "principal-investigator", "sub-investigator"),
+        "trial.unblind": ("statistician-unblinded", "sponsor"),
+        "unblinding.see": ("statistician-unblinded", "sponsor", "inspector", "chief-investigator", "trial-manager"),
         "export.blinded": (
             "statistician-blinded",
             "data-manager",
@@ -163,6 +197,12 @@ def may(grants: Iterable[Grant], action: str, trial: str, site: str | None = Non
 def may_enter(grants: Iterable[Grant], kind: str, trial: str, site: str) -> bool:
     """Whether one of the roles held may enter forms of this kind at this site."""
     return any(grant.role in FORM_ENTRY[kind] and grant.covers(trial, site) for grant in grants)
+
+
+def assesses(grants: Iterable[Grant], kind: str, trial: str, site: str) -> bool:
+    """Whether the person would fill a form of this kind as a blinded assessor: it holds outcomes, or no other role of theirs may."""
+    held = {grant.role for grant in grants if grant.covers(trial, site)}
+    return "blinded-assessor" in held and (kind == "outcome" or held & FORM_ENTRY[kind] == {"blinded-assessor"})
 
 
 def sees_allocations(grants: Iterable[Grant], trial: str, site: str | None) -> bool:

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain.errors import Forbidden, SignedOut
 from trialdm.instance import Instance
-from trialdm.services import people
+from trialdm.services import notices, people
 from trialdm.services.unit import NOBODY, SYSTEM, Actor, Unit, Units
 
 Result = TypeVar("Result")
@@ -112,7 +112,7 @@ def end_session(answer: AnyResponse) -> None:
 
 
 def _identify() -> None:
-    g.actor, g.csrf, g.nonce = NOBODY, "", secrets.token_urlsafe(16)
+    g.actor, g.csrf, g.nonce, g.unread = NOBODY, "", secrets.token_urlsafe(16), 0
     g.request_id = uuid.uuid4().hex[:12]
     if request.endpoint == "static" or request.path.startswith("/bootstrap/static"):
         return
@@ -128,6 +128,7 @@ def _identify() -> None:
             return
         session, account = found
         g.actor, g.csrf = people.actor(unit, account, "web", g.request_id), session.csrf
+        g.unread = notices.unread_count(unit, account.id)
         stale = (unit.now - session.seen_at).total_seconds() > _SEEN_SECONDS
     if stale:
         units().run(g.actor, lambda unit: people.seen(unit, secret))
@@ -218,5 +219,6 @@ def _for_templates() -> dict[str, Any]:
         "person": None if g.get("actor", NOBODY) is NOBODY else g.actor,
         "csrf_token": csrf_token,
         "nonce": g.get("nonce", ""),
+        "unread": g.get("unread", 0),
         "demo": instance().settings.demo,
     }

@@ -107,7 +107,10 @@ def read(unit: Unit, trial: str, participant: Participant) -> Casebook:
         ):
             book.forms[(instance.visit, instance.form, instance.row)] = Stored(instance, data, saved_by, saved_at)
         book.allocated_at = unit.session.scalar(
-            select(Allocation.at).where(Allocation.trial_id == trial, Allocation.participant_id == participant.id).limit(1)
+            select(Allocation.at)
+            .where(Allocation.trial_id == trial, Allocation.participant_id == participant.id)
+            .order_by(Allocation.at)
+            .limit(1)
         )
         return book
 
@@ -121,7 +124,8 @@ def some_forms(unit: Unit, trial: str, people: Iterable[Participant], forms: Ite
         if instance.participant_id in books:
             key = (instance.visit, instance.form, instance.row)
             books[instance.participant_id].forms[key] = Stored(instance, data, saved_by, saved_at)
-    for ident, at in unit.session.execute(select(Allocation.participant_id, Allocation.at).where(Allocation.trial_id == trial)):
+    allocated = select(Allocation.participant_id, Allocation.at).where(Allocation.trial_id == trial).order_by(Allocation.at.desc())
+    for ident, at in unit.session.execute(allocated):
         if ident in books:
             books[ident].allocated_at = at
     return books

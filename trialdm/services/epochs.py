@@ -79,9 +79,7 @@ def amend(unit: Unit, trial: str, texts: Mapping[str, str], *, reason: str, name
             f"The newest epoch of the scheme is {label(schemes.state(unit, before))}.", code="STATE.SCHEME", needs="It is live or paused."
         )
     if len(reason.strip()) < 5:
-        raise Invalid(
-            "Say why the scheme is changed.", code="ALLOC.REASON", needs="A few words, and the approval's reference."
-        )
+        raise Invalid("Say why the scheme is changed.", code="ALLOC.REASON", needs="A few words, and the approval's reference.")
     changed = load_protocol(texts)
     _only_allocation(unit, trial, texts)
     definition = changed.scheme_named(before.name)

@@ -16,7 +16,7 @@ from trialdm.definitions import schemas
 from trialdm.definitions.sources import BadDefinition, check, read
 from trialdm.domain.errors import Conflict, Detail, Invalid, WrongState
 from trialdm.domain.protocol import Protocol
-from trialdm.services import allocations, participants, records, studies
+from trialdm.services import allocations, epochs, participants, records, schemes, studies
 from trialdm.services.records import Submission
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Participant
@@ -41,8 +41,9 @@ def load(unit: Unit, trial: str, text: str) -> int:
     unknown = [i for i, row in enumerate(rows, 2) if row[column] not in arms]
     if unknown:
         raise Invalid(f"Row {unknown[0]}: column {column} does not hold the code of an arm.", code="HISTORY.ARM")
-    slots = [("list", arms[row[column]]) for row in rows]
-    allocations.seal_list(unit, protocol, slots, hashlib.sha256(text.encode()).hexdigest())
+    slots = [("", arms[row[column]]) for row in rows]
+    scheme = schemes.seal_list(unit, protocol, protocol.scheme, slots, hashlib.sha256(text.encode()).hexdigest())
+    epochs.go_live_as_history(unit, scheme)
     for number, row in enumerate(rows, 2):
         _participant(unit, protocol, source, number, row)
     return len(rows)

@@ -1,80 +1,115 @@
-"""Work in the background: making a requested package. The queue is a small SQLite file beside the instance (huey).
+"""Work in the background: making a requested package, rehearsing an allocation, and delivering mails. The queues are a small
+SQLite file beside the instance (huey).
 
-A job that was cut off is not lost: the request stands in the database, and it is queued again when the worker starts.
+A job that was cut off is not lost: the request stands in the database, and it is queued again when the worker starts. Packages,
+rehearsals and mails have a thread each, so that a long rehearsal or a slow mail server holds up no package.
 """
 
 import hashlib
+import logging
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from huey import SqliteHuey
-from huey.api import Task, TaskWrapper
+from huey.api import TaskWrapper
 from sqlalchemy import select
 
 from trialdm.domain.errors import TrialError
-from trialdm.services import packages, people
+from trialdm.rehearsal.simulate import Rehearsal
+from trialdm.services import mail, packages, people, rehearsals
 from trialdm.services.unit import SYSTEM, Actor, Units
-from trialdm.store.tables import Account, ExportJob
+from trialdm.settings import Mail
+from trialdm.store.tables import Account, ExportJob, RehearsalJob
+
+Requested = TypeVar("Requested", ExportJob, RehearsalJob)
 
 _IDLE_SECONDS = 0.5
+_POST_SECONDS = 5.0
+_CUT_OFF = ("waiting", "working")
+
+
+class _Stopped(Exception):
+    """The worker is to stop in the middle of a job, which is taken up again when it starts."""
 
 
 class Jobs:
-    """The queue of one instance, and its worker."""
+    """The queues of one instance, and the worker of each."""
 
-    def __init__(self, units: Units, folder: Path) -> None:
-        self.units, self.folder = units, folder
-        self.queue = SqliteHuey("trialdm", filename=str(folder / "jobs.db"), results=False)
-        self.make_export: TaskWrapper = self.queue.task(name="make_export")(self._make_export)
+    def __init__(self, units: Units, folder: Path, mail_server: Mail | None = None) -> None:
+        self.units, self.folder, self.mail_server = units, folder, mail_server
+        exports, simulations = self.queues = [
+            SqliteHuey(name, filename=str(folder / "jobs.db"), results=False) for name in ("trialdm", "trialdm-rehearsals")
+        ]
+        self.make_export: TaskWrapper = exports.task(name="make_export")(self._make_export)
+        self.make_rehearsal: TaskWrapper = simulations.task(name="make_rehearsal")(self._make_rehearsal)
         self._stopping = threading.Event()
-        self._worker: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
 
     def ask_for_export(self, trial: str, ident: str) -> None:
         """Queue a request that has been noted and committed."""
         self.make_export(trial, ident)
 
+    def ask_for_rehearsal(self, trial: str, ident: str) -> None:
+        """Queue a rehearsal that has been noted and committed."""
+        self.make_rehearsal(trial, ident)
+
     # --- the worker --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Work until `stop`, in a thread; requests that were cut off are queued again first."""
+        """Work until `stop`, in threads; requests that were cut off are queued again first."""
         self._requeue()
-        self._worker = threading.Thread(target=self._work, name="trialdm-worker", daemon=True)
-        self._worker.start()
+        for queue in self.queues:
+            worker = threading.Thread(target=self._work, args=(queue,), name=f"{queue.name}-worker", daemon=True)
+            worker.start()
+            self._workers.append(worker)
+        if self.mail_server is not None:
+            threading.Thread(target=self._post, args=(self.mail_server,), name="trialdm-post", daemon=True).start()
 
     def stop(self) -> None:
-        """Finish the job in hand and stop."""
+        """Finish the package in hand and stop; a rehearsal or a mail that was cut off is taken up again another time."""
         self._stopping.set()
-        if self._worker is not None:
-            self._worker.join(timeout=30)
+        for worker in self._workers:
+            worker.join(timeout=30)
 
     def run_pending(self) -> int:
         """Do everything that is queued, here and now; gives how many jobs that were."""
         done = 0
-        while (task := self.queue.dequeue()) is not None:
-            self._execute(task)
-            done += 1
+        for queue in self.queues:
+            while (task := queue.dequeue()) is not None:
+                queue.execute(task)
+                done += 1
         return done
 
-    def _work(self) -> None:
+    def _work(self, queue: SqliteHuey) -> None:
         while not self._stopping.is_set():
-            task = self.queue.dequeue()
+            task = queue.dequeue()
             if task is None:
                 self._stopping.wait(_IDLE_SECONDS)
             else:
-                self._execute(task)
+                queue.execute(task)
 
-    def _execute(self, task: Task) -> None:
-        self.queue.execute(task)
+    def _post(self, server: Mail) -> None:
+        while not self._stopping.is_set():
+            try:
+                mail.deliver(self.units, server)
+            except Exception:
+                logging.getLogger("trialdm").exception("fault in the delivery of mails")
+            self._stopping.wait(_POST_SECONDS)
 
     def _requeue(self) -> None:
         with self.units.reading(SYSTEM) as unit:
-            cut_off = unit.session.execute(
-                select(ExportJob.trial_id, ExportJob.id).where(ExportJob.state.in_(("waiting", "working")))
-            ).all()
-        self.queue.flush()
-        for trial, ident in cut_off:
-            self.make_export(trial, ident)
+            cut_off = [
+                (make, unit.session.execute(select(table.trial_id, table.id).where(table.state.in_(_CUT_OFF))).all())
+                for make, table in ((self.make_export, ExportJob), (self.make_rehearsal, RehearsalJob))
+            ]
+        for queue in self.queues:
+            queue.flush()
+        for make, rows in cut_off:
+            for trial, ident in rows:
+                make(trial, ident)
 
     # --- exports -----------------------------------------------------------------------------------------------------
 
@@ -83,7 +118,7 @@ class Jobs:
         return self.folder / "exports" / trial / ident
 
     def _make_export(self, trial: str, ident: str) -> None:
-        found = self._requester(trial, ident)
+        found = self._requester(ExportJob, trial, ident)
         if found is None:
             return
         actor, row = found
@@ -110,10 +145,35 @@ class Jobs:
             note("failed", message="The export failed by a fault of the program; nothing was released.")
             raise
 
-    def _requester(self, trial: str, ident: str) -> tuple[Actor, ExportJob] | None:
+    # --- rehearsals --------------------------------------------------------------------------------------------------
+
+    def _make_rehearsal(self, trial: str, ident: str) -> None:
+        found = self._requester(RehearsalJob, trial, ident)
+        if found is None:
+            return
+        actor, row = found
+
+        def note(state: str, done: int = 0, message: str = "", made: Sequence[Rehearsal] = ()) -> None:
+            self.units.run(actor, lambda unit: rehearsals.advance(unit, trial, ident, state=state, done=done, message=message, made=made))
+
+        def tell(done: int, _total: int) -> None:
+            if self._stopping.is_set():
+                raise _Stopped
+            note("working", done)
+
+        note("working")
+        try:
+            note("done", row.total, made=rehearsals.run(rehearsals.plan_of(row), tell))
+        except _Stopped:
+            return
+        except Exception:
+            note("failed", message="The rehearsal failed by a fault of the program; there are no figures.")
+            raise
+
+    def _requester(self, table: type[Requested], trial: str, ident: str) -> tuple[Actor, Requested] | None:
         with self.units.reading(SYSTEM) as unit:
-            row = unit.session.get(ExportJob, (trial, ident))
+            row = unit.session.get(table, (trial, ident))
             account = unit.session.get(Account, row.requested_by) if row else None
-            if row is None or account is None or row.state not in ("waiting", "working"):
+            if row is None or account is None or row.state not in _CUT_OFF:
                 return None
             return people.actor(unit, account, "worker"), row

@@ -67,9 +67,7 @@ def _row(found: _Reading, line: int, row: Mapping[str, Any], factors: Sequence[s
     if row["arm"] not in [arm.name for arm in found.scheme.arms]:
         found.say("ALLOC.ARM", "this is not the name of an arm", line)
     if row["number"] != str(found.counts[stratum]):
-        found.say(
-            "ALLOC.ORDER", f"number {found.counts[stratum]} is expected here, not '{row['number']}'", line
-        )
+        found.say("ALLOC.ORDER", f"number {found.counts[stratum]} is expected here, not '{row['number']}'", line)
     if "block" in row:
         _block(found, line, stratum, str(row["block"] or ""), str(row["arm"]))
     found.slots.append((stratum, row["arm"] or ""))

@@ -73,7 +73,7 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
         unit.session.scalars(
             select(Participant.site)
             .join(Allocation, (Allocation.trial_id == Participant.trial_id) & (Allocation.participant_id == Participant.id))
-            .where(Participant.trial_id == trial)
+            .where(Participant.trial_id == trial, Allocation.scheme == protocol.scheme.name)
         )
     )
     states = studies.states(unit, trial, "site")
@@ -95,7 +95,8 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
 def recruitment(unit: Unit, trial: str) -> Recruitment:
     """Randomised participants by month since the trial opened, beside the line to the target."""
     protocol = studies.protocol(unit, trial)
-    days = [at.astimezone(LONDON).date() for at in unit.session.scalars(select(Allocation.at).where(Allocation.trial_id == trial))]
+    randomised = select(Allocation.at).where(Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name)
+    days = [at.astimezone(LONDON).date() for at in unit.session.scalars(randomised)]
     opened = unit.session.scalar(
         select(func.min(Status.at)).where(Status.trial_id == trial, Status.machine == "trial", Status.event == "open")
     )

@@ -19,13 +19,13 @@ from trialdm.domain import schedule, values
 from trialdm.domain.crf import Code, Codelist, Form, Item
 from trialdm.domain.errors import Forbidden, Invalid, Missing
 from trialdm.domain.lifecycle import MACHINES, label
-from trialdm.domain.protocol import ARM_FACT, Protocol
+from trialdm.domain.protocol import ARM_FACT, Factor, Protocol, Scheme
 from trialdm.exports import dataset, package
 from trialdm.exports.dataset import StoredRow, Table
-from trialdm.services import allocations, approvals, casebooks, studies
+from trialdm.services import allocations, approvals, casebooks, corrections, factors, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Change, Unit
-from trialdm.store.tables import Allocation, ExportJob, FormInstance, FormVersion, Participant, Status
+from trialdm.store.tables import Allocation, AllocationNote, ExportJob, FormInstance, FormVersion, Participant, Status
 
 FORMATS = package.FORMATS
 BLINDINGS = ("blinded", "unblinded")
@@ -107,7 +107,12 @@ def last_change(unit: Unit, trial: str) -> datetime:
     """The moment of the last change to the trial's data, which is what an export is as of unless it says otherwise."""
     moments = [
         unit.session.scalar(select(func.max(column)).where(table.trial_id == trial))
-        for table, column in ((FormVersion, FormVersion.saved_at), (Status, Status.at), (Allocation, Allocation.at))
+        for table, column in (
+            (FormVersion, FormVersion.saved_at),
+            (Status, Status.at),
+            (Allocation, Allocation.at),
+            (AllocationNote, AllocationNote.at),
+        )
     ]
     known = [moment for moment in moments if moment is not None]
     return max(known) if known else datetime(2000, 1, 1, tzinfo=UTC)
@@ -209,10 +214,66 @@ def _participants_table(protocol: Protocol, blinded: bool) -> Table:
         Item("rand_no", "Randomisation number", "text", length=20),
         Item("rand_on", "Day of randomisation", "date"),
         Item("arm", "Allocated arm", "code", codelist=arms, restricted=True),
+        *_factor_items(protocol),
+        *(item for scheme in protocol.later_schemes for item in _later_items(scheme)),
     ]
     return dataset.table_of_items(
         "participants", "Participants", items, blinded=blinded, keys=("participant", "site"), origin="kept by the system"
     )
+
+
+#: How a factor value came about: end of the column's name, and words.
+_FACTOR_VALUES = (("rand", "as randomised"), ("corr", "as corrected since"), ("ver", "as verified against the source"))
+
+
+def _kept_factors(protocol: Protocol) -> list[Factor]:
+    """Factors with values of their own: the site stands in every row."""
+    return [] if protocol.historical else [factor for factor in protocol.scheme.factors if factor.form]
+
+
+def _factor_items(protocol: Protocol) -> Iterator[Item]:
+    for factor in _kept_factors(protocol):
+        levels = tuple(Code(int(level), factors.level_label(protocol, factor, level)) for level in factor.levels)
+        codes, label = Codelist(f"CL_{factor.name.upper()}", levels), factors.label_of(protocol, factor)
+        for end, words in _FACTOR_VALUES:
+            yield Item(f"{factor.name}_{end}", f"{label}, {words}", "code", codelist=codes)
+    if not protocol.historical:
+        errors = Codelist("CL_RANDERR", tuple(Code(code, words) for code, (words, _) in corrections.ERRORS.items()))
+        yield Item("rand_error", "Randomised in error", "code", codelist=errors)
+
+
+def _later_items(scheme: Scheme) -> Iterator[Item]:
+    arms = Codelist("CL_ALLOCATED", tuple(Code(arm.code, arm.label) for arm in scheme.arms))
+    yield Item(f"{scheme.name}_no", f"Randomisation number, {scheme.name}", "text", length=20)
+    yield Item(f"{scheme.name}_on", f"Day of randomisation, {scheme.name}", "date")
+    yield Item(f"{scheme.name}_arm", f"Allocated arm, {scheme.name}", "code", codelist=arms, restricted=True)
+
+
+def _factor_answers(protocol: Protocol, held: tuple[list[factors.Values], str]) -> dict[str, Any]:
+    by_name = {value.factor: value for value in held[0]}
+    answers: dict[str, Any] = {}
+    for factor in _kept_factors(protocol):
+        value = by_name[factor.name]
+        for (end, _), level in zip(_FACTOR_VALUES, (value.randomised, value.corrected, value.verified), strict=True):
+            if level:
+                answers[f"{factor.name}_{end}"] = int(level)
+    if held[1] and not protocol.historical:
+        answers["rand_error"] = int(held[1])
+    return answers
+
+
+def _later_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> dict[str, dict[str, Any]]:
+    """By participant, what the randomisations after the first one gave."""
+    found: dict[str, dict[str, Any]] = {}
+    for scheme in protocol.later_schemes:
+        arms = {} if blinded else allocations.all_arms(unit, protocol, scheme.name)
+        rows = select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == scheme.name, Allocation.at <= as_of)
+        for row in unit.session.scalars(rows):
+            answers = found.setdefault(row.participant_id, {})
+            answers |= {f"{scheme.name}_no": row.number, f"{scheme.name}_on": row.at.date().isoformat()}
+            if not blinded:
+                answers[f"{scheme.name}_arm"] = arms[row.participant_id]
+    return found
 
 
 def _participant_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> Iterator[StoredRow]:
@@ -236,6 +297,7 @@ def _participant_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: date
         )
     }
     arms = {} if blinded else allocations.all_arms(unit, protocol)
+    values, later = factors.of_all(unit, protocol, as_of), _later_answers(unit, protocol, blinded, as_of)
     for person in people:
         answers: dict[str, Any] = {"number": person.number, "state": _STATE_CODES[newest.get(person.id, "screened")]}
         if not protocol.historical:
@@ -245,8 +307,10 @@ def _participant_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: date
             answers["rand_no"] = row.number
             if not protocol.historical:
                 answers["rand_on"] = row.at.date().isoformat()
-            if not blinded:
-                answers["arm"] = arms[person.id]
+            answers |= _factor_answers(protocol, values[person.id])
+        if person.id in arms and (person.id in allocated or protocol.scheme.unit == "site"):
+            answers["arm"] = arms[person.id]
+        answers |= later.get(person.id, {})
         yield StoredRow(person.id, person.site, data=json.dumps({"answers": answers, "missing": {}}))
 
 
@@ -293,8 +357,10 @@ def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
         for row in unit.session.execute(_newest(protocol, form, False, as_of)):
             instance = FormInstance(visit=row.visit, form=form.code, row=row.row, status=row.status)
             books[row.participant_id].forms[(row.visit, form.code, row.row)] = Stored(instance, row.data, "", row.saved_at)
-    for allocated in unit.session.scalars(select(Allocation).where(Allocation.trial_id == trial, Allocation.at <= as_of)):
-        books[allocated.participant_id].allocated_at = allocated.at
+    allocations_made = select(Allocation).where(Allocation.trial_id == trial, Allocation.at <= as_of).order_by(Allocation.at.desc())
+    for allocated in unit.session.scalars(allocations_made):
+        if allocated.participant_id in books:
+            books[allocated.participant_id].allocated_at = allocated.at
     return list(books.values())
 
 

@@ -11,7 +11,7 @@ from trialdm.domain.crf import Answers
 from trialdm.domain.errors import Forbidden, Invalid, WrongState
 from trialdm.domain.ethics import Answer, ConsentGiven, Standing
 from trialdm.domain.lifecycle import label
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Factor, Protocol, Scheme
 from trialdm.domain.roles import sites_seen
 from trialdm.services import approvals, casebooks, studies
 from trialdm.services.casebooks import Casebook
@@ -147,11 +147,26 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
         eligibility_complete=complete,
         eligibility_failures=failures,
         eligibility_signed=signed,
-        baseline_missing=_baseline_missing(protocol, book),
-        factors_missing=_factors_missing(protocol, book),
+        baseline_missing=_baseline_missing(protocol, book, protocol.scheme),
+        factors_missing=_factors_missing(protocol, book, protocol.scheme),
         randomised=unit.session.get(Allocation, (protocol.id, protocol.scheme.name, book.participant.id)) is not None,
         surgery_planned=book.meaning(protocol, "surgery_planned"),
         surgeon_planned=book.meaning(protocol, "surgeon_planned"),
+    )
+
+
+def readiness_again(unit: Unit, protocol: Protocol, book: Casebook, scheme: Scheme) -> Standing:
+    """What the gate needs to know before a later randomisation: the one before it was made, and its own answers are there."""
+    missing = list(_factors_missing(protocol, book, scheme))
+    if scheme.ready and book.answer(protocol.form(scheme.ready.form), scheme.ready.visit, scheme.ready.item) != 1:
+        missing.append(protocol.form(scheme.ready.form).by_name[scheme.ready.item].label)
+    before = unit.session.get(Allocation, (protocol.id, scheme.after, book.participant.id))
+    return replace(
+        standing(unit, protocol, book),
+        later=True,
+        baseline_missing=_baseline_missing(protocol, book, scheme) + (() if before else (f"randomisation '{scheme.after}'",)),
+        factors_missing=tuple(missing),
+        randomised=unit.session.get(Allocation, (protocol.id, scheme.name, book.participant.id)) is not None,
     )
 
 
@@ -194,27 +209,26 @@ def _eligibility(unit: Unit, protocol: Protocol, book: Casebook) -> tuple[bool, 
     return True, failures, casebooks.saved_by_doctor(unit, protocol.id, book.participant.site, stored)
 
 
-def _baseline_missing(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
-    if not protocol.scheme.baseline:
+def _baseline_missing(protocol: Protocol, book: Casebook, scheme: Scheme) -> tuple[str, ...]:
+    if not scheme.baseline:
         return ()
-    visit, facts = protocol.visit(protocol.scheme.baseline), book.facts(protocol)
+    visit, facts = protocol.visit(scheme.baseline), book.facts(protocol)
     judged = ("consent", "eligibility")
     needed = [f for f, how in protocol.forms_at(visit) if how == "required" and f.kind not in judged and f.applies(facts)]
     return tuple(form.title for form in needed if not any(s.status == "complete" for s in book.rows(form.code, visit.code)))
 
 
-def _factors_missing(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
-    factors = [factor for factor in protocol.scheme.factors if factor.form]
+def _factors_missing(protocol: Protocol, book: Casebook, scheme: Scheme) -> tuple[str, ...]:
+    factors = [factor for factor in scheme.factors if factor.form]
     lacking = [f for f in factors if book.answer(protocol.form(f.form), f.visit, f.item) is None]
     return tuple(protocol.form(f.form).by_name[f.item].label for f in lacking)
 
 
-def levels(protocol: Protocol, book: Casebook) -> dict[str, str]:
-    """The level of every factor, as code texts, in the order of the protocol."""
+def levels(protocol: Protocol, book: Casebook, scheme: Scheme) -> dict[str, str]:
+    """The level of every factor of a scheme, as code texts, in the order of the protocol."""
     found: dict[str, str] = {}
-    for factor in protocol.scheme.factors:
-        answer = book.participant.site if factor.name == "site" else book.answer(protocol.form(factor.form), factor.visit, factor.item)
-        level = str(answer)
+    for factor in scheme.factors:
+        level = level_of(protocol, book, factor)
         if level not in factor.levels:
             raise Invalid(
                 f"'{level}' is not a level of the factor '{factor.name}'.",
@@ -223,6 +237,13 @@ def levels(protocol: Protocol, book: Casebook) -> dict[str, str]:
             )
         found[factor.name] = level
     return found
+
+
+def level_of(protocol: Protocol, book: Casebook, factor: Factor) -> str:
+    """The level of one factor as the casebook says it now; "None" where there is no answer."""
+    if factor.name == "site":
+        return book.participant.site
+    return str(book.answer(protocol.form(factor.form), factor.visit, factor.item))
 
 
 def withdrawal_level(protocol: Protocol, book: Casebook) -> int:

@@ -8,17 +8,19 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any
+
+from sqlalchemy import select
 
 from trialdm.domain import audit, crf, ethics, lifecycle, roles, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
-from trialdm.services import allocations, approvals, casebooks, participants, studies
+from trialdm.services import allocations, approvals, casebooks, disclosures, factors, notices, participants, studies
 from trialdm.services.casebooks import Casebook, Stored
-from trialdm.services.unit import Change, Unit
-from trialdm.store.tables import FormInstance, FormVersion, Participant
+from trialdm.services.unit import LONDON, Change, Unit
+from trialdm.store.tables import Account, FormInstance, FormVersion, Participant, TheatreCheck
 
 #: States of a trial in which forms may be saved.
 _RECORDING = ("open", "paused", "closed_recruitment", "follow_up")
@@ -223,11 +225,12 @@ def _without(answers: Answers, names: frozenset[str]) -> Answers:
 
 
 def _with_arm(unit: Unit, place: Place, answers: Answers, book: Casebook) -> Answers:
-    """The allocation record holds no arm: it is taken from the sealed allocation for a reader who may see it."""
+    """The allocation record holds no arm: it is taken from the sealed allocation for a reader who may see it and has asked for it."""
     arm_items = [item.name for item in place.form.items if item.system == ARM_FACT]
     if not arm_items or book.get(*place.key) is None:
         return answers
-    if not unit.sees_allocations(place.protocol.id, place.participant.site):
+    trial, person = place.protocol.id, place.participant
+    if not unit.sees_allocations(trial, person.site) or not disclosures.knows(unit, trial, person.id, unit.actor.id):
         return answers
     arm = allocations.arm_of(unit, place.protocol, place.participant.id)
     return answers if arm is None else Answers({**answers.values, **dict.fromkeys(arm_items, arm)}, answers.missing)
@@ -262,7 +265,10 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
 
 
 def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = False) -> None:
-    """Raises Forbidden, WrongState or Refused unless the actor may enter this form now."""
+    """Raises Forbidden, WrongState or Refused unless the actor may enter this form now.
+
+    A blinded assessor who has learned the allocation enters no outcome of that participant any more: another one does.
+    """
     protocol, form, site = place.protocol, place.form, place.participant.site
     importer = imported and unit.may("form.import", protocol.id, site)
     if not importer and not roles.may_enter(unit.actor.grants, form.kind, protocol.id, site):
@@ -272,6 +278,8 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
             code="ROLE.FORM",
             needs=f"One of these roles: {who}.",
         )
+    if roles.assesses(unit.actor.grants, form.kind, protocol.id, site):
+        disclosures.require_blind(unit, protocol.id, place.participant.id)
     if protocol.historical:
         return
     state = studies.state(unit, protocol.id)
@@ -374,6 +382,7 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
     data = version.rows[0].data if isinstance(version.rows[0], FormVersion) else ""
     book.forms[place.key] = Stored(version.instance, data, unit.actor.id, unit.now, verdict.answers)
     broken = _rules_broken(unit, place, book)
+    broken += _factors_changed(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
     seen = view(unit, place)
     alerts = [f for f in (*verdict.of("alert"), *broken) if not set(f.items) & seen.hidden_from_reader]
@@ -504,6 +513,39 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
             Finding(r.rule, f"GATE.{r.rule}", "alert", f"{r.message} {r.needs}", (item.name,), deviation=deviation, rule=r.rule)
             for r in against
         ]
+    return [*found, *_not_reconfirmed(unit, place, stored)]
+
+
+def _not_reconfirmed(unit: Unit, place: Place, stored: Stored) -> list[Finding]:
+    """An operation on a day on which nobody compared side, limb and level with the patient (`theatre.confirm`)."""
+    item = next((i for i in place.form.items if i.means == "surgery_date"), None)
+    day = casebooks.as_day(stored.answers(place.form).values.get(item.name)) if item else None
+    if item is None or day is None or place.protocol.meaning("planned_side") is None:
+        return []
+    checks = unit.session.scalars(
+        select(TheatreCheck.at).where(
+            TheatreCheck.trial_id == place.protocol.id, TheatreCheck.participant_id == place.participant.id, TheatreCheck.agrees == 1
+        )
+    )
+    if any(at.astimezone(LONDON).date() == day for at in checks):
+        return []
+    message = (
+        f"Side, limb and level were not re-confirmed on the day of surgery ({day.isoformat()}). If the check was made on paper only, "
+        "say so on the deviation form."
+    )
+    return [Finding("THEATRE-01", "THEATRE.NOT_CONFIRMED", "alert", message, (item.name,), deviation=96)]
+
+
+def _factors_changed(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
+    """Answers that an allocation used and that are different now: the allocation stands, the correction is kept beside it."""
+    found = []
+    for change in factors.follow(unit, place.protocol, book, place.form.code):
+        message = (
+            f"{change.label} was changed after randomisation {change.number}. The allocation stands; both values are kept "
+            "and go into exports."
+        )
+        item = (change.item,) if change.item in place.form.by_name else ()
+        found.append(Finding("ALLOC-01", "ALLOC.CORRECTED", "alert", message, item, ("trial-manager",), deviation=3))
     return found
 
 
@@ -512,6 +554,7 @@ def _follow(unit: Unit, place: Place, book: Casebook, alerts: Sequence[Finding])
     stored = book.get(*place.key)
     if stored and stored.status == "complete":
         _move_participant(unit, place, book)
+        _note_unblinding(unit, place, stored.answers(place.form).values)
     for finding in alerts:
         if finding.deviation is not None:
             _open_deviation(unit, place, book, finding)
@@ -553,44 +596,82 @@ def _events(unit: Unit, place: Place, book: Casebook) -> list[str]:
     return []
 
 
+def _note_unblinding(unit: Unit, place: Place, answers: Mapping[str, Any]) -> None:
+    """An unblinding that somebody recorded by hand: whoever is named there knows the allocation from now on."""
+    given = {item.means: answers.get(item.name) for item in place.form.items if item.means}
+    account = unit.session.scalars(select(Account).where(Account.staff_no == given.get("unblinding_by"))).first()
+    if account is None:
+        return
+    trial, person = place.protocol.id, place.participant
+    if any(row.kind not in ("look", "drill") for row in disclosures.of(unit, trial, person.id, account.id)):
+        return
+    code, at = str(given.get("unblinding_reason") or ""), given.get("unblinding_at")
+    when = at.replace(tzinfo=LONDON).astimezone(UTC) if isinstance(at, datetime) else None
+    row = disclosures.note(unit, trial, person.id, account.id, "accidental", reason_code=code, at=when)
+    about = {"trial": trial, "entity": "participant", "entity_id": person.id, "site": person.site}
+    unit.record("allocation.learned", row, changes=[Change("learned_by", None, account.staff_no)], reason_code=code, **about)
+    notices.tell(
+        unit,
+        trial,
+        notices.holders(unit, trial, ("chief-investigator", "trial-manager"), person.site),
+        "accidental",
+        f"Participant {person.id}: somebody learned the allocation",
+        f"{unit.actor.name} recorded that {account.name} learned the allocation of participant {person.id} at site {person.site}. "
+        f"If {account.name} is an assessor, another one is needed for this participant.",
+        person.id,
+    )
+
+
 def _open_deviation(unit: Unit, place: Place, book: Casebook, finding: Finding) -> None:
     """A draft deviation about a fact that broke a rule, once for each check and form."""
-    kind = place.protocol.meaning("deviation_type")
-    if kind is None:
-        return
-    form = kind[0]
-    item_of = {i.means: i.name for i in form.items if i.means}
     where = f"{finding.id} at {place.visit_code} {place.form.code}" + (f" row {place.row}" if place.row > 1 else "")
-    rows = book.rows(form.code, "EV")
-    if any(str(s.answers(form).values.get(item_of["deviation_text"], "")).startswith(where) for s in rows):
-        return
-    numbers = [s.instance.row for s in rows]
-    restricted = place.form.restricted
-    used = [n for n in numbers if (n >= _RESTRICTED_ROWS) == restricted]
-    row = max(used, default=_RESTRICTED_ROWS - 1 if restricted else 0) + 1
     stored = book.get(*place.key)
     days = [casebooks.as_day(stored.answers(place.form).values.get(name)) for name in finding.items] if stored else []
     day = next((d for d in days if d is not None), unit.today)
+    if finding.deviation is not None:
+        open_deviation(unit, place.protocol, book, finding.deviation, where, finding.message, day, restricted=place.form.restricted)
+
+
+def open_deviation(
+    unit: Unit, protocol: Protocol, book: Casebook, kind: int, where: str, message: str, day: date, *, restricted: bool = False
+) -> None:
+    """A draft deviation of a kind (the code of its type), unless there is one that starts with the same place."""
+    found = protocol.meaning("deviation_type")
+    if found is None:
+        return
+    form = found[0]
+    item_of = {i.means: i.name for i in form.items if i.means}
+    rows = book.rows(form.code, "EV")
+    if any(str(s.answers(form).values.get(item_of["deviation_text"], "")).startswith(where) for s in rows):
+        return
+    used = [s.instance.row for s in rows if (s.instance.row >= _RESTRICTED_ROWS) == restricted]
+    row = max(used, default=_RESTRICTED_ROWS - 1 if restricted else 0) + 1
     answers = {
-        item_of["deviation_type"]: finding.deviation,
+        item_of["deviation_type"]: kind,
         item_of["deviation_class"]: 1,
         item_of["deviation_date"]: min(day, unit.today).isoformat(),
         item_of["deviation_found"]: unit.today.isoformat(),
-        item_of["deviation_text"]: f"{where}: {finding.message}"[:1000],
+        item_of["deviation_text"]: f"{where}: {message}"[:1000],
     }
-    at = Place(place.protocol, place.participant, place.protocol.visit("EV"), "EV", form, row)
-    verdict = crf.validate(form, answers, {}, context(unit, at, book), complete=False, confirmed=())
-    version = _add_version(unit, at, None, "draft", verdict, restricted=restricted)
-    changes = _changes(form, Answers({}, {}), verdict.answers, restricted)
+    at = Place(protocol, book.participant, protocol.visit("EV"), "EV", form, row)
+    write_row(unit, at, book, answers, "deviation.open", status="draft", restricted=restricted)
+
+
+def write_row(
+    unit: Unit, at: Place, book: Casebook, answers: Mapping[str, Any], action: str, *, status: str, restricted: bool = False
+) -> None:
+    """A new row of a form that the system writes after an act of somebody: judged by nobody, recorded as that act."""
+    verdict = crf.validate(at.form, answers, {}, context(unit, at, book), complete=status == "complete", confirmed=())
+    version = _add_version(unit, at, None, status, verdict, restricted=restricted)
     unit.record(
-        "deviation.open",
+        action,
         version.instance,
         *version.rows,
-        trial=place.protocol.id,
+        trial=at.protocol.id,
         entity="form",
         entity_id=version.instance.id,
-        changes=changes,
-        site=place.participant.site,
+        changes=_changes(at.form, Answers({}, {}), verdict.answers, restricted),
+        site=at.participant.site,
     )
     book.forms[at.key] = Stored(version.instance, version.rows[0].data, unit.actor.id, unit.now, verdict.answers)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, WrongState
 from trialdm.domain.lifecycle import label
 from trialdm.domain.protocol import Protocol
@@ -346,19 +347,28 @@ def move(unit: Unit, trial: str, event: str, *, name: str = "", reason: str = ""
     return studies.move(unit, trial, MACHINE, subject(row), event, reason=reason)
 
 
+def may_see_specification(unit: Unit, trial: str) -> bool:
+    """Whether the actor may know block sizes and every other setting: a role that rehearses or signs, and none by which
+    somebody recruits or works at a site, where knowing them helps to guess the next arm."""
+    held = {grant.role for grant in unit.actor.grants if grant.covers(trial, None)}
+    recruits = any(roles.ROLES[role][1] or role in roles.ACTIONS["participant.randomise"] for role in held)
+    return not recruits and (unit.may("rehearsal.run", trial) or unit.may("rehearsal.sign", trial))
+
+
 def status(unit: Unit, trial: str) -> dict[str, Any]:
     """What may be known of the schemes by everybody: method, state, commitment, signed head. No arm, no count by arm."""
     protocol = studies.protocol(unit, trial)
     if unit.actor is not SYSTEM:
         unit.require("trial.see", trial)
     rows = [newest(unit, protocol, scheme.name) for scheme in protocol.schemes]
-    found = [_described(unit, row) for row in rows if row is not None]
+    found = [described(unit, row) for row in rows if row is not None]
     if not found:
         needed(unit, protocol)
     return {"trial": trial, **found[0], "later_schemes": found[1:]}
 
 
-def _described(unit: Unit, row: Scheme) -> dict[str, Any]:
+def described(unit: Unit, row: Scheme) -> dict[str, Any]:
+    """What everybody in the trial may know of one epoch; the caller has checked that the person is one of them."""
     done = {act.act: act for act in acts(unit, row)}
     return {
         "scheme": row.name,
@@ -372,6 +382,7 @@ def _described(unit: Unit, row: Scheme) -> dict[str, Any]:
         "signed_by": _name(unit, done["sign"].by) if "sign" in done else None,
         "escrowed": "escrow" in done,
         "events": row.events,
+        "places": row.places,
         "head": row.head,
         "public_key": sealing.public_key(unit.keys.signing),
     }

@@ -33,7 +33,7 @@ def load(unit: Unit, texts: Mapping[str, str]) -> Protocol:
     unit.require("trial.configure", protocol.id)
     stored = json.dumps(dict(texts), sort_keys=True, ensure_ascii=False)
     sha256 = hashlib.sha256(stored.encode()).hexdigest()
-    newest = unit.session.get(Trial, protocol.id) and _newest(unit, protocol.id)
+    newest = _newest(unit, protocol.id) if unit.session.get(Trial, protocol.id) else None
     if newest and newest.sha256 == sha256:
         return protocol
     if newest:
@@ -46,6 +46,19 @@ def load(unit: Unit, texts: Mapping[str, str]) -> Protocol:
             )
     else:
         _found(unit, protocol)
+    _put(unit, protocol, stored, sha256, newest)
+    return protocol
+
+
+def put_in_force(unit: Unit, texts: Mapping[str, str]) -> Protocol:
+    """The next version of a protocol that is in use. What it may change, and who agreed, has been checked."""
+    protocol = load_protocol(texts)
+    stored = json.dumps(dict(texts), sort_keys=True, ensure_ascii=False)
+    _put(unit, protocol, stored, hashlib.sha256(stored.encode()).hexdigest(), definition(unit, protocol.id))
+    return protocol
+
+
+def _put(unit: Unit, protocol: Protocol, stored: str, sha256: str, newest: Definition | None) -> None:
     row = Definition(
         trial_id=protocol.id,
         seq=newest.seq + 1 if newest else 1,
@@ -67,7 +80,6 @@ def load(unit: Unit, texts: Mapping[str, str]) -> Protocol:
     unit.session.flush()
     unit.remembered.clear()
     _new_sites(unit, protocol)
-    return protocol
 
 
 def _found(unit: Unit, protocol: Protocol) -> None:

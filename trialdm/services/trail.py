@@ -1,10 +1,11 @@
 """Reading the audit trail: what happened to a thing, who did it, when, from which door, and why.
 
-A blinded reader gets no entry of the unblinded stream of the sites that they may see.
+A blinded reader gets no entry of the unblinded stream of the sites that they may see. An arm stands in an entry only for a
+reader who has asked for it (`unblinding.look`), so that reading the trail is no way round.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +14,15 @@ from sqlalchemy import ColumnElement, select
 
 from trialdm.domain.audit import Entry, authenticate, commit
 from trialdm.domain.errors import Broken
-from trialdm.services import casebooks, studies
+from trialdm.services import casebooks, disclosures, studies
 from trialdm.services.records import Place
 from trialdm.services.unit import Unit
 from trialdm.store.tables import AuditEvent, AuditValue, FormInstance
 
 PAGE = 100
+
+#: What stands in place of an arm that the reader has not asked for.
+HIDDEN = "hidden until you ask"
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,11 @@ def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bo
         wanted = wanted.where(AuditEvent.stream == "open")
     events = unit.session.scalars(wanted).all()
     found = _values(unit, [event.event_id for event in events])
+    arms = [event for event in events if event.field == "arm" and event.entity == "participant"]
+    asked = disclosures.known_to(unit, trial, unit.actor.id) if arms else set()
+    for event in arms:
+        if event.entity_id not in asked:
+            found |= {(event.event_id, which): HIDDEN for which in ("old", "new") if (event.event_id, which) in found}
     names = casebooks.names(unit, (event.actor_id for event in events))
     return [
         Line(
@@ -117,7 +126,7 @@ def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bo
     ]
 
 
-def _values(unit: Unit, ids: list[str]) -> Mapping[tuple[str, str], Any]:
+def _values(unit: Unit, ids: list[str]) -> dict[tuple[str, str], Any]:
     found: dict[tuple[str, str], Any] = {}
     for start in range(0, len(ids), 500):
         part = ids[start : start + 500]

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import Engine, event, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session, UOWTransaction
 
@@ -85,6 +85,7 @@ class Unit:
     now: datetime
     keys: Keys
     entropy: Entropy = secrets.token_bytes
+    world: str = "live"
     remembered: dict[Any, Any] = field(default_factory=dict)
     _events: list[dict[str, Any]] = field(default_factory=list)
     _values: list[dict[str, Any]] = field(default_factory=list)
@@ -116,8 +117,24 @@ class Unit:
             )
 
     def sees_allocations(self, trial: str, site: str | None) -> bool:
-        """Whether the actor reads allocations and restricted forms of participants at this site."""
-        return roles.sees_allocations(self.actor.grants, trial, site)
+        """Whether the actor reads allocations and restricted forms of participants at this site (None: of all sites).
+
+        After the end-of-trial unblinding everybody does who may see participants there.
+        """
+        if roles.sees_allocations(self.actor.grants, trial, site):
+            return True
+        sites = roles.sites_seen(self.actor.grants, "participant.see", trial)
+        return (sites is None or site in sites) and self._unblinded(trial)
+
+    def _unblinded(self, trial: str) -> bool:
+        """Whether the whole trial has been unblinded; read once."""
+
+        def newest() -> tables.Status | None:
+            blinding = (tables.Status.trial_id == trial, tables.Status.machine == "blinding", tables.Status.subject == trial)
+            return self.session.scalars(select(tables.Status).where(*blinding).order_by(tables.Status.seq.desc()).limit(1)).first()
+
+        row = remember(self, ("state", trial, "blinding", trial), newest)
+        return row is not None and row.state == "unblinded"
 
     # --- what happened -----------------------------------------------------------------------------------------------
 
@@ -202,12 +219,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class Units:
-    """Opens units of work on one instance's database."""
+    """Opens units of work on one instance's database. `world` is `live`, or `test` where nothing is real."""
 
     engine: Engine
     keys: Keys
     clock: Callable[[], datetime]
     entropy: Entropy = secrets.token_bytes
+    world: str = "live"
 
     def run(self, actor: Actor, work: Callable[[Unit], Result]) -> Result:
         """Do the work in one transaction and give its result after the commit.
@@ -226,7 +244,7 @@ class Units:
 
     def _once(self, actor: Actor, work: Callable[[Unit], Result]) -> Result:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            unit = Unit(session, actor, self.clock(), self.keys, self.entropy)
+            unit = Unit(session, actor, self.clock(), self.keys, self.entropy, self.world)
             event.listen(session, "before_flush", unit._watch)
             result = work(unit)
             unit.finish()
@@ -236,7 +254,7 @@ class Units:
     def reading(self, actor: Actor) -> Iterator[Unit]:
         """A unit for reading only: nothing is written, whatever the caller does."""
         with Session(read_only(self.engine), expire_on_commit=False, autoflush=False) as session:
-            yield Unit(session, actor, self.clock(), self.keys, self.entropy)
+            yield Unit(session, actor, self.clock(), self.keys, self.entropy, self.world)
 
 
 def explain(error: IntegrityError) -> Conflict:

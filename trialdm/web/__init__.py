@@ -2,11 +2,12 @@
 
 from flask import Flask
 
-from trialdm.web import exports, forms, guide, layout, participants, sign_in, trials
+from trialdm.web import exports, forms, guide, layout, notices, participants, rehearsals, sign_in, theatre, trials, unblinding
 
 
 def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
-    for pages in (sign_in.pages, trials.pages, participants.pages, forms.pages, exports.pages, guide.pages):
+    of_trials = (trials.pages, participants.pages, unblinding.pages, theatre.pages, forms.pages, exports.pages, rehearsals.pages)
+    for pages in (sign_in.pages, *of_trials, notices.pages, guide.pages):
         app.register_blueprint(pages)

@@ -1,5 +1,6 @@
-"""Charts as plain geometry, drawn by the templates as SVG. Pure."""
+"""Charts as plain geometry, drawn by the templates as SVG, and drawings made elsewhere fitted into a page. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -108,3 +109,18 @@ def paths(machine: Mapping[str, tuple[tuple[str, ...], str]], first: str) -> Pat
     named = enumerate(zip(states, [*steps, ""], strict=True))
     boxes = tuple(Box(state, 10, 10 + i * (_BOX_HEIGHT + _GAP), step) for i, (state, step) in named)
     return Path(boxes, 340, 20 + len(boxes) * (_BOX_HEIGHT + _GAP) - _GAP)
+
+
+# --- drawings made elsewhere -----------------------------------------------------------------------------------------
+
+
+def within_page(svg: str) -> str:
+    """A drawing whose style attributes, which pages forbid, are attributes of their own; the page gives it its width."""
+    svg = re.sub(r"<style\b.*?</style>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r' style="([^"]*)"', lambda found: _attributes(found[1]), svg)
+    return re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r'\1 class="drawing" stroke-linejoin="round"', svg, count=1)
+
+
+def _attributes(style: str) -> str:
+    pairs = [part.partition(":") for part in style.split(";") if part.strip()]
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, _, value in pairs)

@@ -13,7 +13,8 @@ from trialdm.domain.lifecycle import MACHINES
 from trialdm.domain.protocol import Protocol
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import allocations, casebooks, overview, participants, studies
+from trialdm.services import allocations, casebooks, overview, participants, studies, theatre, unblinding
+from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Participant
@@ -48,7 +49,7 @@ def add(trial: str) -> AnyResponse:
 @pages.get("/<participant>")
 @signed_in
 def one(trial: str, participant: str) -> str:
-    """One participant: state, allocation as the reader may see it, and the forms of every visit."""
+    """One participant: state, number of the allocation, and the forms of every visit. The arm is shown on demand only."""
 
     def work(unit: Unit) -> str:
         protocol = studies.protocol(unit, trial)
@@ -60,6 +61,9 @@ def one(trial: str, participant: str) -> str:
             participant=row,
             state=participants.state(unit, trial, row),
             allocated=allocations.shown(unit, protocol, row),
+            sees=unit.sees_allocations(trial, row.site),
+            before_surgery=theatre.waits(unit, protocol, row),
+            to_be_told=unit.may("allocation.tell", trial, row.site) and bool(unblinding.may_be_told(unit, protocol, row)),
             grid=casebook_grid(overview.grid(unit, protocol, row), protocol, lambda kind: _enters(unit, protocol, row, kind)),
             history=history,
             names=casebooks.names(unit, {entry.by for entry in history}),
@@ -79,9 +83,11 @@ def readiness(trial: str, participant: str) -> str:
 @pages.post("/<participant>/randomise")
 @signed_in
 def randomise(trial: str, participant: str) -> AnyResponse:
-    """Randomise once; the key of the page makes a second press harmless."""
+    """Randomise once; the key of the page makes a second press harmless. The arm is in this one answer, for those who may see it."""
     try:
-        change(lambda unit: allocations.randomise(unit, trial, participant, request.form.get("key", "")))
+        allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, request.form.get("key", "")))
+        if allocated.arm is not None:
+            return Response(read(lambda unit: _readiness(unit, trial, participant, allocated=allocated)))
     except Conflict as problem:
         if problem.code != "ALLOC.ALREADY":
             raise
@@ -132,7 +138,7 @@ def _enters(unit: Unit, protocol: Protocol, row: Participant, kind: str) -> bool
     return roles.may_enter(unit.actor.grants, kind, protocol.id, row.site)
 
 
-def _readiness(unit: Unit, trial: str, typed: str, problem: TrialError | None = None) -> str:
+def _readiness(unit: Unit, trial: str, typed: str, problem: TrialError | None = None, allocated: Allocated | None = None) -> str:
     protocol = studies.protocol(unit, trial)
     row = participants.find(unit, trial, typed)
     book = casebooks.read(unit, trial, row)
@@ -141,7 +147,8 @@ def _readiness(unit: Unit, trial: str, typed: str, problem: TrialError | None = 
         protocol,
         participant=row,
         state=participants.state(unit, trial, row),
-        allocated=allocations.shown(unit, protocol, row),
+        allocated=allocated or allocations.shown(unit, protocol, row),
+        sees=unit.sees_allocations(trial, row.site),
         answer=participants.gate(unit, trial, "randomise", participant=row.id),
         levels=list(_levels(unit, protocol, book)),
         permitted=unit.may("participant.randomise", trial, row.site),

@@ -10,7 +10,7 @@ from trialdm.domain import ethics
 from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import read, signed_in
-from trialdm.services import approvals, overview, participants, studies
+from trialdm.services import approvals, overview, participants, schemes, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
 from trialdm.web.layout import page
@@ -47,6 +47,7 @@ def trial(trial: str) -> str:
             sites=overview.sites(unit, trial),
             recruited=recruited,
             chart=charts.recruitment(recruited),
+            sees_rehearsals=schemes.may_see_specification(unit, trial),
             tasks=[(kind, heading, [t for t in tasks if t.kind == kind]) for kind, heading in _TASKS.items()],
         )
 

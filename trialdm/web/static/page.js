@@ -1,6 +1,6 @@
 /*
  * What every page does with JavaScript: an error summary takes the focus, a session that is about to end says so, and the page
- * of an export looks whether it is ready. Every page works without this file.
+ * of an export or a rehearsal looks whether it is ready. Every page works without this file.
  */
 (function () {
   "use strict";
@@ -55,7 +55,7 @@
 
   if (idle > WARN_BEFORE) wait();
 
-  // --- an export that is being made ------------------------------------------------------------------------------------
+  // --- an export that is being made, a rehearsal that is running -------------------------------------------------------
 
   const waiting = document.querySelector("[data-poll]");
 
@@ -65,6 +65,8 @@
       .then((job) => {
         if (job.state === "done" || job.state === "failed") window.location.reload();
         else {
+          const bar = waiting.querySelector("progress");
+          if (job.total) bar.value = job.done;
           waiting.querySelector(".lead").textContent = job.state === "waiting" ? "Waiting for its turn." : `Now: ${job.step || "starting"}.`;
           window.setTimeout(look, 1500);
         }

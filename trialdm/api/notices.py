@@ -1,0 +1,27 @@
+"""Notices: the inbox of whoever asks."""
+
+from typing import Any
+
+from flask_smorest import Blueprint
+
+from trialdm.api import schemas
+from trialdm.door.security import change, known_person, read
+from trialdm.services import notices
+
+api = Blueprint("api_notices", __name__, url_prefix="/api/v1/notices", description="Notices")
+
+
+@api.get("")
+@api.response(200, schemas.Notice(many=True))
+@known_person
+def inbox() -> Any:
+    """The notices to the caller, newest first. None names an arm."""
+    return [message.to_json() for message in read(notices.inbox)]
+
+
+@api.post("/<ident>/read")
+@api.response(200, schemas.Notice)
+@known_person
+def mark(ident: str) -> Any:
+    """Note that the caller has read one of their own notices."""
+    return change(lambda unit: notices.read(unit, ident)).to_json()

@@ -1,0 +1,80 @@
+"""What every command works with: the global options, the instance, and how files are read and answers are printed."""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from trialdm import instance as instances
+from trialdm import settings as files
+from trialdm.domain import errors
+from trialdm.instance import Instance
+from trialdm.services import people
+from trialdm.services.unit import SYSTEM, Actor, Unit
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Terminal:
+    """What the global options say, and the instance once it is needed."""
+
+    folder: Path = field(default_factory=files.default_folder)
+    email: str = ""
+    as_json: bool = False
+    _instance: Instance | None = None
+
+    @property
+    def instance(self) -> Instance:
+        if self._instance is None:
+            self._instance = instances.open_folder(self.folder)
+        return self._instance
+
+    def actor(self, *, needed: bool = True) -> Actor:
+        """The account named by --as; SYSTEM where none is named and none is needed."""
+        if not self.email:
+            if needed:
+                raise click.UsageError("Say who acts: --as EMAIL")
+            return SYSTEM
+        with self.instance.units.reading(SYSTEM) as unit:
+            return people.actor(unit, people.by_email(unit, self.email), "command line", uuid.uuid4().hex[:12])
+
+    def change(self, work: Callable[[Unit], Result]) -> Result:
+        """Run a use case that writes, as the named account."""
+        return self.instance.units.run(self.actor(), work)
+
+    def read(self, work: Callable[[Unit], Result], *, anybody: bool = False) -> Result:
+        """Run a use case that only reads."""
+        with self.instance.units.reading(self.actor(needed=not anybody)) as unit:
+            return work(unit)
+
+    def say(self, document: Any, words: str = "") -> None:
+        """The answer: one JSON document, or words."""
+        if self.as_json:
+            click.echo(json.dumps(document, ensure_ascii=False, indent=1))
+        else:
+            click.echo(words or json.dumps(document, ensure_ascii=False, indent=1))
+
+
+pass_terminal = click.make_pass_decorator(Terminal)
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as problem:
+        raise errors.Invalid(f"{path} cannot be read: {problem.strerror}.", code="FILE.UNREADABLE") from None
+    except UnicodeDecodeError:
+        raise errors.Invalid(f"{path} is not UTF-8 text.", code="FILE.UNREADABLE") from None
+
+
+class _Path(click.Path):
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+PATH = _Path()
