@@ -3,7 +3,7 @@
 import json
 import uuid
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from tests import builders
 from tests.bench.ledgers import SIZES
@@ -26,6 +26,7 @@ def run() -> None:
             world.run("trial-manager", _no_target)
             for size in SIZES:
                 world.run("trial-manager", lambda unit, size=size: _fill(unit, size))
+                _statistics(world)
                 idents = [builders.ready(world) for _ in range(_EACH + 1)]
                 started = seconds(lambda world=world, idents=idents: _randomise(world, idents[0]))
                 each = seconds(lambda world=world, idents=idents: [_randomise(world, ident) for ident in idents[1:]]) / _EACH
@@ -38,6 +39,12 @@ def run() -> None:
 
 def _randomise(world: World, ident: str) -> None:
     world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, f"flat-{ident}"))
+
+
+def _statistics(world: World) -> None:
+    """What a running database does by itself after a while."""
+    with world.instance.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
 
 
 def _no_target(unit: Unit) -> None:

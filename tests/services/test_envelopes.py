@@ -23,9 +23,9 @@ def printed(world: World, count: int = 8, site: str = "S01") -> list[envelopes.P
     return made
 
 
-def enter(world: World, number: int, ident: str, *, opened: datetime | None = None, role: str = "trial-coordinator", **more: bool) -> object:
+def enter(world: World, number: int, ident: str, *, opened: datetime | None = None, **more: bool) -> object:
     at = opened or world.now - timedelta(minutes=30)
-    return world.run(role, lambda unit: envelopes.reconcile(unit, TRIAL, "S01", number, ident, at, **more))
+    return world.run("trial-coordinator", lambda unit: envelopes.reconcile(unit, TRIAL, "S01", number, ident, at, **more))
 
 
 def test_envelopes_are_balanced_in_blocks_and_sealed(world: World) -> None:
@@ -143,7 +143,7 @@ def test_what_cannot_be_is_refused(sqlite_world: World, number: int, shift: time
         enter(sqlite_world, number, ident, opened=sqlite_world.now + shift)
 
 
-@pytest.mark.parametrize("role", ["trial-manager", "trial-coordinator", "chief-investigator", "statistician-blinded", "principal-investigator"])
+@pytest.mark.parametrize("role", ["trial-manager", "trial-coordinator", "chief-investigator", "statistician-blinded", "surgeon"])
 def test_only_the_unblinded_statistician_makes_envelopes(sqlite_world: World, role: str) -> None:
     with pytest.raises(Forbidden):
         sqlite_world.run(role, lambda unit: envelopes.prepare(unit, TRIAL, "S01", 4))

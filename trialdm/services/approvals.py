@@ -19,7 +19,7 @@ from trialdm.domain.ethics import Answer, Approval, Case, Condition, Document, P
 from trialdm.domain.protocol import Protocol
 from trialdm.services import studies
 from trialdm.services.unit import LONDON, NOBODY, SYSTEM, Change, Unit, remember
-from trialdm.store.tables import Account, Allocation, Credential, Delegation, RegisterEntry, Status, Training, Trial
+from trialdm.store.tables import Account, Credential, Delegation, RegisterEntry, Scheme, Status, Training, Trial
 
 _DATES = {
     "submitted_on",
@@ -199,7 +199,7 @@ def case(
         participant=participant,
         form=form,
         visit=visit,
-        randomised_count=_randomised(unit, trial) if action == "randomise" else 0,
+        randomised_count=_randomised(unit, protocol) if action == "randomise" else 0,
     )
 
 
@@ -208,8 +208,14 @@ def ask(unit: Unit, trial: str, action: str, **about: Any) -> Answer:
     return ethics.gate(case(unit, trial, action, **about))
 
 
-def _randomised(unit: Unit, trial: str) -> int:
-    return unit.session.scalar(select(func.count()).select_from(Allocation).where(Allocation.trial_id == trial)) or 0
+def _randomised(unit: Unit, protocol: Protocol) -> int:
+    """How many participants have been randomised: as the scheme counts its places, and not by counting rows."""
+    if protocol.scheme.unit == "participant":
+        places = select(func.sum(Scheme.places)).where(Scheme.trial_id == protocol.id, Scheme.name == protocol.scheme.name)
+        return int(unit.session.scalar(places) or 0)
+    entered = ("randomise", "record-randomisation")
+    steps = select(func.count()).where(Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(entered))
+    return unit.session.scalar(steps) or 0
 
 
 def _state_on(unit: Unit, protocol: Protocol, machine: str, subject: str, day: date) -> str:

@@ -104,7 +104,7 @@ def running(unit: Unit, row: Scheme) -> Running:
         taken = carried(unit, row) if row.epoch else None
         found = Running(Allocator(made, taken.state(made.config)) if taken else Allocator(made), ledger.start(made.genesis), {})
     found.allocator.keys = made
-    arms = arms_since(unit, row, found.reached.events)
+    arms = arms_since(unit, row, found.reached.places)
     for event in events(unit, row, found.reached.events):
         _follow(made, found, event, row, arms)
     if found.reached.hash.hex() != row.head:
@@ -121,13 +121,14 @@ def _stands(unit: Unit, row: Scheme, reached: Head) -> bool:
     return event is not None and event.hash == reached.hash.hex()
 
 
-def arms_since(unit: Unit, row: Scheme, event: int) -> dict[int, str]:
+def arms_since(unit: Unit, row: Scheme, places: int) -> dict[int, str]:
+    """The arm of each event that took a place, from this place on; the caller has checked the right to it."""
     rows = unit.session.scalars(
         select(Allocation).where(
             Allocation.trial_id == row.trial_id,
             Allocation.scheme == row.name,
             Allocation.epoch == row.epoch,
-            Allocation.event > event,
+            Allocation.seq >= places,
         )
     )
     return {allocation.event: unseal_arm(unit, allocation) for allocation in rows}

@@ -372,6 +372,7 @@ class Allocation(Table):
         Unique("trial_id", "scheme", "epoch", "stratum", "slot"),
         Unique("trial_id", "scheme", "number"),
         Unique("trial_id", "scheme", "site", "site_no"),
+        Index(None, "trial_id", "participant_id"),
         _STRICT,
     )
 

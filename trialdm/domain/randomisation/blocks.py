@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from trialdm.domain.randomisation.commitment import Keys
-from trialdm.domain.randomisation.draws import in_block, shuffled, uniform
+from trialdm.domain.randomisation.draws import in_block, numbered, shuffled, uniform
 
 
 def size_of(keys: Keys, stratum: str, number: int) -> int:
@@ -32,27 +32,33 @@ def block(keys: Keys, stratum: str, number: int, size: int | None = None) -> lis
     shares = sum(ratio for _, ratio in keys.config["arms"])
     size = size or size_of(keys, stratum, number)
     start = [arm for arm in range(shares) for _ in range(size // shares)]
-    return shuffled(keys.stratum(stratum), [in_block("perm", number, i) for i in range(size - 1, 0, -1)], start)
+    here = in_block("perm", number)
+    return shuffled(keys.stratum(stratum), [here + numbered(i) for i in range(size - 1, 0, -1)], start)
 
 
 @dataclass
 class Blocks:
-    """The blocks of one stratum, as far as they have been needed: `ends[b]` places lie in blocks 0 to b."""
+    """The blocks of one stratum, as far as they have been needed: `ends[b]` places lie in blocks 0 to b.
+
+    `_last` is the block that was needed last, with its first place.
+    """
 
     keys: Keys
     stratum: str
     ends: list[int] = field(default_factory=list)
-    _last: tuple[int, list[int]] = (-1, [])
+    _last: tuple[int, list[int]] = (0, [])
 
     def arm(self, slot: int) -> int:
         """The fake arm at place `slot` (from 0)."""
+        first, arms = self._last
+        if first <= slot < first + len(arms):
+            return arms[slot - first]
         while not self.ends or self.ends[-1] <= slot:
             before = self.ends[-1] if self.ends else 0
             self.ends.append(before + size_of(self.keys, self.stratum, len(self.ends)))
         number = bisect_right(self.ends, slot)
         start = self.ends[number - 1] if number else 0
-        if self._last[0] != number:
-            self._last = number, block(self.keys, self.stratum, number, self.ends[number] - start)
+        self._last = start, block(self.keys, self.stratum, number, self.ends[number] - start)
         return self._last[1][slot - start]
 
 

@@ -27,17 +27,14 @@ def uniform(key: bytes, context: bytes, n: int) -> int:
     if n > _WORD:
         return _wide(key, context, n)
     limit = _WORD - _WORD % n
+    # lp("draw", context, u32(attempt)), put together by hand: this is where the time of an allocation goes.
+    named = b"\x00\x00\x00\x04draw" + len(context).to_bytes(4, "big") + context + b"\x00\x00\x00\x04"
     attempt = 0
     while True:
-        x = int.from_bytes(hmac.digest(key, _drawn(context, attempt), "sha256")[:8], "big")
+        x = int.from_bytes(hmac.digest(key, named + attempt.to_bytes(4, "big"), "sha256")[:8], "big")
         if x < limit:
             return x % n
         attempt += 1
-
-
-def _drawn(context: bytes, attempt: int) -> bytes:
-    """lp("draw", context, u32(attempt)), put together by hand: this is where the time goes."""
-    return b"\x00\x00\x00\x04draw" + len(context).to_bytes(4, "big") + context + b"\x00\x00\x00\x04" + attempt.to_bytes(4, "big")
 
 
 def _wide(key: bytes, context: bytes, n: int) -> int:
@@ -59,7 +56,12 @@ def at(name: str, *places: int) -> bytes:
 
 def in_block(name: str, block: int, *places: int) -> bytes:
     """The context of a draw inside a list of blocks: 32-bit block number and places."""
-    return lp(name, u32(block), *(u32(place) for place in places))
+    return _named(name) + b"".join(numbered(place) for place in (block, *places))
+
+
+def numbered(place: int) -> bytes:
+    """A 32-bit number as a part of a context."""
+    return b"\x00\x00\x00\x04" + place.to_bytes(4, "big")
 
 
 def shuffled(key: bytes, contexts: list[bytes], items: list[int]) -> list[int]:

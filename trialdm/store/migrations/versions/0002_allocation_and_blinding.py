@@ -33,6 +33,7 @@ _KEPT = "trial_id scheme participant_id epoch event seq stratum slot levels numb
 def upgrade() -> None:
     sqlite = op.get_bind().dialect.name == "sqlite"
     _allocation_sqlite() if sqlite else _allocation_postgresql()
+    op.create_index("ix_allocation_trial_id_participant_id", "allocation", ["trial_id", "participant_id"])
     _tables()
     if sqlite:
         guards = dict(_APPEND_ONLY, allocation=_ALLOCATION_KEYS)
