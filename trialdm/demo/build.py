@@ -24,7 +24,8 @@ from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, epochs, participants, people, records, schemes, studies, theatre
+from trialdm.rehearsal.simulate import sha256
+from trialdm.services import allocations, approvals, epochs, ledgers, participants, people, records, rehearsals, schemes, studies, theatre
 from trialdm.services.records import Submission
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
 
@@ -34,6 +35,9 @@ MONTHS = 18
 
 #: The day in the definition files on which recruitment opens; the register is moved so that it falls 18 months before today.
 _OPENED_IN_FILES = date(2025, 5, 12)
+
+#: What the schemes of the rehearsal have in common.
+_SAME = {"imbalance": "range", "burn_in": 10}
 
 Say = Callable[[str], None]
 
@@ -136,10 +140,31 @@ class Play:
     def _allocation(self) -> None:
         """The scheme: committed to by the statistician, contributed to by the sponsor, signed by the chief investigator."""
         self.units.run(self._as("statistician-unblinded"), lambda unit: schemes.prepare(unit, TRIAL, seed=unit.entropy(32)))
+        self._rehearsal()
         dice = "".join(str(self.rng.randint(1, 6)) for _ in range(40))
         source = "40 dice thrown at the steering committee's first meeting"
         self.units.run(self._as("sponsor"), lambda unit: schemes.contribute(unit, TRIAL, dice, dice=True, source=source))
+        self.units.run(self._as("statistician-unblinded"), lambda unit: ledgers.shares(unit, TRIAL))
         self.units.run(self._as("chief-investigator"), lambda unit: epochs.sign(unit, TRIAL))
+
+    def _rehearsal(self) -> None:
+        """The scheme beside two others, simulated before it went live, and signed by the sponsor."""
+        statistician = self._as("statistician-unblinded")
+        others = json.dumps([{"method": "minimisation", "p": "7/10", **_SAME}, {"method": "minimisation", "p": "9/10", **_SAME}])
+        asked = rehearsals.Asked(trials=500, against=(("alternatives", others),))
+        row = self.units.run(statistician, lambda unit: rehearsals.ask_for(unit, TRIAL, asked))
+        made = rehearsals.run(rehearsals.plan_of(row))
+        self.units.run(statistician, lambda unit: rehearsals.advance(unit, TRIAL, row.id, state="done", done=row.total, made=made))
+        digest = sha256(made)
+        self.units.run(self._as("sponsor"), lambda unit: rehearsals.sign(unit, TRIAL, row.id, digest))
+
+    def _sign_head(self, day: date) -> None:
+        """The head of the chain, signed once a day as a running service does, before anybody comes to work."""
+        self.at(day, time(5))
+        with self.units.reading(SYSTEM) as unit:
+            waiting = ledgers.due(unit)
+        for trial, name, epoch in waiting:
+            self.units.run(SYSTEM, lambda unit, at=(trial, name, epoch): ledgers.sign_daily(unit, *at))
 
     def at(self, day: date, clock: time) -> None:
         """Set the moment (wall time in Europe/London)."""
@@ -204,6 +229,7 @@ class Play:
         for offset in range(total):
             day = self.opens + timedelta(days=offset)
             self._register(day)
+            self._sign_head(day)
             for when, site in [row for row in opening if row[0] == day]:
                 self._open_site(site, when)
             for site in sites:

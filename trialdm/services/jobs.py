@@ -10,6 +10,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from sqlalchemy import select
 
 from trialdm.domain.errors import TrialError
 from trialdm.rehearsal.simulate import Rehearsal
-from trialdm.services import mail, packages, people, rehearsals
+from trialdm.services import ledgers, mail, packages, people, rehearsals
 from trialdm.services.unit import SYSTEM, Actor, Units
 from trialdm.settings import Mail
 from trialdm.store.tables import Account, ExportJob, RehearsalJob
@@ -28,6 +29,7 @@ Requested = TypeVar("Requested", ExportJob, RehearsalJob)
 
 _IDLE_SECONDS = 0.5
 _POST_SECONDS = 5.0
+_HEADS_SECONDS = 600.0
 _CUT_OFF = ("waiting", "working")
 
 
@@ -65,6 +67,7 @@ class Jobs:
             worker = threading.Thread(target=self._work, args=(queue,), name=f"{queue.name}-worker", daemon=True)
             worker.start()
             self._workers.append(worker)
+        threading.Thread(target=self._sign_daily, name="trialdm-heads", daemon=True).start()
         if self.mail_server is not None:
             threading.Thread(target=self._post, args=(self.mail_server,), name="trialdm-post", daemon=True).start()
 
@@ -90,6 +93,21 @@ class Jobs:
                 self._stopping.wait(_IDLE_SECONDS)
             else:
                 queue.execute(task)
+
+    def sign_heads(self) -> int:
+        """Sign the head of every scheme that has moved since yesterday; gives how many were signed."""
+        with self.units.reading(SYSTEM) as unit:
+            waiting = ledgers.due(unit)
+        work = [partial(ledgers.sign_daily, trial=trial, name=name, epoch=epoch) for trial, name, epoch in waiting]
+        return sum(self.units.run(SYSTEM, sign) for sign in work)
+
+    def _sign_daily(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.sign_heads()
+            except Exception:
+                logging.getLogger("trialdm").exception("fault in the signing of heads")
+            self._stopping.wait(_HEADS_SECONDS)
 
     def _post(self, server: Mail) -> None:
         while not self._stopping.is_set():

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -11,7 +10,7 @@ from trialdm.domain.errors import Broken, Invalid, Missing, Refused
 from trialdm.domain.lifecycle import label
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.randomisation import commitment, escrow, ledger
-from trialdm.services import chains, schemes, studies
+from trialdm.services import chains, notices, schemes, studies
 from trialdm.services.schemes import MACHINE, config, held, keys, subject
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store import keys as sealing
@@ -47,22 +46,35 @@ def sign_head(unit: Unit, row: Scheme) -> SchemeHead | None:
     return signed
 
 
-def sign_heads(unit: Unit) -> int:
-    """Sign the head of every scheme that has moved, once a day; gives how many were signed."""
-    signed = 0
+def due(unit: Unit) -> list[tuple[str, str, int]]:
+    """Schemes in use (trial, name, epoch) whose head has not been signed today."""
+    found = []
     for row in unit.session.scalars(select(Scheme).order_by(Scheme.trial_id, Scheme.name, Scheme.epoch)).all():
         latest = unit.session.scalar(
             select(func.max(SchemeHead.at)).where(
                 SchemeHead.trial_id == row.trial_id, SchemeHead.scheme == row.name, SchemeHead.epoch == row.epoch
             )
         )
-        if latest is None or _day(latest) < unit.today:
-            signed += sign_head(unit, held(unit, row)) is not None
-    return signed
+        if schemes.state(unit, row) in ("live", "paused") and (latest is None or latest.astimezone(LONDON).date() < unit.today):
+            found.append((row.trial_id, row.name, row.epoch))
+    return found
 
 
-def _day(at: datetime) -> date:
-    return at.astimezone(LONDON).date()
+def sign_daily(unit: Unit, trial: str, name: str, epoch: int) -> bool:
+    """Check every event of a scheme that was not read before, and sign its head. False where there is nothing to sign.
+
+    Where an event is not what was written, nothing is signed: the trial manager and the unblinded statistician are told.
+    """
+    row = held(unit, unit.session.get_one(Scheme, (trial, name, epoch)))
+    try:
+        chains.running(unit, row)
+    except Broken as problem:
+        people = notices.holders(unit, trial, ("trial-manager", "statistician-unblinded"))
+        subject = f"The allocation chain of scheme {name} does not hold"
+        if not notices.told_today(unit, trial, "ledger"):
+            notices.tell(unit, trial, people, "ledger", subject, f"{problem.message} {problem.needs}")
+        return False
+    return sign_head(unit, row) is not None
 
 
 def ledger_file(unit: Unit, trial: str, *, name: str = "", epoch: int | None = None) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from trialdm.domain.errors import SignedOut
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.roles import UNBLINDED, Grant
 from trialdm.services import studies
-from trialdm.services.unit import NOBODY, Change, Unit, needed
+from trialdm.services.unit import LONDON, NOBODY, Change, Unit, needed
 from trialdm.store.tables import Account, Notice, Outgoing, Participant, RoleGrant
 
 #: kind -> what it is about, as inbox and mail say it.
 KINDS = {
+    "ledger": "the allocation chain",
     "envelope": "an envelope for a time when the system is away",
     "emergency": "emergency unblinding",
     "drill": "DRILL: emergency unblinding",
@@ -149,6 +150,12 @@ def _mail(unit: Unit, trial: str, title: str, kind: str, address: str) -> Outgoi
         made_at=unit.now,
         sent_at=None,
     )
+
+
+def told_today(unit: Unit, trial: str, kind: str) -> bool:
+    """Whether somebody has been told of this today."""
+    latest = unit.session.scalar(select(func.max(Notice.made_at)).where(Notice.trial_id == trial, Notice.kind == kind))
+    return latest is not None and latest.astimezone(LONDON).date() >= unit.today
 
 
 def announce(unit: Unit, protocol: Protocol, person: Participant) -> None:

@@ -22,9 +22,10 @@ from trialdm.domain.protocol import Scheme as Definition
 from trialdm.domain.randomisation import vectors
 from trialdm.domain.randomisation.commitment import Keys, canonical
 from trialdm.domain.randomisation.schemes import METHODS
-from trialdm.services import factors, schemes, studies
+from trialdm.rehearsal.simulate import sha256
+from trialdm.services import factors, rehearsals, schemes, studies
 from trialdm.services.unit import LONDON, Unit
-from trialdm.store.tables import Account, Scheme, SchemeAct
+from trialdm.store.tables import Account, RehearsalJob, Scheme, SchemeAct
 
 _IMBALANCE = {
     "range": "the range of the counts over the arms",
@@ -61,6 +62,7 @@ def _document(unit: Unit, protocol: Protocol, definition: Definition, row: Schem
             Section("Method", tuple(_method(protocol, definition, config))),
             Section("For the report (CONSORT 2025)", tuple(_consort(protocol, definition, row, config, done, names))),
             Section("Commitment", tuple(_commitment(row, config, done, names))),
+            Section("Rehearsal", tuple(_rehearsed(unit, protocol, names))),
             Section("Test vectors", tuple(_vectors(config))),
         ),
         tuple(_signatures(row, done, names)),
@@ -132,8 +134,9 @@ def _minimised(config: dict[str, Any]) -> str:
     if "p_ranks" in config:
         chance = f"the arms ranked by it have the probabilities {', '.join(config['p_ranks'])}"
     else:
-        chance = f"the arm that makes it smallest has probability {config['p']} ({float(Fraction(config['p'])):.2f})"
-    words = f"minimisation (Pocock and Simon 1975) of the weighted sum of {_IMBALANCE[config['imbalance']]}; {chance}"
+        chance = f"the arm that makes it smallest is given with probability {config['p']} ({float(Fraction(config['p'])):.2f})"
+    on = ", ".join(factor["name"] for factor in config["factors"] if factor["name"] not in config.get("strata", ()))
+    words = f"minimisation on {on} (Pocock and Simon 1975): of the weighted sum of {_IMBALANCE[config['imbalance']]}, {chance}"
     if config.get("overall"):
         words += f"; the balance of the arms in all counts with weight {config['overall']}"
     if config.get("strata"):
@@ -180,16 +183,15 @@ def _consort(
     )
     held = [factor["name"] for factor in config.get("factors", [])]
     by = f", stratified by {', '.join(held)}" if held and config["method"] not in ("minimisation", "simple") else ""
-    on = f" on {', '.join(held)}" if held and config["method"] == "minimisation" else ""
     yield Words(f"17a. {made}. The configuration was prepared by {names.get(row.created_by, '')}{checked}.{'' if listed else given}")
-    yield Words(f"17b. {unit} were allocated {ratio} by {in_words(config)}{on}{by}. These settings were not known to recruiting staff.")
+    yield Words(f"17b. {unit} were allocated {ratio} by {in_words(config)}{by}. These settings were not known to recruiting staff.")
     yield Words(
         "18. Allocation was by a central web service that gives one allocation only after consent, baseline and confirmed eligibility have "
         "been entered and cannot be taken back. "
         + (
             "The places of the list are encrypted one by one and opened one at a time."
             if listed
-            else "Future allocations exist nowhere: nobody can look them up, the people who run the service included."
+            else "Future allocations are stored nowhere; each is derived when it is made from a secret that is kept sealed."
         )
     )
     yield Words(
@@ -217,6 +219,22 @@ def _commitment(row: Scheme, config: dict[str, Any], done: list[SchemeAct], name
     )
     yield Words("The configuration, byte for byte as it was committed to:")
     yield Words(canonical(config).decode(), code=True)
+
+
+def _rehearsed(unit: Unit, protocol: Protocol, names: dict[str, str]) -> Iterator[Rows | Words]:
+    """Rehearsals that were signed: who asked, who signed, and the hash of the figures."""
+    signed = unit.session.scalars(
+        select(RehearsalJob).where(RehearsalJob.trial_id == protocol.id, RehearsalJob.signed_by != "").order_by(RehearsalJob.signed_at)
+    ).all()
+    rows = [(_when(row.requested_at), names.get(row.requested_by, ""), names.get(row.signed_by, ""), _figures(row)) for row in signed]
+    if rows:
+        yield Rows("Signed rehearsals", ("Asked for", "By", "Signed by", "SHA-256 of the figures"), rows)
+    else:
+        yield Words("No rehearsal of this scheme has been signed.")
+
+
+def _figures(row: RehearsalJob) -> str:
+    return sha256(rehearsals.result(row))
 
 
 def _vectors(config: dict[str, Any]) -> Iterator[Rows | Words]:
