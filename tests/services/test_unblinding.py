@@ -405,7 +405,7 @@ def test_afterwards_people_who_see_participants_see_allocations_of_their_sites_a
         ("monitor", "S01", True),
         ("monitor", None, True),
         ("sponsor", "S01", False),
-        ("statistician-blinded", "S01", False),
+        ("statistician-blinded", None, True),
     ):
         assert world.read(role, lambda unit, site=site: unit.sees_allocations(TRIAL, site)) is sees, (role, site)
 

@@ -9,7 +9,7 @@ from marshmallow import RAISE
 from trialdm.api import schemas
 from trialdm.domain.errors import Invalid, Unconditional
 from trialdm.door.security import change, known_person, read
-from trialdm.services import allocations, participants, theatre, unblinding
+from trialdm.services import allocations, factors, participants, studies, theatre, unblinding
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_participants", __name__, url_prefix="/api/v1/trials/<trial>/participants", description="Participants")
@@ -54,9 +54,10 @@ def one(trial: str, participant: str) -> Any:
 
 
 @api.post("/<participant>/randomise")
+@api.arguments(schemas.SchemeQuery, location="query", unknown=RAISE)
 @api.response(201, schemas.Allocation)
 @known_person
-def randomise(trial: str, participant: str) -> Any:
+def randomise(query: dict[str, str], trial: str, participant: str) -> Any:
     """Randomise once. The header `Idempotency-Key` is required; the same key gives the same answer again."""
     key = request.headers.get("Idempotency-Key", "")
     if not key:
@@ -65,7 +66,7 @@ def randomise(trial: str, participant: str) -> Any:
         )
     if request.get_data(cache=True) and request.get_json(silent=True) != {}:
         raise Invalid("Randomising takes no body: nothing is chosen by the caller.", code="ALLOC.BODY")
-    allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, key))
+    allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, key, name=query["scheme"]))
     return allocated.to_json()
 
 
@@ -75,6 +76,19 @@ def randomise(trial: str, participant: str) -> Any:
 def look(trial: str, participant: str) -> Any:
     """The allocation, for somebody who may read it. Each reading is recorded, which is why this is no GET."""
     return change(lambda unit: unblinding.look(unit, trial, participant)).to_json()
+
+
+@api.get("/<participant>/factors")
+@api.response(200, schemas.FactorValues(many=True))
+@known_person
+def factor_values(trial: str, participant: str) -> Any:
+    """The answers that each allocation used: as randomised, as corrected since, as verified. Empty before randomisation."""
+
+    def work(unit: Unit) -> list[dict[str, Any]]:
+        found = factors.used(unit, studies.protocol(unit, trial), factors.person(unit, trial, participant))
+        return [{"scheme": used.scheme.name, **row} for used in found for row in factors.to_json(used.values)]
+
+    return read(work)
 
 
 @api.post("/<participant>/unblind")

@@ -8,6 +8,10 @@ from trialdm.services import packages, unblinding
 _DAY = "A day, such as 2026-03-01."
 
 
+class SchemeQuery(Schema):
+    scheme = fields.String(load_default="", metadata={"description": "A later randomisation; the trial's first one where left out."})
+
+
 class GateQuery(Schema):
     action = fields.String(required=True, validate=validate.OneOf(tuple(ethics.ACTIONS)))
     site = fields.String(load_default="", validate=validate.Length(max=8))
@@ -59,6 +63,42 @@ class Allocation(Schema):
     number = fields.String()
     at = fields.String()
     arm = fields.String(metadata={"description": "Only for somebody who may see it."})
+
+
+class SchemeStatus(Schema):
+    """What everybody in the trial may know of a scheme: no arm, no count by arm, no setting."""
+
+    scheme = fields.String()
+    epoch = fields.Integer(metadata={"description": "0, and one more with each amendment."})
+    world = fields.String(validate=validate.OneOf(("live", "test")))
+    method = fields.String()
+    state = fields.String()
+    commit = fields.String(metadata={"description": "Hash of settings and master, fixed before the first participant."})
+    contribution = fields.String()
+    prepared_by = fields.String()
+    signed_by = fields.String(allow_none=True)
+    escrowed = fields.Boolean()
+    events = fields.Integer()
+    places = fields.Integer()
+    head = fields.String(metadata={"description": "The last hash of the chain of events."})
+    public_key = fields.String(metadata={"description": "The key that signs heads."})
+
+
+class AllocationStatus(SchemeStatus):
+    trial = fields.String()
+    later_schemes = fields.List(fields.Nested(SchemeStatus))
+
+
+class FactorValues(Schema):
+    """One answer that an allocation used, as codes; empty where nothing was corrected or verified."""
+
+    scheme = fields.String()
+    factor = fields.String()
+    label = fields.String()
+    randomised = fields.String()
+    corrected = fields.String()
+    verified = fields.String()
+    differs = fields.Boolean(metadata={"description": "Whether a later value is another one than the allocation used."})
 
 
 class NewUnblinding(Schema):

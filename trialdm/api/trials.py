@@ -10,7 +10,7 @@ from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import instance, known_person, read
-from trialdm.services import overview, participants, people, studies, trail
+from trialdm.services import overview, participants, people, schemes, studies, trail
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_trials", __name__, url_prefix="/api/v1/trials", description="Trials and their definitions")
@@ -178,6 +178,14 @@ def gate(asked: dict[str, Any], trial: str) -> Any:
         ).to_json()
 
     return read(work)
+
+
+@api.get("/<trial>/allocation")
+@api.response(200, schemas.AllocationStatus)
+@known_person
+def allocation(trial: str) -> Any:
+    """The schemes of the trial as everybody in it may know them: state, commitment, last head."""
+    return read(lambda unit: schemes.status(unit, trial))
 
 
 @api.get("/<trial>/audit")

@@ -640,7 +640,7 @@ def _analysis_ready(case: Case) -> Found:
 
 
 def _surgeon_credentialed(case: Case) -> Found:
-    if case.participant is None:
+    if case.participant is None or case.participant.later:
         return
     surgeon, planned = case.participant.surgeon_planned, case.participant.surgery_planned
     if surgeon is None:

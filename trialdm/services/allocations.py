@@ -16,11 +16,11 @@ from sqlalchemy import func, select
 
 from trialdm.domain import lifecycle
 from trialdm.domain.errors import Conflict, Detail, Invalid, WrongState
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Arm, Protocol
 from trialdm.domain.protocol import Scheme as Definition
 from trialdm.domain.randomisation import ledger
 from trialdm.domain.randomisation.schemes import Placed, stratum_of
-from trialdm.services import approvals, casebooks, chains, notices, participants, schemes, studies
+from trialdm.services import approvals, casebooks, chains, disclosures, notices, participants, schemes, studies
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Allocation, FormInstance, FormVersion, Idempotency, Participant, Scheme, SchemeEvent
 
@@ -64,7 +64,7 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
     if existing is not None:
         seen = _as_seen(unit, protocol, existing)
         if earlier:
-            return seen, False
+            return _told(unit, person, seen), False
         raise Conflict(
             f"Participant {person.id} was randomised already, as {existing.number}.",
             code="ALLOC.ALREADY",
@@ -84,7 +84,15 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
         write_record(unit, protocol, person, made.number, levels, unit.now)
         book.allocated_at = unit.now
     notices.announce(unit, protocol, person)
-    return _as_seen(unit, protocol, made), True
+    return _told(unit, person, _as_seen(unit, protocol, made)), True
+
+
+def _told(unit: Unit, person: Participant, seen: Allocated) -> Allocated:
+    """Keep that whoever randomised has read the arm, where their role reads it."""
+    if seen.arm is not None:
+        row = disclosures.note(unit, person.trial_id, person.id, unit.actor.id, "look")
+        unit.record("allocation.look", row, trial=person.trial_id, entity="participant", entity_id=person.id, site=person.site)
+    return seen
 
 
 def randomise_site(unit: Unit, trial: str, site: str, key: str, *, name: str = "") -> tuple[Allocated, bool]:
@@ -119,21 +127,28 @@ def _enter(unit: Unit, protocol: Protocol, definition: Definition, person: Parti
     site = unit.session.get(Allocation, (trial, definition.name, person.site))
     if site is None:
         raise WrongState(f"Site {person.site} has not been allocated.", code="ALLOC.SITE", needs="The site's allocation.")
-    number = f"{person.site}-{person.number:04d}"
     if earlier:
-        return _entered(unit, person, number, site), False
+        return _entered(unit, person, site), False
+    if _in_the_trial(unit, person):
+        raise Conflict(f"Participant {person.id} was entered already.", code="ALLOC.ALREADY", needs="Nothing: one is entered once.")
     book = casebooks.read(unit, trial, person)
     answer = approvals.ask(unit, trial, "randomise", site=person.site, participant=participants.readiness(unit, protocol, book))
     answer.require()
     unit.add(_answer(unit, definition, trial, key, person.id))
     studies.move(unit, trial, "participant", person.id, "randomise", gate=answer.to_json(), site=person.site)
-    write_record(unit, protocol, person, number, {}, unit.now)
-    return _entered(unit, person, number, site), True
+    found = _entered(unit, person, site)
+    write_record(unit, protocol, person, found.number, {}, unit.now)
+    return found, True
 
 
-def _entered(unit: Unit, person: Participant, number: str, site: Allocation) -> Allocated:
+def _entered(unit: Unit, person: Participant, site: Allocation) -> Allocated:
+    """A participant under the allocation of their site."""
     arm = chains.unseal_arm(unit, site) if unit.sees_allocations(person.trial_id, person.site) else None
-    return Allocated(person.id, number, site.at.isoformat(timespec="seconds"), arm)
+    return Allocated(person.id, f"{person.site}-{person.number:04d}", site.at.isoformat(timespec="seconds"), arm)
+
+
+def _in_the_trial(unit: Unit, person: Participant) -> bool:
+    return participants.state(unit, person.trial_id, person) not in ("screened", "consented", "eligible", "ineligible")
 
 
 def record_historical(unit: Unit, protocol: Protocol, person: Participant) -> None:
@@ -373,23 +388,39 @@ def write_record(unit: Unit, protocol: Protocol, person: Participant, number: st
 
 def arm_of(unit: Unit, protocol: Protocol, participant: str) -> int | None:
     """The arm's code, for rules of restricted forms and for readers whose right has been checked."""
-    row = unit.session.get(Allocation, (protocol.id, protocol.scheme.name, _subject(unit, protocol, participant)))
-    return protocol.arm_named(chains.unseal_arm(unit, row)).code if row else None
+    arm = arm_by(unit, protocol, participant)
+    return arm.code if arm else None
 
 
-def _subject(unit: Unit, protocol: Protocol, participant: str) -> str:
+def arm_by(unit: Unit, protocol: Protocol, participant: str, name: str = "") -> Arm | None:
+    """The arm of a participant (or of their site) by one scheme; the caller has checked the right to it."""
+    definition = protocol.scheme_named(name)
+    row = unit.session.get(Allocation, (protocol.id, definition.name, _subject(unit, protocol, definition, participant)))
+    if row is None:
+        return None
+    arm = chains.unseal_arm(unit, row)
+    arms = protocol.arms if definition is protocol.scheme else definition.arms
+    return next(one for one in arms if one.name == arm)
+
+
+def _subject(unit: Unit, protocol: Protocol, definition: Definition, participant: str) -> str:
     """Who was allocated for a participant: they themselves, or their site."""
-    if protocol.scheme.unit == "participant":
+    if definition.unit == "participant":
         return participant
     person = unit.session.get(Participant, (protocol.id, participant))
     return person.site if person else ""
 
 
-def shown(unit: Unit, protocol: Protocol, person: Participant) -> Allocated | None:
+def shown(unit: Unit, protocol: Protocol, person: Participant, *, name: str = "") -> Allocated | None:
     """The number and time of a participant's allocation, for everybody who sees the participant. Never the arm: that is looked up
     on purpose, and recorded (`unblinding.look`)."""
-    row = unit.session.get(Allocation, (protocol.id, protocol.scheme.name, person.id))
-    return replace(_as_seen(unit, protocol, row), arm=None) if row else None
+    definition = protocol.scheme_named(name)
+    row = unit.session.get(Allocation, (protocol.id, definition.name, person.site if definition.unit == "site" else person.id))
+    if row is None:
+        return None
+    if definition.unit == "site":
+        return replace(_entered(unit, person, row), arm=None) if _in_the_trial(unit, person) else None
+    return replace(_as_seen(unit, protocol, row), arm=None)
 
 
 def all_arms(unit: Unit, protocol: Protocol, name: str = "") -> dict[str, int]:

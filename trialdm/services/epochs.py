@@ -46,7 +46,9 @@ def _same_list(row: Scheme, sha256: str) -> None:
     expected = config(row).get("list_sha256", "")
     typed = "".join(sha256.split()).lower()
     if expected and not typed:
-        raise Invalid("Type the SHA-256 of the list, as whoever made it gave it to you.", code="ALLOC.SHA256", needs="--sha256 HEX.")
+        raise Invalid(
+            "Type the SHA-256 of the list, as whoever made it gave it to you.", code="ALLOC.SHA256", needs="64 hexadecimal digits."
+        )
     if expected and typed != expected:
         raise Conflict(
             "The SHA-256 that you typed is not that of the list that was imported.",

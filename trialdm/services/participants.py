@@ -101,6 +101,13 @@ def gate(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None
     return approvals.ask(unit, trial, action, site=site, on=on, participant=asked_about)
 
 
+def gate_again(unit: Unit, trial: str, participant: str, scheme: Scheme) -> Answer:
+    """The gate's answer to a later randomisation of a participant."""
+    person = find(unit, trial, participant)
+    standing = readiness_again(unit, studies.protocol(unit, trial), casebooks.read(unit, trial, person), scheme)
+    return approvals.ask(unit, trial, "randomise", site=person.site, participant=standing)
+
+
 def listed(unit: Unit, trial: str) -> list[tuple[Participant, str]]:
     """The participants that the person may see, with their states, by site and number."""
     studies.definition(unit, trial)

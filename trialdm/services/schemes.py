@@ -79,7 +79,10 @@ def locked(unit: Unit, protocol: Protocol, name: str) -> Scheme:
 
 def locked_live(unit: Unit, protocol: Protocol, name: str) -> Scheme:
     """The scheme's row, held, of an epoch that may allocate now. Raises WrongState naming what is lacking."""
-    row = locked(unit, protocol, name)
+    return _live(unit, locked(unit, protocol, name))
+
+
+def _live(unit: Unit, row: Scheme) -> Scheme:
     found = state(unit, row)
     if row.world != unit.world:
         raise WrongState(
@@ -91,6 +94,20 @@ def locked_live(unit: Unit, protocol: Protocol, name: str) -> Scheme:
         code, needs = _LACKING.get(found, ("ALLOC.CLOSED", "A new epoch of the scheme, as an amendment."))
         raise WrongState(f"The allocation scheme is {label(found)}: nothing is allocated.", code=code, needs=needs)
     return row
+
+
+def hindrance(unit: Unit, protocol: Protocol, name: str = "") -> WrongState | Missing | None:
+    """Why a scheme cannot allocate now, apart from the participant and the approvals; None where it can."""
+    definition = protocol.scheme_named(name)
+    rows = epochs(unit, protocol.id, definition.name)
+    states = [state(unit, row) for row in rows]
+    if "live" in states and rows[states.index("live")].world == unit.world:
+        return None
+    try:
+        _live(unit, rows[-1] if rows else needed(unit, protocol, name))
+    except (WrongState, Missing) as problem:
+        return problem
+    return None
 
 
 _SIGN = "Its specification is signed by a second person ('allocation sign')."

@@ -100,18 +100,21 @@ def planned(unit: Unit, trial: str, participant: str, visit: str) -> Unblinded:
     return found
 
 
-def look(unit: Unit, trial: str, participant: str) -> Unblinded:
-    """The allocation, for somebody whose role reads it: each look is kept. Raises Refused (GOV-45) for everybody else."""
+def look(unit: Unit, trial: str, participant: str, *, name: str = "") -> Unblinded:
+    """The allocation (by a later scheme where one is named), for somebody whose role reads it: each look is kept.
+
+    Raises Refused (GOV-45) for everybody else.
+    """
     protocol = studies.protocol(unit, trial)
     person = participants.known(unit, trial, participant)
     if not unit.sees_allocations(trial, person.site):
         participants.find(unit, trial, participant)
         raise Refused("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role at this site.")
-    allocation = _allocation(unit, protocol, person)
+    allocation = _allocation(unit, protocol, person, name)
     row = disclosures.note(unit, trial, person.id, unit.actor.id, "look")
     unit.record("allocation.look", row, trial=trial, entity="participant", entity_id=person.id, site=person.site)
     unit.session.flush()
-    return replace(_found(unit, protocol, allocation), at=allocation.at)
+    return replace(_found(unit, protocol, allocation, name), at=allocation.at)
 
 
 def may_be_told(unit: Unit, protocol: Protocol, person: Participant) -> list[tuple[str, str]]:
@@ -164,21 +167,20 @@ def _choices() -> str:
     return "One of: " + ", ".join(f"{code} ({words})" for code, words in EMERGENCIES.items()) + "."
 
 
-def _allocation(unit: Unit, protocol: Protocol, person: Participant) -> Allocated:
+def _allocation(unit: Unit, protocol: Protocol, person: Participant, name: str = "") -> Allocated:
     """Number and time of the allocation; no arm is opened. Raises WrongState where there is none."""
-    found = allocations.shown(unit, protocol, person)
+    found = allocations.shown(unit, protocol, person, name=name)
     if found is None:
         raise WrongState(f"Participant {person.id} has not been randomised.", code="ALLOC.NONE", needs="Nothing: there is no allocation.")
     return found
 
 
-def _found(unit: Unit, protocol: Protocol, allocated: Allocated, *, drill: bool = False) -> Unblinded:
+def _found(unit: Unit, protocol: Protocol, allocated: Allocated, name: str = "", *, drill: bool = False) -> Unblinded:
     """What is told. In a drill the arm stays sealed."""
     at = unit.now.isoformat(timespec="seconds")
-    code = None if drill else allocations.arm_of(unit, protocol, allocated.participant)
-    if code is None:
+    arm = None if drill else allocations.arm_by(unit, protocol, allocated.participant, name)
+    if arm is None:
         return Unblinded(allocated.participant, allocated.number, at, drill=drill)
-    arm = protocol.arm(code)
     return Unblinded(allocated.participant, allocated.number, at, arm.name, arm.label)
 
 

@@ -119,12 +119,13 @@ class Unit:
     def sees_allocations(self, trial: str, site: str | None) -> bool:
         """Whether the actor reads allocations and restricted forms of participants at this site (None: of all sites).
 
-        After the end-of-trial unblinding everybody does who may see participants there.
+        After the end-of-trial unblinding everybody does who may see participants there, and who analyses the trial.
         """
         if roles.sees_allocations(self.actor.grants, trial, site):
             return True
         sites = roles.sites_seen(self.actor.grants, "participant.see", trial)
-        return (sites is None or site in sites) and self._unblinded(trial)
+        entitled = sites is None or site in sites or self.may("export.unblinded", trial)
+        return entitled and self._unblinded(trial)
 
     def _unblinded(self, trial: str) -> bool:
         """Whether the whole trial has been unblinded; read once."""

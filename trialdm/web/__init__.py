@@ -2,12 +2,28 @@
 
 from flask import Flask
 
-from trialdm.web import exports, forms, guide, layout, notices, participants, rehearsals, sign_in, theatre, trials, unblinding
+from trialdm.web import (
+    allocation,
+    envelopes,
+    exports,
+    factors,
+    forms,
+    guide,
+    layout,
+    notices,
+    participants,
+    rehearsals,
+    sign_in,
+    theatre,
+    trials,
+    unblinding,
+)
 
 
 def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
-    of_trials = (trials.pages, participants.pages, unblinding.pages, theatre.pages, forms.pages, exports.pages, rehearsals.pages)
-    for pages in (sign_in.pages, *of_trials, notices.pages, guide.pages):
+    of_participants = (participants.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
+    of_trials = (trials.pages, allocation.pages, envelopes.pages, exports.pages, rehearsals.pages)
+    for pages in (sign_in.pages, *of_trials, *of_participants, notices.pages, guide.pages):
         app.register_blueprint(pages)

@@ -9,6 +9,7 @@ from marshmallow import Schema, fields, validate
 
 from trialdm.definitions import schemas
 from trialdm.domain import crf, ethics, expressions, lifecycle, roles, values
+from trialdm.domain.randomisation.schemes import METHODS, PARAMETERS
 from trialdm.services import packages
 from trialdm.web.charts import paths
 
@@ -25,6 +26,7 @@ PAGES = {
     "approvals": "Approvals and the gate",
     "exports": "Exports",
     "rehearsals": "Rehearsing the allocation",
+    "allocation": "Allocation for statisticians",
     "roles": "Roles",
     "states": "States",
     "protocol": "Writing a protocol",
@@ -62,6 +64,35 @@ def _of_approvals() -> dict[str, Any]:
 
 def _of_exports() -> dict[str, Any]:
     return {"formats": packages.FORMATS, "reasons": values.MISSING_REASONS}
+
+
+#: Steps of the allocation, in the order in which they are taken.
+_STEPS = {
+    "rehearsal.run": "Rehearse the scheme",
+    "rehearsal.sign": "Sign a rehearsal",
+    "allocation.prepare": "Commit, import a list, amend, write the shares",
+    "allocation.contribute": "Contribute",
+    "allocation.sign": "Sign the specification as the second person",
+    "allocation.move": "Pause, resume, close",
+    "allocation.ledger": "Download the ledger",
+    "allocation.balance": "Read the balance and fidelity report, which is by arm",
+    "allocation.envelopes": "Make envelopes",
+    "allocation.reconcile": "Enter envelopes that were opened or spoilt",
+    "allocation.correct": "Mark an allocation as an error",
+    "allocation.verify": "Verify the answers against the source",
+    "allocation.reveal": "Reveal the master after database lock",
+}
+
+
+def _of_allocation() -> dict[str, Any]:
+    described = schemas.AllocationSchema().fields
+    return {
+        "steps": _STEPS.items(),
+        "actions": roles.ACTIONS,
+        "roles": roles.ROLES,
+        "methods": METHODS,
+        "parameters": [(key, described[key].metadata.get("description", "")) for key in PARAMETERS],
+    }
 
 
 def _of_roles() -> dict[str, Any]:
@@ -158,6 +189,7 @@ _TABLES: dict[str, Callable[[], dict[str, Any]]] = {
     "forms": _of_forms,
     "approvals": _of_approvals,
     "exports": _of_exports,
+    "allocation": _of_allocation,
     "roles": _of_roles,
     "states": _of_states,
     "protocol": _of_protocol,

@@ -10,10 +10,10 @@ from werkzeug.wrappers import Response as AnyResponse
 from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, TrialError
 from trialdm.domain.lifecycle import MACHINES
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Protocol, Scheme
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import allocations, casebooks, overview, participants, studies, theatre, unblinding
+from trialdm.services import allocations, casebooks, overview, participants, schemes, studies, theatre, unblinding
 from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
@@ -61,6 +61,7 @@ def one(trial: str, participant: str) -> str:
             participant=row,
             state=participants.state(unit, trial, row),
             allocated=allocations.shown(unit, protocol, row),
+            later=[(scheme, allocations.shown(unit, protocol, row, name=scheme.name)) for scheme in protocol.later_schemes],
             sees=unit.sees_allocations(trial, row.site),
             before_surgery=theatre.waits(unit, protocol, row),
             to_be_told=unit.may("allocation.tell", trial, row.site) and bool(unblinding.may_be_told(unit, protocol, row)),
@@ -77,23 +78,24 @@ def one(trial: str, participant: str) -> str:
 @signed_in
 def readiness(trial: str, participant: str) -> str:
     """What the allocation will use, and every reason for and against it; for a randomised participant the result."""
-    return read(lambda unit: _readiness(unit, trial, participant))
+    return read(lambda unit: _readiness(unit, trial, participant, request.args.get("scheme", "")))
 
 
 @pages.post("/<participant>/randomise")
 @signed_in
 def randomise(trial: str, participant: str) -> AnyResponse:
     """Randomise once; the key of the page makes a second press harmless. The arm is in this one answer, for those who may see it."""
+    name, key = request.form.get("scheme", ""), request.form.get("key", "")
     try:
-        allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, request.form.get("key", "")))
+        allocated, _ = change(lambda unit: allocations.randomise(unit, trial, participant, key, name=name))
         if allocated.arm is not None:
-            return Response(read(lambda unit: _readiness(unit, trial, participant, allocated=allocated)))
+            return Response(read(lambda unit: _readiness(unit, trial, participant, name, allocated=allocated)))
     except Conflict as problem:
         if problem.code != "ALLOC.ALREADY":
             raise
     except TrialError as problem:
-        return Response(read(partial(_readiness, trial=trial, typed=participant, problem=problem)), status_of(problem))
-    return redirect(url_for("participants.readiness", trial=trial, participant=participant), 303)
+        return Response(read(partial(_readiness, trial=trial, typed=participant, name=name, problem=problem)), status_of(problem))
+    return redirect(url_for("participants.readiness", trial=trial, participant=participant, scheme=name or None), 303)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -138,8 +140,11 @@ def _enters(unit: Unit, protocol: Protocol, row: Participant, kind: str) -> bool
     return roles.may_enter(unit.actor.grants, kind, protocol.id, row.site)
 
 
-def _readiness(unit: Unit, trial: str, typed: str, problem: TrialError | None = None, allocated: Allocated | None = None) -> str:
+def _readiness(
+    unit: Unit, trial: str, typed: str, name: str = "", problem: TrialError | None = None, allocated: Allocated | None = None
+) -> str:
     protocol = studies.protocol(unit, trial)
+    scheme = protocol.scheme_named(name)
     row = participants.find(unit, trial, typed)
     book = casebooks.read(unit, trial, row)
     return page(
@@ -147,19 +152,23 @@ def _readiness(unit: Unit, trial: str, typed: str, problem: TrialError | None = 
         protocol,
         participant=row,
         state=participants.state(unit, trial, row),
-        allocated=allocated or allocations.shown(unit, protocol, row),
+        scheme=scheme,
+        hindrance=schemes.hindrance(unit, protocol, name),
+        allocated=allocated or allocations.shown(unit, protocol, row, name=name),
         sees=unit.sees_allocations(trial, row.site),
-        answer=participants.gate(unit, trial, "randomise", participant=row.id),
-        levels=list(_levels(unit, protocol, book)),
+        answer=participants.gate_again(unit, trial, row.id, scheme)
+        if scheme.after
+        else participants.gate(unit, trial, "randomise", participant=row.id),
+        levels=list(_levels(unit, protocol, book, scheme)) if scheme.unit == "participant" else [],
         permitted=unit.may("participant.randomise", trial, row.site),
         key=secrets.token_urlsafe(18),
         problem=problem,
     )
 
 
-def _levels(unit: Unit, protocol: Protocol, book: Casebook) -> Any:
+def _levels(unit: Unit, protocol: Protocol, book: Casebook, scheme: Scheme) -> Any:
     """What the allocation looks at: question, answer in words (empty where there is none yet), and the form that holds it."""
-    for factor in protocol.scheme.factors:
+    for factor in scheme.factors:
         if not factor.form:
             yield "Site", f"{book.participant.site} {protocol.site(book.participant.site).name}", None, ""
             continue

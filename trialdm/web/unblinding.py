@@ -24,7 +24,8 @@ pages = Blueprint("unblinding", __name__, url_prefix="/trials/<trial>")
 @signed_in
 def look(trial: str, participant: str) -> str:
     """The allocation, for somebody who may read it: in this answer only."""
-    return shown(trial, change(lambda unit: unblinding.look(unit, trial, participant)), "look")
+    name = request.form.get("scheme", "")
+    return shown(trial, change(lambda unit: unblinding.look(unit, trial, participant, name=name)), "look")
 
 
 def shown(trial: str, found: Unblinded, how: str) -> str:
