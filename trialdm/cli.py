@@ -19,9 +19,10 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
-from trialdm.allocation_commands import allocation_group
+from trialdm.allocation_commands import allocation_group, write_document
 from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
+from trialdm.documents.page import html as document_html
 from trialdm.domain import errors, ethics
 from trialdm.domain.errors import TrialError
 from trialdm.exports import package
@@ -29,6 +30,7 @@ from trialdm.rehearsal_commands import rehearse
 from trialdm.services import (
     allocations,
     approvals,
+    balance,
     chains,
     history,
     imports,
@@ -692,6 +694,23 @@ def import_history(terminal: Terminal, trial: str, file: Path) -> None:
 
 main.add_command(allocation_group)
 main.add_command(rehearse)
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("name", type=click.Choice(("balance",)))
+@click.argument("trial")
+@click.option("--scheme", default="", help="Scheme; the trial's first one where left out.")
+@click.option("--out", required=True, type=PATH, help="File to write: .html or .pdf.")
+@pass_terminal
+def report(terminal: Terminal, name: str, trial: str, scheme: str, out: Path) -> None:
+    """Write a report. balance: achieved balance, ledger against allocations, order of events; for the unblinded statistician."""
+    found = terminal.change(lambda unit: balance.report(unit, trial, name=scheme))
+    write_document(out, document_html(found))
+    out.chmod(0o600)
+    terminal.say({"trial": trial, "report": name, "file": str(out)}, f"Wrote {out}.")
 
 
 # --- exports and audit -----------------------------------------------------------------------------------------------

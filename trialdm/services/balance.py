@@ -52,8 +52,7 @@ def report(unit: Unit, trial: str, *, name: str = "") -> Document:
     definition = protocol.scheme_named(name)
     unit.record("allocation.balance", trial=trial, entity="trial", entity_id=trial)
     courses = _courses(unit, protocol, definition)
-    arms = [arm.name for arm in definition.arms]
-    arms += [course.arm for course in courses if course.arm not in arms][:1]
+    arms = list(dict.fromkeys([*(arm.name for arm in definition.arms), *(course.arm for course in courses)]))
     return Document(
         f"{protocol.short_title}: balance and fidelity of the allocation",
         f"By arm: for the unblinded statistician and the data monitoring committee only. {len(courses)} allocated by scheme "
