@@ -62,7 +62,7 @@ RECRUITERS = (
 )
 
 
-@pytest.mark.parametrize("role", RECRUITERS)
+@pytest.mark.parametrize("role", RECRUITERS + OTHERS)
 def test_nobody_who_recruits_or_has_no_need_reads_the_sheet(sqlite_world: World, role: str) -> None:
     with pytest.raises(Forbidden) as refused:
         sheet(sqlite_world, role)
