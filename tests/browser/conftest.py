@@ -6,12 +6,14 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from waitress import create_server
 
@@ -78,17 +80,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("browser") / "demo"
     opened = build.ready(folder, participants=12, seed=1, today=TODAY, fresh=False, say=lambda words: None)
     app = create_app(opened)
+    entries = json.loads((folder / build.SIGN_INS).read_text("utf-8"))
+    worker = app.extensions["trialdm-jobs"]
+    with served(app, {entry["email"]: entry["password"] for entry in entries}) as found:
+        worker.start()
+        yield found
+        worker.stop()
+    opened.engine.dispose()
+
+
+@contextmanager
+def served(app: Flask, passwords: dict[str, str]) -> Iterator[Site]:
+    """An application on loopback."""
     server = create_server(app, host="127.0.0.1", port=0, threads=4, ident=None)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    worker = app.extensions["trialdm-jobs"]
-    worker.start()
-    entries = json.loads((folder / build.SIGN_INS).read_text("utf-8"))
-    yield Site(f"http://127.0.0.1:{server.effective_port}", {entry["email"]: entry["password"] for entry in entries})
-    worker.stop()
+    yield Site(f"http://127.0.0.1:{server.effective_port}", passwords)
     server.close()
     thread.join(timeout=10)
-    opened.engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +115,11 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visit(site: Site, browser: Browser) -> Iterator[Callable[..., Visitor]]:
     """Makes visitors: `visit(email, width=.., javascript=..)`. At the end no request has left loopback."""
+    yield from visitors_of(site, browser)
+
+
+def visitors_of(site: Site, browser: Browser) -> Iterator[Callable[..., Visitor]]:
+    """What makes visitors of a site; afterwards what they asked for and complained of is looked at."""
     contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
 

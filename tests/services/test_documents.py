@@ -57,9 +57,8 @@ def test_the_published_vectors_come_out_again() -> None:
         assert found == expected, what
 
 
-RECRUITERS = (
-    "trial-coordinator research-nurse principal-investigator sub-investigator surgeon blinded-assessor monitor data-manager".split()
-)
+RECRUITERS = ("trial-coordinator", "research-nurse", "principal-investigator", "sub-investigator", "surgeon", "blinded-assessor")
+OTHERS = ("monitor", "data-manager")
 
 
 @pytest.mark.parametrize("role", RECRUITERS + OTHERS)
