@@ -1,6 +1,7 @@
 """Randomising: one participant, one allocation, once, and nobody blinded sees the arm."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text
@@ -144,3 +145,16 @@ def test_a_withdrawn_opinion_stops_the_next_allocation(world: World) -> None:
     with pytest.raises(Refused) as refused:
         world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, second, "k2"))
     assert "GATE.GOV-02" in [detail.code for detail in refused.value.details]
+
+
+def test_a_factor_changed_after_eligibility_was_confirmed_is_named_and_a_new_confirmation_lifts_it(world: World) -> None:
+    ident = builders.ready(world, opioid_pre=0)
+    world.now += timedelta(minutes=5)
+    planned = {"surg_date_plan": (builders.TODAY + timedelta(days=3)).isoformat(), "surgeon_plan": 1}
+    builders.put(world, ident, "V01", "CLIN", {**builders.CLINICAL, **planned, "opioid_pre": 1}, reason="source: read again")
+    with pytest.raises(Refused, match="Changed since a doctor confirmed eligibility: Has the person taken an opioid") as refused:
+        world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    assert refused.value.code == "GATE.GOV-44"
+    world.now += timedelta(minutes=5)
+    builders.put(world, ident, "V01", "ELIG", builders.ELIGIBLE, role="sub-investigator", reason="source: opioid use read again")
+    assert world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))[1]

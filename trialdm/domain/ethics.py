@@ -274,6 +274,7 @@ class Standing:
     eligibility_signed: bool = False
     baseline_missing: tuple[str, ...] = ()
     factors_missing: tuple[str, ...] = ()
+    factors_changed: tuple[str, ...] = ()
     randomised: bool = False
     surgery_planned: date | None = None
     surgeon_planned: int | None = None
@@ -591,6 +592,11 @@ def _participant_ready(case: Case, participant: Standing) -> Found:
             "The eligibility form saved as complete by the principal investigator or a sub-investigator.",
         )
     yield from _answers_complete(participant)
+    if participant.factors_changed:
+        yield (
+            f"Changed since a doctor confirmed eligibility: {', '.join(participant.factors_changed)}.",
+            "The eligibility form saved again by the principal investigator or a sub-investigator, with a reason.",
+        )
     planned = participant.surgery_planned
     days = case.protocol.param("rand_window_days", 14)
     if planned is not None and planned < case.on:

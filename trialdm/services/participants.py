@@ -1,5 +1,6 @@
 """Participants under pseudonyms: adding, finding, and what is known of one when somebody wants to act for them."""
 
+import json
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from trialdm.domain.roles import sites_seen
 from trialdm.services import approvals, casebooks, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import SYSTEM, Change, Unit, needed
-from trialdm.store.tables import Allocation, Participant
+from trialdm.store.tables import Allocation, FormVersion, Participant
 
 _TRIES = 20
 
@@ -156,6 +157,7 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
         eligibility_signed=signed,
         baseline_missing=_baseline_missing(protocol, book, protocol.scheme),
         factors_missing=_factors_missing(protocol, book, protocol.scheme),
+        factors_changed=_factors_changed(unit, protocol, book),
         randomised=unit.session.get(Allocation, (protocol.id, protocol.scheme.name, book.participant.id)) is not None,
         surgery_planned=book.meaning(protocol, "surgery_planned"),
         surgeon_planned=book.meaning(protocol, "surgeon_planned"),
@@ -229,6 +231,33 @@ def _factors_missing(protocol: Protocol, book: Casebook, scheme: Scheme) -> tupl
     factors = [factor for factor in scheme.factors if factor.form]
     lacking = [f for f in factors if book.answer(protocol.form(f.form), f.visit, f.item) is None]
     return tuple(protocol.form(f.form).by_name[f.item].label for f in lacking)
+
+
+def _factors_changed(unit: Unit, protocol: Protocol, book: Casebook) -> tuple[str, ...]:
+    """Factors whose answer is another one than when the eligibility form was last saved."""
+    found = protocol.meaning("eligible")
+    confirmed = book.first(found[0].code) if found else None
+    if confirmed is None:
+        return ()
+    changed = []
+    for factor in protocol.scheme.factors:
+        stored = book.get(factor.visit, factor.form, 1) if factor.form else None
+        if stored is None or stored.saved_at <= confirmed.saved_at:
+            continue
+        then = unit.session.scalars(
+            select(FormVersion.data)
+            .where(
+                FormVersion.trial_id == protocol.id,
+                FormVersion.instance_id == stored.instance.id,
+                FormVersion.saved_at <= confirmed.saved_at,
+            )
+            .order_by(FormVersion.seq.desc())
+            .limit(1)
+        ).first()
+        before = json.loads(then)["answers"].get(factor.item) if then else None
+        if before is not None and before != json.loads(stored.data)["answers"].get(factor.item):
+            changed.append(protocol.form(factor.form).by_name[factor.item].label)
+    return tuple(changed)
 
 
 def levels(protocol: Protocol, book: Casebook, scheme: Scheme) -> dict[str, str]:

@@ -352,7 +352,8 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
     status = stored.status if stored else lifecycle.INITIAL["form"]
     event = "amend" if status == "complete" else "finish" if sent.complete else "save"
     changes = _changes(place.form, before, verdict.answers, stored is not None and bool(stored.instance.restricted))
-    if stored and not changes and (status == "complete" or event == "save"):
+    again = place.form.kind == "eligibility" and bool(sent.reason.strip())
+    if stored and not changes and (status == "complete" or event == "save") and not again:
         return view(unit, place)
     if status == "complete" and not sent.reason.strip():
         raise Invalid(
