@@ -21,7 +21,6 @@ from trialdm.services import (
     epochs,
     factors,
     ledgers,
-    participants,
     schemes,
     specification,
     studies,
@@ -90,11 +89,12 @@ def contribute(terminal: Terminal, trial: str, value: str, dice: bool, source: s
 @allocation_group.command("sign")
 @click.argument("trial")
 @click.option("--sha256", default="", help="For an imported list: its SHA-256, as its maker gave it.")
+@click.option("--specification", "read", default="", help="Hash of the specification that you read, as its sheet shows it.")
 @_SCHEME
 @pass_terminal
-def sign(terminal: Terminal, trial: str, sha256: str, name: str) -> None:
+def sign(terminal: Terminal, trial: str, sha256: str, read: str, name: str) -> None:
     """Sign the specification as the second person: the scheme goes live."""
-    found = terminal.change(lambda unit: _facts(epochs.sign(unit, trial, name=name, sha256=sha256)))
+    found = terminal.change(lambda unit: _facts(epochs.sign(unit, trial, name=name, sha256=sha256, read=read)))
     terminal.say(found, f"Signed. Scheme {found['scheme']}, epoch {found['epoch']}, is live.")
 
 
@@ -409,8 +409,9 @@ def show_factors(terminal: Terminal, trial: str, participant: str, name: str) ->
     """The factor values of an allocation: as randomised, as corrected, as verified."""
 
     def work(unit: Unit) -> list[factors.Values]:
-        person = participants.find(unit, trial, participant)
-        return factors.side_by_side(unit, studies.protocol(unit, trial), person.id, name=name)
+        protocol, person = studies.protocol(unit, trial), factors.person(unit, trial, participant)
+        wanted = protocol.scheme_named(name)
+        return [value for used in factors.used(unit, protocol, person) if used.scheme is wanted for value in used.values]
 
     found = terminal.read(work)
     lines = [f"{v.factor:20} {v.randomised:10} {v.corrected or '-':10} {v.verified or '-'}" for v in found]

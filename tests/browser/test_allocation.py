@@ -103,7 +103,7 @@ def test_from_the_protocol_to_a_live_scheme(visit_small, check, javascript):
     look(sponsor)
     chief.page.click("summary:has-text('Sign without a contribution')")
     press(chief.page, "button:has-text('Sign the specification')")
-    assert "The specification has changed since you opened this page." in words(chief)
+    assert "The specification has changed since you opened it." in words(chief)
     look(chief)
     press(chief.page, "form a:has-text('the specification')")
     assert "Permuted blocks of size 2, 4" in words(chief) or "permuted blocks of size 2, 4" in words(chief)

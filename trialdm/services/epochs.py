@@ -20,10 +20,11 @@ from trialdm.store.tables import Scheme
 _AMENDABLE = ("arms", "sites", "allocation", "later_allocations")
 
 
-def sign(unit: Unit, trial: str, *, name: str = "", sha256: str = "") -> Scheme:
+def sign(unit: Unit, trial: str, *, name: str = "", sha256: str = "", read: str = "") -> Scheme:
     """Sign the specification as the second person: the scheme goes live.
 
-    For an imported list the signer types its SHA-256, as its maker gave it. Raises Forbidden for the person who prepared it.
+    For an imported list the signer types its SHA-256, as its maker gave it. `read` is the hash of the specification that was
+    read, where the signer's screen showed one. Raises Forbidden for the person who prepared it, and Conflict where it is another.
     """
     protocol = studies.protocol(unit, trial)
     unit.require("allocation.sign", trial)
@@ -34,6 +35,8 @@ def sign(unit: Unit, trial: str, *, name: str = "", sha256: str = "") -> Scheme:
             code="ALLOC.OWN_SIGNATURE",
             needs="A second person signs.",
         )
+    if read and read != schemes.specification_hash(row):
+        raise Conflict("The specification has changed since you opened it.", code="ALLOC.SPECIFICATION", needs="Read it as it is now, then sign.")
     _same_list(row, sha256)
     studies.move(unit, trial, MACHINE, subject(row), "sign")
     schemes.act(unit, row, "sign", specification=schemes.specification_hash(row))

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from trialdm.domain.errors import Broken, Invalid, Missing, Refused
+from trialdm.domain.errors import Broken, Forbidden, Invalid, Missing, Refused
 from trialdm.domain.lifecycle import label
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.randomisation import commitment, escrow, ledger
@@ -78,9 +78,18 @@ def sign_daily(unit: Unit, trial: str, name: str, epoch: int) -> bool:
 
 
 def ledger_file(unit: Unit, trial: str, *, name: str = "", epoch: int | None = None) -> dict[str, Any]:
-    """The ledger of an epoch (the newest one), with its head signed now. No secret is in it."""
+    """The ledger of an epoch (the newest one), with its head signed now. No secret is in it.
+
+    It holds the configuration, block sizes included: raises Forbidden for people who recruit.
+    """
     protocol = studies.protocol(unit, trial)
     unit.require("allocation.ledger", trial)
+    if schemes.recruits(unit, trial):
+        raise Forbidden(
+            "The ledger holds block sizes and probabilities: it is not for people who recruit.",
+            code="ROLE.SPECIFICATION",
+            needs="A role that reads the ledger, and none by which somebody recruits.",
+        )
     row = _epoch(unit, protocol, name, epoch)
     sign_head(unit, held(unit, row))
     unit.record("allocation.ledger", trial=trial, entity=MACHINE, entity_id=subject(row))

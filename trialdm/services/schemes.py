@@ -367,9 +367,13 @@ def move(unit: Unit, trial: str, event: str, *, name: str = "", reason: str = ""
 def may_see_specification(unit: Unit, trial: str) -> bool:
     """Whether the actor may know block sizes and every other setting: a role that rehearses or signs, and none by which
     somebody recruits or works at a site, where knowing them helps to guess the next arm."""
+    return not recruits(unit, trial) and (unit.may("rehearsal.run", trial) or unit.may("rehearsal.sign", trial))
+
+
+def recruits(unit: Unit, trial: str) -> bool:
+    """Whether the actor recruits or works at a site, whatever other role they hold."""
     held = {grant.role for grant in unit.actor.grants if grant.covers(trial, None)}
-    recruits = any(roles.ROLES[role][1] or role in roles.ACTIONS["participant.randomise"] for role in held)
-    return not recruits and (unit.may("rehearsal.run", trial) or unit.may("rehearsal.sign", trial))
+    return any(roles.ROLES[role][1] or role in roles.ACTIONS["participant.randomise"] for role in held)
 
 
 def status(unit: Unit, trial: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.documents import page as documents
 from trialdm.documents.page import Document
-from trialdm.domain.errors import Conflict, Invalid, TrialError
+from trialdm.domain.errors import Invalid, TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.protocol import Scheme as Definition
 from trialdm.domain.randomisation.schemes import METHODS
@@ -72,17 +72,8 @@ def contribute(trial: str) -> AnyResponse:
 def sign(trial: str) -> AnyResponse:
     """Sign the specification that was read, as the second person."""
 
-    def work(unit: Unit) -> None:
-        row = schemes.held(unit, schemes.needed(unit, studies.protocol(unit, trial), _name()))
-        if request.form.get("specification", "") != schemes.specification_hash(row):
-            raise Conflict(
-                "The specification has changed since you opened this page.",
-                code="ALLOC.SPECIFICATION",
-                needs="Read it as it is now, then sign.",
-            )
-        epochs.sign(unit, trial, name=_name(), sha256=request.form.get("sha256", ""))
-
-    return _step(trial, "sign", work)
+    specified, sha256 = request.form.get("specification", "") or "none", request.form.get("sha256", "")
+    return _step(trial, "sign", lambda unit: epochs.sign(unit, trial, name=_name(), sha256=sha256, read=specified))
 
 
 @pages.post("/move")
