@@ -5,7 +5,6 @@ answer's key and the audit entries are one transaction, and the arm leaves the p
 scheme comes to be, and how it is kept, is in `schemes`.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from trialdm.domain import lifecycle
+from trialdm.domain import crf, lifecycle
 from trialdm.domain.errors import Conflict, Detail, Invalid, WrongState
 from trialdm.domain.protocol import Arm, Protocol
 from trialdm.domain.protocol import Scheme as Definition
@@ -22,7 +21,7 @@ from trialdm.domain.randomisation import ledger
 from trialdm.domain.randomisation.schemes import Placed, stratum_of
 from trialdm.services import approvals, casebooks, chains, disclosures, notices, participants, schemes, studies
 from trialdm.services.unit import LONDON, Change, Unit
-from trialdm.store.tables import Allocation, FormInstance, FormVersion, Idempotency, Participant, Scheme, SchemeEvent
+from trialdm.store.tables import Allocation, Idempotency, Participant, Scheme, SchemeEvent
 
 ROUTE = "randomise"
 METHOD_VERSION = "trial-rand/v1"
@@ -341,34 +340,9 @@ def write_record(unit: Unit, protocol: Protocol, person: Participant, number: st
             level = levels.get(item.system.removeprefix("factor."))
             if level is not None:
                 answers[item.name] = int(level)
-    instance = FormInstance(
-        trial_id=protocol.id,
-        id=hashlib.sha256(f"{protocol.id}|{person.id}|{form.code}".encode()).hexdigest()[:32],
-        participant_id=person.id,
-        visit=visit,
-        form=form.code,
-        row=1,
-        status=lifecycle.move("form", "blank", "finish"),
-        seq=1,
-        restricted=int(form.restricted),
-    )
-    unit.add(instance)
-    unit.session.flush()
-    data = json.dumps({"answers": answers, "missing": {}}, separators=(",", ":"))
-    version = FormVersion(
-        trial_id=protocol.id,
-        instance_id=instance.id,
-        seq=1,
-        definition_seq=studies.definition(unit, protocol.id).seq,
-        status=instance.status,
-        data=data,
-        saved_at=unit.now,
-        saved_by=unit.actor.id,
-        reason_code="",
-        reason_text="",
-        confirmed="",
-    )
-    unit.add(version)
+    status = lifecycle.move("form", lifecycle.INITIAL["form"], "finish")
+    book, read = casebooks.read(unit, protocol.id, person), crf.load(form, {"answers": answers, "missing": {}})
+    instance, version = casebooks.write(unit, book, (visit, form.code, 1), status, read, restricted=form.restricted)
     unit.record(
         "form.finish",
         instance,
@@ -379,8 +353,6 @@ def write_record(unit: Unit, protocol: Protocol, person: Participant, number: st
         changes=[Change(name, None, value, "unblinded") for name, value in answers.items()],
         site=person.site,
     )
-    book = casebooks.read(unit, protocol.id, person)
-    book.forms[(visit, form.code, 1)] = casebooks.Stored(instance, data, unit.actor.id, unit.now)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Everything saved about one participant, read once: the newest version of every form, and the facts that rules may name."""
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -11,6 +12,7 @@ from sqlalchemy import Select, select
 from trialdm.domain import crf, roles, schedule
 from trialdm.domain.crf import Answers, Form
 from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
+from trialdm.services import studies
 from trialdm.services.unit import LONDON, Unit, remember
 from trialdm.store.tables import Account, Allocation, FormInstance, FormVersion, Participant, RoleGrant
 
@@ -115,6 +117,57 @@ def read(unit: Unit, trial: str, participant: Participant) -> Casebook:
         return book
 
     return remember(unit, ("casebook", trial, participant.id), find)
+
+
+def write(
+    unit: Unit,
+    book: Casebook,
+    place: tuple[str, str, int],
+    status: str,
+    answers: Answers,
+    *,
+    restricted: bool = False,
+    reason: tuple[str, str] = ("", ""),
+    confirmed: Sequence[str] = (),
+) -> tuple[FormInstance, FormVersion]:
+    """The next version of the form at a place (visit, form, row), which the caller records. A row once restricted stays so."""
+    trial, stored = book.participant.trial_id, book.get(*place)
+    visit, form, row = place
+    if stored:
+        instance = stored.instance
+        instance.status, instance.seq = status, instance.seq + 1
+    else:
+        instance = FormInstance(
+            trial_id=trial,
+            id=uuid.uuid4().hex,
+            participant_id=book.participant.id,
+            visit=visit,
+            form=form,
+            row=row,
+            status=status,
+            seq=1,
+            restricted=0,
+        )
+        unit.add(instance)
+        unit.session.flush()
+    if restricted:
+        instance.restricted = 1
+    version = FormVersion(
+        trial_id=trial,
+        instance_id=instance.id,
+        seq=instance.seq,
+        definition_seq=studies.definition(unit, trial).seq,
+        status=status,
+        data=json.dumps(answers.to_json(), separators=(",", ":"), ensure_ascii=False),
+        saved_at=unit.now,
+        saved_by=unit.actor.id,
+        reason_code=reason[0],
+        reason_text=reason[1],
+        confirmed=json.dumps(sorted(confirmed)) if confirmed else "",
+    )
+    unit.add(version)
+    book.forms[place] = Stored(instance, version.data, unit.actor.id, unit.now, answers)
+    return instance, version
 
 
 def some_forms(unit: Unit, trial: str, people: Iterable[Participant], forms: Iterable[str]) -> dict[str, Casebook]:

@@ -36,7 +36,9 @@ def sign(unit: Unit, trial: str, *, name: str = "", sha256: str = "", read: str 
             needs="A second person signs.",
         )
     if read and read != schemes.specification_hash(row):
-        raise Conflict("The specification has changed since you opened it.", code="ALLOC.SPECIFICATION", needs="Read it as it is now, then sign.")
+        raise Conflict(
+            "The specification has changed since you opened it.", code="ALLOC.SPECIFICATION", needs="Read it as it is now, then sign."
+        )
     _same_list(row, sha256)
     studies.move(unit, trial, MACHINE, subject(row), "sign")
     schemes.act(unit, row, "sign", specification=schemes.specification_hash(row))

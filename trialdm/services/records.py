@@ -4,8 +4,6 @@ A save is refused only for what cannot be (wrong types, impossible values), for 
 for a version that somebody else has replaced. What is true but irregular is saved, flagged, and opens a deviation.
 """
 
-import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -20,7 +18,7 @@ from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
 from trialdm.services import allocations, approvals, casebooks, disclosures, factors, notices, participants, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, Change, Unit
-from trialdm.store.tables import Account, FormInstance, FormVersion, Participant, TheatreCheck
+from trialdm.store.tables import Account, FormInstance, Participant, TheatreCheck
 
 #: States of a trial in which forms may be saved.
 _RECORDING = ("open", "paused", "closed_recruitment", "follow_up")
@@ -363,85 +361,32 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
             details=[Detail("CRF.REASON_NEEDED", "Give the reason for the change.", "reason")],
         )
     code, text = reason_of(sent.reason) if status == "complete" else ("", "")
-    version = _add_version(
-        unit, place, stored, lifecycle.move("form", status, event), verdict, (code, text), [f.id for f in verdict.confirmed]
+    restricted = place.form.row_restricted(verdict.answers.values)
+    confirmed = [f.id for f in verdict.confirmed]
+    new = lifecycle.move("form", status, event)
+    instance, version = casebooks.write(
+        unit, book, place.key, new, verdict.answers, restricted=restricted, reason=(code, text), confirmed=confirmed
     )
-    shown_changes = [Change("status", status, version.instance.status)] if status != version.instance.status else []
+    shown_changes = [Change("status", status, new)] if status != new else []
     unit.record(
         f"form.{event}",
-        version.instance,
-        *version.rows,
+        instance,
+        version,
         trial=place.protocol.id,
         entity="form",
-        entity_id=version.instance.id,
+        entity_id=instance.id,
         changes=[*shown_changes, *changes],
         reason_code=code,
         reason_text=text,
         site=place.participant.site,
     )
-    _note_findings(unit, place, version.instance, verdict)
-    data = version.rows[0].data if isinstance(version.rows[0], FormVersion) else ""
-    book.forms[place.key] = Stored(version.instance, data, unit.actor.id, unit.now, verdict.answers)
+    _note_findings(unit, place, instance, verdict)
     broken = _rules_broken(unit, place, book)
     broken += _factors_changed(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
     seen = view(unit, place)
     alerts = [f for f in (*verdict.of("alert"), *broken) if not set(f.items) & seen.hidden_from_reader]
     return replace(seen, alerts=tuple(alerts))
-
-
-@dataclass(frozen=True)
-class _Version:
-    instance: FormInstance
-    rows: tuple[FormVersion]
-
-
-def _add_version(
-    unit: Unit,
-    place: Place,
-    stored: Stored | None,
-    status: str,
-    verdict: Verdict,
-    reason: tuple[str, str] = ("", ""),
-    confirmed: Sequence[str] = (),
-    restricted: bool = False,
-) -> _Version:
-    """The next version. A row that was once restricted stays so."""
-    trial = place.protocol.id
-    if stored:
-        instance = stored.instance
-        instance.status, instance.seq = status, instance.seq + 1
-    else:
-        instance = FormInstance(
-            trial_id=trial,
-            id=uuid.uuid4().hex,
-            participant_id=place.participant.id,
-            visit=place.visit_code,
-            form=place.form.code,
-            row=place.row,
-            status=status,
-            seq=1,
-            restricted=0,
-        )
-        unit.add(instance)
-        unit.session.flush()
-    if restricted or place.form.row_restricted(verdict.answers.values):
-        instance.restricted = 1
-    row = FormVersion(
-        trial_id=trial,
-        instance_id=instance.id,
-        seq=instance.seq,
-        definition_seq=studies.definition(unit, trial).seq,
-        status=status,
-        data=json.dumps(verdict.answers.to_json(), separators=(",", ":"), ensure_ascii=False),
-        saved_at=unit.now,
-        saved_by=unit.actor.id,
-        reason_code=reason[0],
-        reason_text=reason[1],
-        confirmed=json.dumps(sorted(confirmed)) if confirmed else "",
-    )
-    unit.add(row)
-    return _Version(instance, (row,))
 
 
 def _changes(form: Form, before: Answers, after: Answers, restricted: bool) -> list[Change]:
@@ -663,18 +608,18 @@ def write_row(
 ) -> None:
     """A new row of a form that the system writes after an act of somebody: judged by nobody, recorded as that act."""
     verdict = crf.validate(at.form, answers, {}, context(unit, at, book), complete=status == "complete", confirmed=())
-    version = _add_version(unit, at, None, status, verdict, restricted=restricted)
+    hidden = restricted or at.form.row_restricted(verdict.answers.values)
+    instance, version = casebooks.write(unit, book, at.key, status, verdict.answers, restricted=hidden)
     unit.record(
         action,
-        version.instance,
-        *version.rows,
+        instance,
+        version,
         trial=at.protocol.id,
         entity="form",
-        entity_id=version.instance.id,
+        entity_id=instance.id,
         changes=_changes(at.form, Answers({}, {}), verdict.answers, restricted),
         site=at.participant.site,
     )
-    book.forms[at.key] = Stored(version.instance, version.rows[0].data, unit.actor.id, unit.now, verdict.answers)
 
 
 def next_row(book: Casebook, form: str, visit: str) -> int:
