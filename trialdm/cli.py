@@ -127,7 +127,8 @@ def _fail(terminal: Terminal, problem: TrialError) -> int:
 def _error_json(problem: TrialError) -> dict[str, Any]:
     if isinstance(problem, imports.BadRows):
         return problem.outcome.to_json()
-    return {"code": problem.code, "message": problem.message, "needs": problem.needs, "details": [vars(d) for d in problem.details]}
+    said = {"code": problem.code, "message": problem.message, "needs": problem.needs, "details": [vars(d) for d in problem.details]}
+    return {**said, **problem.shows}
 
 
 def _day(_context: Any, _option: Any, text: str | None) -> date | None:

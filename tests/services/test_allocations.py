@@ -50,7 +50,7 @@ def test_another_key_for_the_same_participant_is_a_conflict_that_shows_the_alloc
     with pytest.raises(Conflict) as refused:
         world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "another"))
     assert refused.value.code == "ALLOC.ALREADY"
-    assert json.loads(refused.value.details[0].message).keys() == {"participant", "number", "at"}
+    assert refused.value.shows["allocation"].keys() == {"participant", "number", "at"}
 
 
 def test_a_key_of_another_participant_is_a_conflict(world: World) -> None:

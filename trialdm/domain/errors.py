@@ -4,8 +4,9 @@ A door (page, API, command line) turns an error into its own kind of answer; it 
 nothing about HTTP or exit codes: each door holds one table from these classes to its own numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,22 @@ class Detail:
 
 
 class TrialError(Exception):
-    """The base of every expected error. `code` is permanent: scripts may rely on it."""
+    """The base of every expected error. `code` is permanent: scripts may rely on it.
+
+    `shows` holds what there is instead of what was asked for (the allocation that exists), as its reader may see it.
+    """
 
     default_code = "ERROR"
 
-    def __init__(self, message: str, *, code: str = "", needs: str = "", details: Sequence[Detail] = ()) -> None:
+    def __init__(
+        self, message: str, *, code: str = "", needs: str = "", details: Sequence[Detail] = (), shows: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.needs = needs
         self.details = tuple(details)
+        self.shows = dict(shows or {})
 
 
 class Invalid(TrialError):

@@ -125,7 +125,5 @@ def problem_json(problem: TrialError, status: int) -> Response:
         "needs": problem.needs,
         "errors": [vars(detail) for detail in problem.details],
     }
-    if problem.code == "ALLOC.ALREADY" and problem.details:
-        body["allocation"] = json.loads(problem.details[0].message)
-        body["errors"] = []
+    body |= problem.shows
     return Response(json.dumps(body), status, mimetype="application/problem+json")

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from trialdm.domain import crf, lifecycle
-from trialdm.domain.errors import Conflict, Detail, Invalid, WrongState
+from trialdm.domain.errors import Conflict, Invalid, WrongState
 from trialdm.domain.protocol import Arm, Protocol
 from trialdm.domain.protocol import Scheme as Definition
 from trialdm.domain.randomisation import ledger
@@ -68,7 +68,7 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
             f"Participant {person.id} was randomised already, as {existing.number}.",
             code="ALLOC.ALREADY",
             needs="Nothing: one participant is randomised once.",
-            details=[Detail("ALLOC.ALREADY", json.dumps(seen.to_json()), person.id)],
+            shows={"allocation": seen.to_json()},
         )
     book = casebooks.read(unit, trial, person)
     first = definition is protocol.scheme
