@@ -56,8 +56,8 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
     person = participants.find(unit, trial, participant, "participant.randomise")
     if definition.unit == "site":
         return _enter(unit, protocol, definition, person, key)
-    approvals.lock(unit, trial, shared=True)
     row = schemes.locked(unit, protocol, definition.name)
+    approvals.lock(unit, trial, shared=True)
     earlier = _answered(unit, trial, definition, key, person.id)
     existing = unit.session.get(Allocation, (trial, definition.name, person.id))
     if existing is not None:
@@ -102,8 +102,8 @@ def randomise_site(unit: Unit, trial: str, site: str, key: str, *, name: str = "
     unit.require("allocation.prepare", trial)
     if definition.unit != "site":
         raise WrongState("This scheme allocates participants, not sites.", code="ALLOC.UNIT", needs="Randomise participants.")
-    approvals.lock(unit, trial, shared=True)
     row = schemes.locked(unit, protocol, definition.name)
+    approvals.lock(unit, trial, shared=True)
     earlier = _answered(unit, trial, definition, key, site)
     existing = unit.session.get(Allocation, (trial, definition.name, site))
     if existing is not None and not earlier:

@@ -38,6 +38,7 @@ _DATES = {
 def lock(unit: Unit, trial: str, *, shared: bool = False) -> None:
     """Hold the trial's row: shared to act on its approvals, alone to change them."""
     unit.session.execute(select(Trial.id).where(Trial.id == trial).with_for_update(read=shared))
+    unit.turn_has_come()
 
 
 def load(unit: Unit, trial: str, texts: Mapping[str, str], *, shift: timedelta = timedelta(0)) -> int:

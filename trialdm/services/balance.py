@@ -127,7 +127,7 @@ def _counted(name: str, courses: Sequence[Course], arms: Sequence[str], ratio: d
 def _ledger(unit: Unit, protocol: Protocol, definition: Definition, courses: Sequence[Course]) -> Iterator[Facts]:
     events, places = 0, 0
     for row in schemes.epochs(unit, protocol.id, definition.name):
-        chains.running(unit, schemes.held(unit, row))
+        chains.read_again(unit, schemes.held(unit, row))
         events, places = events + row.events, places + row.places
     used = [entry for entry in envelopes.everything(unit, protocol.id) if entry.state == "used"]
     outside = sum(1 for entry in used if entry.fault)

@@ -101,8 +101,7 @@ def running(unit: Unit, row: Scheme) -> Running:
     made = keys(unit, row)
     found = _RUNNING.get(where)
     if found is None or not _stands(unit, row, found.reached):
-        taken = carried(unit, row) if row.epoch else None
-        found = Running(Allocator(made, taken.state(made.config)) if taken else Allocator(made), ledger.start(made.genesis), {})
+        found = Running(_first(unit, row, made), ledger.start(made.genesis), {})
     found.allocator.keys = made
     arms = arms_since(unit, row, found.reached.places)
     for event in events(unit, row, found.reached.events):
@@ -112,6 +111,22 @@ def running(unit: Unit, row: Scheme) -> Running:
         raise _tampered(row)
     _RUNNING[where] = found
     return found
+
+
+def read_again(unit: Unit, row: Scheme) -> Running:
+    """As `running`, with every event checked from the first one on, whatever was read before."""
+    _RUNNING.pop((str(unit.session.get_bind().engine.url), row.trial_id, row.name, row.epoch), None)
+    return running(unit, row)
+
+
+def _first(unit: Unit, row: Scheme, made: commitment.Keys) -> Allocator:
+    """The allocator before the first place of an epoch, with the counts that the epoch was started with."""
+    if not row.epoch:
+        return Allocator(made)
+    taken, first = carried(unit, row), unit.session.get(SchemeEvent, (row.trial_id, row.name, row.epoch, 1))
+    if first is not None and json.loads(first.data).get("counts_commit") != made.counts_commitment(1, taken.to_json()):
+        raise _tampered(row)
+    return Allocator(made, taken.state(made.config))
 
 
 def _stands(unit: Unit, row: Scheme, reached: Head) -> bool:
@@ -167,9 +182,28 @@ def seal_arm(unit: Unit, scheme: Definition, trial: str, epoch: int, participant
 
 
 def unseal_arm(unit: Unit, row: Allocation) -> str:
-    """The name of the arm of an allocation; the caller has checked the right to it."""
+    """The name of the arm of an allocation; the caller has checked the right to it.
+
+    Where the key that sealed it was lost and the master was recovered since, the arm is the one that the event commits to.
+    """
     bound = schemes.bound(row.trial_id, row.scheme, row.epoch, "arm", row.participant_id)
-    return sealing.unseal(unit.keys.allocation, row.arm_sealed, bound).decode().rstrip()
+    try:
+        return sealing.unseal(unit.keys.allocation, row.arm_sealed, bound).decode().rstrip()
+    except Broken:
+        arm = _committed(unit, row)
+        if arm is None:
+            raise
+        return arm
+
+
+def _committed(unit: Unit, row: Allocation) -> str | None:
+    """The arm to which the event of an allocation commits, where the master was recovered after it; None elsewhere."""
+    scheme = unit.session.get_one(Scheme, (row.trial_id, row.scheme, row.epoch))
+    if not any(act.act == "recover" and act.at >= row.at for act in schemes.acts(unit, scheme)):
+        return None
+    stored = unit.session.get_one(SchemeEvent, (row.trial_id, row.scheme, row.epoch, row.event))
+    made, commit = keys(unit, scheme), json.loads(stored.data)["arm_commit"]
+    return next((code for code, _ in made.config["arms"] if made.arm_commitment(row.event, code) == commit), None)
 
 
 def verify_chain(unit: Unit, trial: str) -> int:
@@ -189,11 +223,25 @@ def verify_chain(unit: Unit, trial: str) -> int:
 
 def carried(unit: Unit, row: Scheme) -> Carried:
     """What an epoch takes over: counted from every place of the epochs before it."""
-    return Carried.counted(config(row), history(unit, row.trial_id, row.name, before=row.epoch))
+    return Carried.counted(config(row), history(unit, row.trial_id, row.name, before=row.epoch, known=_known_at_start(unit, row)))
 
 
-def history(unit: Unit, trial: str, name: str, *, before: int) -> list[tuple[dict[str, str], str]]:
-    """Levels and arm of every place before an epoch; as corrected where the epoch of the place counts so."""
+def ends(unit: Unit, row: Scheme) -> dict[str, int]:
+    """How many events each epoch before this one has: what is known of their places now."""
+    return {str(earlier.epoch): earlier.events for earlier in epochs(unit, row.trial_id, row.name) if earlier.epoch < row.epoch}
+
+
+def _known_at_start(unit: Unit, row: Scheme) -> dict[str, int]:
+    """What was known of earlier places when the epoch started: what is found about them later changes none of its counts."""
+    started = next((act for act in schemes.acts(unit, row) if act.act == "start"), None)
+    return json.loads(started.data)["known"] if started else ends(unit, row)
+
+
+def history(unit: Unit, trial: str, name: str, *, before: int, known: Mapping[str, int]) -> list[tuple[dict[str, str], str]]:
+    """Levels and arm of every place before an epoch; as corrected where the epoch of the place counts so.
+
+    `known` says up to which event of each epoch a correction or an error counts.
+    """
     rows = unit.session.scalars(
         select(Allocation)
         .where(Allocation.trial_id == trial, Allocation.scheme == name, Allocation.epoch < before)
@@ -203,15 +251,24 @@ def history(unit: Unit, trial: str, name: str, *, before: int) -> list[tuple[dic
     notes = unit.session.scalars(
         select(AllocationNote).where(AllocationNote.trial_id == trial, AllocationNote.scheme == name).order_by(AllocationNote.seq)
     )
-    changed: dict[str, dict[str, str] | None] = {}
+    about: dict[str, list[AllocationNote]] = {}
     for note in notes:
-        if note.kind in ("corrected", "in_error"):
-            changed[note.participant_id] = json.loads(note.levels) if note.kind == "corrected" else None
+        about.setdefault(note.participant_id, []).append(note)
     found = []
     for row in rows:
-        levels: dict[str, str] | None = json.loads(row.levels)
-        if row.epoch in following and row.participant_id in changed:
-            levels = changed[row.participant_id]
+        held = about.get(row.participant_id, []) if row.epoch in following else []
+        levels = _levels_known(row, [note for note in held if note.event <= known[str(row.epoch)]])
         if levels is not None:
             found.append((levels, unseal_arm(unit, row)))
     return found
+
+
+def _levels_known(row: Allocation, notes: Iterable[AllocationNote]) -> dict[str, str] | None:
+    """The levels of a place after its notes; None once it was in error, whatever is corrected afterwards."""
+    levels: dict[str, str] = json.loads(row.levels)
+    for note in notes:
+        if note.kind == "in_error":
+            return None
+        if note.kind == "corrected":
+            levels = json.loads(note.levels)
+    return levels

@@ -25,7 +25,7 @@ from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store import keys as sealing
-from trialdm.store.tables import Allocation, Envelope, EnvelopeUse, Participant
+from trialdm.store.tables import Allocation, Envelope, EnvelopeUse, Participant, Scheme
 
 _MOST = 100
 
@@ -126,8 +126,8 @@ def reconcile(
     person = participants.find(unit, trial, participant, "allocation.reconcile")
     if person.site != site:
         raise Conflict(f"Participant {person.id} belongs to site {person.site}.", code="ALLOC.ENVELOPE_SITE", needs="The right envelope.")
+    schemes.locked(unit, protocol, protocol.scheme.name)
     approvals.lock(unit, trial, shared=True)
-    row = schemes.locked(unit, protocol, protocol.scheme.name)
     envelope = _unused(unit, trial, site, number)
     _possible(unit, envelope, opened_at)
     existing = unit.session.get(Allocation, (trial, protocol.scheme.name, person.id))
@@ -152,7 +152,7 @@ def reconcile(
             code="ALLOC.LEVEL",
             needs="Complete these forms, then enter the envelope.",
         )
-    return _place(unit, protocol, row, envelope, person, book, opened_at, in_order=not earlier)
+    return _place(unit, protocol, envelope, person, book, opened_at, in_order=not earlier)
 
 
 def _unused(unit: Unit, trial: str, site: str, number: int) -> Envelope:
@@ -195,7 +195,6 @@ def _open_before(unit: Unit, envelope: Envelope) -> list[int]:
 def _place(
     unit: Unit,
     protocol: Protocol,
-    row: Any,
     envelope: Envelope,
     person: Participant,
     book: Casebook,
@@ -205,6 +204,7 @@ def _place(
 ) -> Allocated:
     trial, site = protocol.id, person.site
     arm = sealing.unseal(unit.keys.allocation, envelope.arm_sealed, _bound(trial, site, envelope.number)).decode().rstrip()
+    row = _epoch_with(unit, protocol, arm)
     answer = approvals.ask(unit, trial, "randomise", site=site, participant=participants.readiness(unit, protocol, book))
     levels = participants.levels(protocol, book, protocol.scheme)
     known = ledger.levels_of(schemes.config(row), levels)
@@ -244,6 +244,16 @@ def _place(
         _tell(unit, trial, site, f"Envelope {envelope.number} of site {site} was opened out of order")
     notices.announce(unit, protocol, person)
     return Allocated(person.id, made.number, made.at.isoformat(timespec="seconds"), arm if unit.sees_allocations(trial, site) else None)
+
+
+def _epoch_with(unit: Unit, protocol: Protocol, arm: str) -> Scheme:
+    """The newest epoch in use that has this arm: an envelope of an arm that was dropped since belongs to the one before."""
+    rows = [
+        row
+        for row in schemes.epochs(unit, protocol.id, protocol.scheme.name)
+        if schemes.state(unit, row) not in ("committed", "contributed") and arm in [code for code, _ in schemes.config(row)["arms"]]
+    ]
+    return schemes.held(unit, rows[-1])
 
 
 def spoil(unit: Unit, trial: str, site: str, number: int, opened_at: datetime, note: str) -> None:

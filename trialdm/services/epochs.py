@@ -147,4 +147,5 @@ def _start_epoch(unit: Unit, protocol: Protocol, row: Scheme) -> None:
         places=before.places,
         carried=chains.carried(unit, row),
     )
+    schemes.act(unit, row, "start", previous=before.head, known=chains.ends(unit, row))
     chains.advance(unit, row, event)

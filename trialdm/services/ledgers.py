@@ -61,13 +61,13 @@ def due(unit: Unit) -> list[tuple[str, str, int]]:
 
 
 def sign_daily(unit: Unit, trial: str, name: str, epoch: int) -> bool:
-    """Check every event of a scheme that was not read before, and sign its head. False where there is nothing to sign.
+    """Check every event of a scheme from the first one on, and sign its head. False where there is nothing to sign.
 
     Where an event is not what was written, nothing is signed: the trial manager and the unblinded statistician are told.
     """
     row = held(unit, unit.session.get_one(Scheme, (trial, name, epoch)))
     try:
-        chains.running(unit, row)
+        chains.read_again(unit, row)
     except Broken as problem:
         people = notices.holders(unit, trial, ("trial-manager", "statistician-unblinded"))
         subject = f"The allocation chain of scheme {name} does not hold"

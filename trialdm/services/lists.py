@@ -64,6 +64,8 @@ def _row(found: _Reading, line: int, row: Mapping[str, Any], factors: Sequence[s
     for name in factors:
         if row[name] not in levels[name]:
             found.say("ALLOC.LEVEL", f"'{row[name]}' is not a level of {name}", line)
+    if None in row:
+        found.say("ALLOC.LIST_CELLS", "there are more cells than columns", line)
     if row["arm"] not in [arm.name for arm in found.scheme.arms]:
         found.say("ALLOC.ARM", "this is not the name of an arm", line)
     if row["number"] != str(found.counts[stratum]):

@@ -74,6 +74,7 @@ def locked(unit: Unit, protocol: Protocol, name: str) -> Scheme:
     )
     if not rows:
         return needed(unit, protocol, name)
+    unit.turn_has_come()
     return next((row for row in rows if state(unit, row) not in ("committed", "contributed")), rows[0])
 
 
@@ -289,6 +290,7 @@ def contribute(unit: Unit, trial: str, typed: str, *, dice: bool = False, source
 def held(unit: Unit, row: Scheme) -> Scheme:
     """The same row, held until the end: nobody else changes it meanwhile."""
     unit.session.refresh(row, with_for_update=True)
+    unit.turn_has_come()
     return row
 
 

@@ -86,6 +86,7 @@ class Unit:
     keys: Keys
     entropy: Entropy = secrets.token_bytes
     world: str = "live"
+    clock: Callable[[], datetime] | None = None
     remembered: dict[Any, Any] = field(default_factory=dict)
     _events: list[dict[str, Any]] = field(default_factory=list)
     _values: list[dict[str, Any]] = field(default_factory=list)
@@ -96,6 +97,11 @@ class Unit:
     def today(self) -> date:
         """The day in Europe/London, which is what rules count in."""
         return self.now.astimezone(LONDON).date()
+
+    def turn_has_come(self) -> None:
+        """Look at the clock again, once what this unit waited for is held: what others wrote meanwhile lies before."""
+        if self.clock is not None:
+            self.now = max(self.now, self.clock())
 
     # --- who may -----------------------------------------------------------------------------------------------------
 
@@ -245,7 +251,7 @@ class Units:
 
     def _once(self, actor: Actor, work: Callable[[Unit], Result]) -> Result:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            unit = Unit(session, actor, self.clock(), self.keys, self.entropy, self.world)
+            unit = Unit(session, actor, self.clock(), self.keys, self.entropy, self.world, self.clock)
             event.listen(session, "before_flush", unit._watch)
             result = work(unit)
             unit.finish()

@@ -33,13 +33,16 @@ class UnsafeDatabase(RuntimeError):
 
 
 def connect(url: str) -> Engine:
-    """The engine for a database address (`sqlite:///file` or `postgresql+psycopg://...`)."""
+    """The engine for a database address (`sqlite:///file` or `postgresql+psycopg://...`).
+
+    Values stay out of its logs and errors: an arm could be among them.
+    """
     if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+        engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    engine = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=10, max_overflow=30)
+    engine = create_engine(url, hide_parameters=True, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=10, max_overflow=30)
     event.listen(engine, "connect", _prepare_postgresql)
     return engine
 

@@ -31,7 +31,19 @@ def lp(*parts: str | bytes) -> bytes:
 def canonical(value: Any) -> bytes:
     """Canonical JSON of a configuration or an event. Raises TypeError for anything but the allowed kinds."""
     _only_plain(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    text = _dumped(value, sort_keys=True)
+    return (text if text.isascii() else _dumped(_ordered(value), sort_keys=False)).encode()
+
+
+def _dumped(value: Any, *, sort_keys: bool) -> str:
+    return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _ordered(value: Any) -> Any:
+    """The same with the names of objects in the order of their UTF-16 code units, which RFC 8785 asks for."""
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: key.encode("utf-16-be"))}
+    return [_ordered(part) for part in value] if isinstance(value, list) else value
 
 
 def _only_plain(value: Any) -> None:

@@ -190,6 +190,9 @@ class _Verifier:
         return hashes
 
     def _heads(self, hashes: Sequence[str]) -> None:
+        last, signed_for = len(hashes) - 1, max((head["i"] for head in self.ledger["heads"]), default=0)
+        if signed_for < last:
+            self.faults.append((f"events {signed_for + 1} to {last}", "no signed head covers them: anybody could have written them"))
         for head in self.ledger["heads"]:
             i, digest = head["i"], head["hash"]
             if i >= len(hashes):
