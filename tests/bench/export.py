@@ -48,7 +48,7 @@ def _protocol(form: Form, stored: list[StoredRow]) -> Protocol:
     visits = tuple(Visit(code, i, code, "event") for i, code in enumerate(form.visits))
     return Protocol(
         TRIAL, "1", "Bench", "Bench", "non-ctimp", "prospective", "none", "site-held", 1, 1, (), sites, visits, (form,), {},
-        Scheme("main", "simple"),
+        Scheme("main", "simple", ()),
     )  # fmt: skip
 
 
