@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from trialdm import settings as files
 from trialdm.definitions import sources
 from trialdm.documents import page
 from trialdm.documents.envelopes import Slip, printable
@@ -83,7 +84,7 @@ def import_list(terminal: Terminal, trial: str, file: Path, name: str) -> None:
 def contribute(terminal: Terminal, trial: str, value: str, dice: bool, source: str, name: str) -> None:
     """Add a value that the person who committed could not choose: hexadecimal, or dice."""
     found = terminal.change(lambda unit: _facts(schemes.contribute(unit, trial, value, dice=dice, source=source, name=name)))
-    terminal.say(found, f"Contribution: {found['contribution']}")
+    terminal.say(found, f"Contribution: {found['contribution']}\nSpecification: {found['specification']}")
 
 
 @allocation_group.command("sign")
@@ -94,8 +95,9 @@ def contribute(terminal: Terminal, trial: str, value: str, dice: bool, source: s
 @pass_terminal
 def sign(terminal: Terminal, trial: str, sha256: str, read: str, name: str) -> None:
     """Sign the specification as the second person: the scheme goes live."""
-    found = terminal.change(lambda unit: _facts(epochs.sign(unit, trial, name=name, sha256=sha256, read=read)))
-    terminal.say(found, f"Signed. Scheme {found['scheme']}, epoch {found['epoch']}, is live.")
+    found = terminal.change(lambda unit: _signed(unit, epochs.sign(unit, trial, name=name, sha256=sha256, read=read)))
+    words = f"Signed for specification {found['specification']}. Scheme {found['scheme']}, epoch {found['epoch']}, is {found['state']}."
+    terminal.say(found, words)
 
 
 @allocation_group.command("amend")
@@ -107,7 +109,7 @@ def sign(terminal: Terminal, trial: str, sha256: str, read: str, name: str) -> N
 @pass_terminal
 def amend(terminal: Terminal, trial: str, path: Path, reason: str, list_file: Path | None, name: str) -> None:
     """Commit to a changed scheme as a new epoch, from the protocol's changed files. It goes live when a second person signs."""
-    texts = sources.read_folder(path)
+    texts = {f"{trial}/{name_.partition('/')[2]}": text for name_, text in sources.read_folder(path).items()}
     list_text = text_of(list_file) if list_file else ""
     made = terminal.change(lambda unit: _facts(epochs.amend(unit, trial, texts, reason=reason, name=name, list_text=list_text)))
     _say_committed(terminal, made)
@@ -115,24 +117,20 @@ def amend(terminal: Terminal, trial: str, path: Path, reason: str, list_file: Pa
 
 @allocation_group.command("escrow")
 @click.argument("trial")
-@click.option("--out", required=True, type=PATH, help="Empty folder for the two shares.")
+@click.option("--out", required=True, type=PATH, help="File for the share; it must not exist.")
 @_SCHEME
 @pass_terminal
 def escrow(terminal: Terminal, trial: str, out: Path, name: str) -> None:
-    """Write the master as two shares, one for each custodian. Either alone says nothing."""
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise errors.Invalid(f"{out} is not empty.", code="FILE.EXISTS", needs="An empty folder.")
-    row, shares = terminal.change(lambda unit: _shares(unit, trial, name))
-    paths = []
-    for number, share in enumerate(shares, 1):
-        path = out / f"share-{number}-of-2.txt"
-        words = f"# Share {number} of 2 of the allocation master: trial {trial}, scheme {row['scheme']}, epoch {row['epoch']}\n"
-        words += f"# Commitment {row['commit']}\n# Keep it sealed; give the other share to somebody else.\n"
-        path.write_text(f"{words}{share}\n", "utf-8")
-        path.chmod(0o600)
-        paths.append(str(path))
-    terminal.say({**row, "shares": paths}, "\n".join([*paths, "Give each to one custodian, and remove the files."]))
+    """Draw one share of the master, as one of two custodians. Alone it says nothing; the other share is somebody else's."""
+    if out.exists():
+        raise errors.Invalid(f"{out} exists already.", code="FILE.EXISTS", needs="A file that does not exist.")
+    row, number, share = terminal.change(lambda unit: _share(unit, trial, name))
+    words = f"# Share {number} of 2 of the allocation master: trial {trial}, scheme {row['scheme']}, epoch {row['epoch']}\n"
+    words += f"# Commitment {row['commit']}\n# Keep it sealed, where nobody finds it together with the other one.\n"
+    out.touch(mode=0o600)
+    out.write_text(f"{words}{share}\n", "utf-8")
+    needs = "The other custodian draws the second share under their own account." if number == 1 else "Both shares are drawn."
+    terminal.say({**row, "share": number, "file": str(out)}, f"Wrote share {number} of 2 to {out}. {needs}")
 
 
 @allocation_group.command("recover")
@@ -142,8 +140,9 @@ def escrow(terminal: Terminal, trial: str, out: Path, name: str) -> None:
 @_SCHEME
 @pass_terminal
 def recover(terminal: Terminal, trial: str, first: Path, second: Path, name: str) -> None:
-    """Put the master of two shares back, after the key of the instance was lost."""
+    """Put the master of two shares back, after the key of the instance was lost. A new key is made where there is none."""
     one, other = text_of(first), text_of(second)
+    sealing.replace_lost(files.load(terminal.folder).keys_folder)
     found = terminal.change(lambda unit: _facts(ledgers.recover(unit, trial, one, other, name=name)))
     terminal.say(found, "The two shares give the master that was committed to; it is sealed again.")
 
@@ -166,6 +165,16 @@ def pause(terminal: Terminal, trial: str, reason: str, name: str) -> None:
 def resume(terminal: Terminal, trial: str, reason: str, name: str) -> None:
     """Allocate again."""
     _move(terminal, trial, "resume", reason, name)
+
+
+@allocation_group.command("withdraw")
+@click.argument("trial")
+@click.option("--reason", default="")
+@_SCHEME
+@pass_terminal
+def withdraw(terminal: Terminal, trial: str, reason: str, name: str) -> None:
+    """Take back what nobody has signed yet: a commitment, a list, an amendment."""
+    _move(terminal, trial, "withdraw", reason, name)
 
 
 @allocation_group.command("close")
@@ -194,13 +203,17 @@ def _facts(row: Any) -> dict[str, Any]:
     }
 
 
-def _shares(unit: Any, trial: str, name: str) -> tuple[dict[str, Any], tuple[str, str]]:
-    row, shares = ledgers.shares(unit, trial, name=name)
-    return _facts(row), shares
+def _signed(unit: Unit, row: Any) -> dict[str, Any]:
+    return {**_facts(row), "state": schemes.state(unit, row)}
+
+
+def _share(unit: Unit, trial: str, name: str) -> tuple[dict[str, Any], int, str]:
+    row, number, share = ledgers.draw_share(unit, trial, name=name)
+    return _facts(row), number, share
 
 
 def _say_committed(terminal: Terminal, found: Mapping[str, Any]) -> None:
-    needs = f"Scheme {found['scheme']}, epoch {found['epoch']}: it goes live when a second person signs."
+    needs = f"Scheme {found['scheme']}, epoch {found['epoch']}: nothing is allocated before a second person has signed."
     terminal.say(dict(found), f"Commitment: {found['commit']}\n{needs}")
 
 

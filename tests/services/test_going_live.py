@@ -32,6 +32,7 @@ from trialdm.services import (
     envelopes,
     epochs,
     ledgers,
+    notices,
     participants,
     schemes,
     studies,
@@ -136,7 +137,8 @@ ACTS: dict[str, Callable[[Unit], object]] = {
     "pause": lambda unit: schemes.move(unit, OTHER, "pause", reason="the server is moved"),
     "resume": lambda unit: schemes.move(unit, OTHER, "resume"),
     "close": lambda unit: schemes.move(unit, OTHER, "close"),
-    "escrow": lambda unit: ledgers.shares(unit, OTHER),
+    "withdraw": lambda unit: schemes.move(unit, OTHER, "withdraw"),
+    "escrow": lambda unit: ledgers.draw_share(unit, OTHER),
     "recover": lambda unit: ledgers.recover(unit, OTHER, "", ""),
     "amend": lambda unit: epochs.amend(unit, OTHER, files("1.1", allocation={**PROTOCOL["allocation"], "p": "3/4"}), reason="Amendment 1"),
     "ledger": lambda unit: ledgers.ledger_file(unit, OTHER),
@@ -150,7 +152,7 @@ ACTS: dict[str, Callable[[Unit], object]] = {
 WHO: dict[str, tuple[str, str]] = {
     "prepare": ("PREPARE", "trial-manager statistician-unblinded"),
     "import": ("PREPARE", "trial-manager statistician-unblinded"),
-    "escrow": ("PREPARE", "trial-manager statistician-unblinded"),
+    "escrow": ("CUSTODY", "trial-manager statistician-unblinded statistician-blinded chief-investigator sponsor dmc"),
     "recover": ("PREPARE", "trial-manager statistician-unblinded"),
     "amend": ("PREPARE", "trial-manager statistician-unblinded"),
     "contribute": (
@@ -160,6 +162,7 @@ WHO: dict[str, tuple[str, str]] = {
     "sign": ("SIGN", "trial-manager statistician-unblinded statistician-blinded chief-investigator sponsor"),
     "pause": ("MOVE", "trial-manager statistician-unblinded sponsor"),
     "resume": ("MOVE", "trial-manager statistician-unblinded sponsor"),
+    "withdraw": ("MOVE", "trial-manager statistician-unblinded sponsor"),
     "close": ("MOVE", "trial-manager statistician-unblinded sponsor"),
     "ledger": ("LEDGER", "trial-manager statistician-unblinded statistician-blinded sponsor dmc monitor inspector"),
     "reveal": ("REVEAL", "statistician-unblinded"),
@@ -650,7 +653,9 @@ def test_a_balance_report_is_refused_also_where_the_scheme_was_read_before_the_c
 
 
 def written(world: World) -> tuple[str, str]:
-    return world.run("trial-manager", lambda unit: ledgers.shares(unit, TRIAL)[1])
+    """Both shares of one pair, each drawn by its own custodian."""
+    first, second = (world.run(role, lambda unit: ledgers.draw_share(unit, TRIAL)[2]) for role in ("sponsor", "chief-investigator"))
+    return first, second
 
 
 @contextmanager
@@ -689,6 +694,69 @@ def test_two_shares_put_the_arms_back_too(sqlite_world: World) -> None:
         assert [builders.arm_of(again, ident) for ident in idents] == arms
         shown = again.run("principal-investigator", lambda unit: unblinding.emergency(unit, TRIAL, idents[0], "Anaphylaxis in recovery", 1))
     assert shown.arm in ("TMR", "Standard")
+
+
+def test_nobody_draws_both_shares_and_the_office_is_told(world: World) -> None:
+    def draw(role: str) -> int:
+        return world.run(role, lambda unit: ledgers.draw_share(unit, TRIAL)[1])
+
+    assert [draw("sponsor"), draw("sponsor"), draw("chief-investigator")] == [1, 1, 2]
+    assert draw("chief-investigator") == 1
+    told = world.read("statistician-unblinded", notices.inbox)
+    assert [notice.kind for notice in told] == ["escrow"] * 4
+    with world.units.reading(SYSTEM) as unit:
+        assert schemes.described(unit, schemes.needed(unit, world.protocol))["escrowed"]
+
+
+# --- what nobody has signed yet --------------------------------------------------------------------------------------
+
+
+def test_a_commitment_that_nobody_signed_is_withdrawn_and_made_anew(world: World) -> None:
+    load(world)
+    first = world.run("trial-manager", lambda unit: schemes.prepare(unit, OTHER).commit)
+    world.run("trial-manager", ACTS["withdraw"])
+    assert refused(world, "sponsor", ACTS["sign"]) == "ALLOC.NOT_PREPARED"
+    second = world.run("trial-manager", lambda unit: schemes.prepare(unit, OTHER).commit)
+    assert first != second
+    world.run("sponsor", ACTS["sign"])
+    assert refused(world, "trial-manager", ACTS["withdraw"]) == "STATE.SCHEME"
+    world.run("research-nurse", ACTS["randomise"])
+    whole = world.run("trial-manager", lambda unit: ledgers.ledger_file(unit, OTHER))
+    assert (whole["config"]["epoch"], [event["kind"] for event in whole["events"]]) == (1, ["allocated"])
+    assert ledger.verify(whole, sealing.signed).holds
+
+
+def test_an_amendment_that_nobody_signed_is_withdrawn_and_another_one_made(sqlite_world: World) -> None:
+    reach(sqlite_world, "live")
+    sqlite_world.run("trial-manager", ACTS["amend"])
+    assert refused(sqlite_world, "trial-manager", ACTS["amend"]) == "STATE.SCHEME"
+    standing = sqlite_world.read("trial-manager", lambda unit: schemes.status(unit, OTHER))
+    assert (standing["epoch"], standing["state"], standing["next"]["epoch"], standing["next"]["state"]) == (0, "live", 1, "committed")
+    sqlite_world.run("trial-manager", ACTS["withdraw"])
+    sqlite_world.run("research-nurse", ACTS["randomise"])
+    sqlite_world.run("trial-manager", ACTS["amend"])
+    sqlite_world.run("sponsor", ACTS["sign"])
+    sqlite_world.run("research-nurse", ACTS["randomise"])
+    whole = sqlite_world.run("trial-manager", lambda unit: ledgers.ledger_file(unit, OTHER))
+    assert (whole["config"]["epoch"], [event["kind"] for event in whole["events"]]) == (2, ["epoch", "allocated"])
+    revealed = locked_and_revealed(sqlite_world)
+    assert ledger.verify(whole, sealing.signed, reveal=revealed).holds
+
+
+def test_a_protocol_changed_after_the_commitment_is_not_signed(sqlite_world: World) -> None:
+    load(sqlite_world)
+    sqlite_world.run("trial-manager", ACTS["prepare"])
+    texts = files("1.1", allocation={**PROTOCOL["allocation"], "p": "3/4"})
+    sqlite_world.run("trial-manager", lambda unit: studies.load(unit, texts))
+    assert refused(sqlite_world, "sponsor", ACTS["sign"]) == "ALLOC.STALE"
+    sqlite_world.run("trial-manager", ACTS["withdraw"])
+    sqlite_world.run("trial-manager", ACTS["prepare"])
+    sqlite_world.run("sponsor", ACTS["sign"])
+
+
+def locked_and_revealed(world: World) -> dict[str, object]:
+    world.run("trial-manager", lambda unit: studies.enter(unit, OTHER, "trial", OTHER, "lock", "locked"))
+    return world.run("statistician-unblinded", ACTS["reveal"])  # type: ignore[return-value]
 
 
 def miscopied(share: str) -> str:
@@ -821,12 +889,15 @@ def test_a_second_amendment_waits_for_the_signature_of_the_first(sqlite_world: W
     assert refused(sqlite_world, "trial-manager", ACTS["amend"]) == "STATE.SCHEME"
 
 
-def test_an_epoch_in_use_is_paused_while_the_next_one_waits_and_the_next_one_goes_live(world: World) -> None:
+def test_an_epoch_that_was_paused_hands_its_pause_to_the_next_one(world: World) -> None:
+    """A signature under an amendment lifts nobody's stop."""
     reach(world, "live")
     world.run("trial-manager", ACTS["amend"])
     world.run("trial-manager", ACTS["pause"])
     assert refused(world, "research-nurse", ACTS["randomise"]) == "ALLOC.PAUSED"
     world.run("sponsor", ACTS["sign"])
+    assert refused(world, "research-nurse", ACTS["randomise"]) == "ALLOC.PAUSED"
+    world.run("trial-manager", ACTS["resume"])
     allocate(world, [1])
 
 

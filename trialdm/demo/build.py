@@ -144,7 +144,8 @@ class Play:
         dice = "".join(str(self.rng.randint(1, 6)) for _ in range(40))
         source = "40 dice thrown at the steering committee's first meeting"
         self.units.run(self._as("sponsor"), lambda unit: schemes.contribute(unit, TRIAL, dice, dice=True, source=source))
-        self.units.run(self._as("statistician-unblinded"), lambda unit: ledgers.shares(unit, TRIAL))
+        for custodian in ("sponsor", "dmc"):
+            self.units.run(self._as(custodian), lambda unit: ledgers.draw_share(unit, TRIAL))
         self.units.run(self._as("chief-investigator"), lambda unit: epochs.sign(unit, TRIAL))
 
     def _rehearsal(self) -> None:

@@ -75,6 +75,7 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
     "scheme": {
         "commit": (("draft",), "committed"),
         "contribute": (("committed",), "contributed"),
+        "withdraw": (("committed", "contributed"), "withdrawn"),
         "sign": (("committed", "contributed"), "live"),
         "pause": (("live",), "paused"),
         "resume": (("paused",), "live"),

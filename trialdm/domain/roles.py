@@ -104,6 +104,14 @@ ACTIONS: dict[str, frozenset[str]] = {
             "monitor",
             "inspector",
         ),
+        "allocation.custody": (
+            "sponsor",
+            "dmc",
+            "chief-investigator",
+            "trial-manager",
+            "statistician-unblinded",
+            "statistician-blinded",
+        ),
         "allocation.sign": ("statistician-unblinded", "statistician-blinded", "trial-manager", "chief-investigator", "sponsor"),
         "allocation.move": ("statistician-unblinded", "trial-manager", "sponsor"),
         "allocation.ledger": (

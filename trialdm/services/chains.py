@@ -121,7 +121,7 @@ def read_again(unit: Unit, row: Scheme) -> Running:
 
 def _first(unit: Unit, row: Scheme, made: commitment.Keys) -> Allocator:
     """The allocator before the first place of an epoch, with the counts that the epoch was started with."""
-    if not row.epoch:
+    if not any(act.act == "start" for act in schemes.acts(unit, row)):
         return Allocator(made)
     taken, first = carried(unit, row), unit.session.get(SchemeEvent, (row.trial_id, row.name, row.epoch, 1))
     if first is not None and json.loads(first.data).get("counts_commit") != made.counts_commitment(1, taken.to_json()):

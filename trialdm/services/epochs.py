@@ -40,11 +40,30 @@ def sign(unit: Unit, trial: str, *, name: str = "", sha256: str = "", read: str 
             "The specification has changed since you opened it.", code="ALLOC.SPECIFICATION", needs="Read it as it is now, then sign."
         )
     _same_list(row, sha256)
+    _same_protocol(unit, protocol, row)
     studies.move(unit, trial, MACHINE, subject(row), "sign")
     schemes.act(unit, row, "sign", specification=schemes.specification_hash(row))
-    if row.epoch:
-        _start_epoch(unit, protocol, row)
+    before = next((r for r in reversed(schemes.epochs(unit, trial, row.name)[: row.epoch]) if _used(unit, r)), None)
+    if before is not None:
+        _start_epoch(unit, row, before)
     return row
+
+
+def _used(unit: Unit, row: Scheme) -> bool:
+    return schemes.state(unit, row) not in schemes.PENDING
+
+
+def _same_protocol(unit: Unit, protocol: Protocol, row: Scheme) -> None:
+    """Raises Conflict where the protocol was changed after the commitment; an amendment brings its own protocol."""
+    if any(act.act == "amend" for act in schemes.acts(unit, row)):
+        return
+    kept = {key: config(row)[key] for key in ("list_sha256", "slots") if key in config(row)}
+    if schemes.config_of(protocol, protocol.scheme_named(row.name), row.epoch, **kept) != config(row):
+        raise Conflict(
+            "The protocol's allocation was changed after the commitment: what was committed to is not what the protocol says.",
+            code="ALLOC.STALE",
+            needs="Withdraw the commitment ('allocation withdraw') and commit again.",
+        )
 
 
 def _same_list(row: Scheme, sha256: str) -> None:
@@ -83,20 +102,26 @@ def amend(unit: Unit, trial: str, texts: Mapping[str, str], *, reason: str, name
     before = held(unit, schemes.needed(unit, protocol, name))
     if schemes.state(unit, before) not in ("live", "paused"):
         raise WrongState(
-            f"The newest epoch of the scheme is {label(schemes.state(unit, before))}.", code="STATE.SCHEME", needs="It is live or paused."
+            f"The newest epoch of the scheme is {label(schemes.state(unit, before))}.",
+            code="STATE.SCHEME",
+            needs="It is live or paused; one that waits to be signed can be withdrawn ('allocation withdraw').",
         )
     if len(reason.strip()) < 5:
         raise Invalid("Say why the scheme is changed.", code="ALLOC.REASON", needs="A few words, and the approval's reference.")
     changed = load_protocol(texts)
+    if f"{trial}/protocol.yaml" not in texts:
+        raise Invalid("These are not the files of this trial.", code="ALLOC.AMENDMENT", needs="The trial's folder, with its protocol.yaml.")
     _only_allocation(unit, trial, texts)
     definition = changed.scheme_named(before.name)
     _keeps_dropped_arms(protocol.scheme_named(before.name), protocol, changed)
-    found = schemes.config_of(changed, definition, before.epoch + 1)
-    if {**found, "epoch": before.epoch} == config(before) and not list_text:
+    number = len(schemes.epochs(unit, trial, before.name))
+    found = schemes.config_of(changed, definition, number, amends=True)
+    passing = {"epoch": 0, "burn_in": 0}
+    if {**found, **passing} == {**config(before), **passing} and not list_text:
         raise Invalid("The files change nothing about this scheme.", code="ALLOC.SAME")
     if definition.method == "list":
         slots = lists.read(definition, list_text)
-        row = schemes.seal_list(unit, changed, definition, slots, hashlib.sha256(list_text.encode()).hexdigest(), before.epoch + 1)
+        row = schemes.seal_list(unit, changed, definition, slots, hashlib.sha256(list_text.encode()).hexdigest(), number)
     else:
         row = schemes.make(unit, changed, found)
     schemes.act(unit, row, "amend", reason=reason.strip(), texts=dict(texts))
@@ -133,9 +158,13 @@ def _keeps_dropped_arms(before: Definition, old: Protocol, changed: Protocol) ->
             )
 
 
-def _start_epoch(unit: Unit, protocol: Protocol, row: Scheme) -> None:
-    """The signed epoch takes over: the one before is superseded, and the first event names its last hash and its counts."""
-    before = held(unit, schemes.epochs(unit, row.trial_id, row.name)[row.epoch - 1])
+def _start_epoch(unit: Unit, row: Scheme, before: Scheme) -> None:
+    """The signed epoch takes over: the one before is superseded, and the first event names its last hash and its counts.
+
+    Where the one before is paused, so is the new one: a signature lifts nobody's stop.
+    """
+    held(unit, before)
+    paused = schemes.state(unit, before) == "paused"
     texts = next(json.loads(act.data)["texts"] for act in schemes.acts(unit, row) if act.act == "amend")
     studies.put_in_force(unit, texts)
     studies.move(unit, row.trial_id, MACHINE, subject(before), "supersede")
@@ -149,3 +178,5 @@ def _start_epoch(unit: Unit, protocol: Protocol, row: Scheme) -> None:
     )
     schemes.act(unit, row, "start", previous=before.head, known=chains.ends(unit, row))
     chains.advance(unit, row, event)
+    if paused:
+        studies.move(unit, row.trial_id, MACHINE, subject(row), "pause", reason="the epoch before was paused")

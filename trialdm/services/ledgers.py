@@ -1,6 +1,5 @@
 """What leaves the instance about a scheme: signed heads, the ledger, the reveal at the end, and the shares of its custodians."""
 
-import hashlib
 import json
 from typing import Any
 
@@ -139,7 +138,8 @@ def reveal(unit: Unit, trial: str, *, name: str = "", epoch: int | None = None) 
     schemes.act(unit, row, "reveal", events=row.events)
     arms = {str(event): arm for event, arm in sorted(chains.arms_since(unit, row, 0).items())}
     found_keys = keys(unit, row)
-    carried = {"counts": chains.carried(unit, row).to_json()} if row.epoch else {}
+    takes_over = any(act.act == "start" for act in schemes.acts(unit, row))
+    carried = {"counts": chains.carried(unit, row).to_json()} if takes_over else {}
     return {"format": ledger.REVEAL_FORMAT, "master": found_keys.master.hex(), "arms": arms, **carried}
 
 
@@ -154,15 +154,31 @@ def _close_and_reveal(unit: Unit, row: Scheme) -> None:
 # --- escrow ----------------------------------------------------------------------------------------------------------
 
 
-def shares(unit: Unit, trial: str, *, name: str = "") -> tuple[Scheme, tuple[str, str]]:
-    """Two written shares of the master, one for each custodian: either alone says nothing. Each call makes fresh ones."""
+def draw_share(unit: Unit, trial: str, *, name: str = "") -> tuple[Scheme, int, str]:
+    """One written share of the master, for the custodian who draws it; gives its number (1 or 2) too. Either share alone says nothing.
+
+    The second one is somebody else's: nobody ever holds both. Whoever drew the first one and draws again starts a new pair.
+    Chief investigator, sponsor, trial manager and unblinded statistician are told each time.
+    """
     protocol = studies.protocol(unit, trial)
-    unit.require("allocation.prepare", trial)
+    unit.require("allocation.custody", trial)
     row = held(unit, schemes.needed(unit, protocol, name))
-    first, second = escrow.split(keys(unit, row).master, sealing.fresh(32))
-    marks = [hashlib.sha256(share).hexdigest()[:16] for share in (first, second)]
-    schemes.act(unit, row, "escrow", first=marks[0], second=marks[1])
-    return row, (escrow.written(first), escrow.written(second))
+    drawn = [act for act in schemes.acts(unit, row) if act.act == "escrow"]
+    last = json.loads(drawn[-1].data) if drawn else {}
+    bound = schemes.bound(trial, row.name, row.epoch, "share")
+    if last.get("number") == 1 and drawn[-1].by != unit.actor.id:
+        number = 2
+        share = escrow.join(keys(unit, row).master, sealing.unseal(unit.keys.allocation, bytes.fromhex(last["sealed"]), bound))
+        schemes.act(unit, row, "escrow", number=number)
+    else:
+        number = 1
+        share, _ = escrow.split(keys(unit, row).master, sealing.fresh(32))
+        schemes.act(unit, row, "escrow", number=number, sealed=sealing.seal(unit.keys.allocation, share, bound).hex())
+    people = notices.holders(unit, trial, ("chief-investigator", "sponsor", "trial-manager", "statistician-unblinded"))
+    subject_ = f"{unit.actor.name} drew share {number} of 2 of the allocation master"
+    text = f"{subject_}: scheme {row.name}, epoch {row.epoch}. Both shares together open it."
+    notices.tell(unit, trial, people, "escrow", subject_, text)
+    return row, number, escrow.written(share)
 
 
 def recover(unit: Unit, trial: str, first: str, second: str, *, name: str = "") -> Scheme:

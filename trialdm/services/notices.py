@@ -22,6 +22,7 @@ from trialdm.store.tables import Account, Notice, Outgoing, Participant, RoleGra
 
 #: kind -> what it is about, as inbox and mail say it.
 KINDS = {
+    "escrow": "a share of the allocation master",
     "ledger": "the allocation chain",
     "envelope": "an envelope for a time when the system is away",
     "emergency": "emergency unblinding",

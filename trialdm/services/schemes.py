@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from trialdm.domain import roles
-from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, WrongState
+from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused, WrongState
 from trialdm.domain.lifecycle import label
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.protocol import Scheme as Definition
@@ -45,15 +45,25 @@ def epochs(unit: Unit, trial: str, name: str) -> list[Scheme]:
 
 
 def newest(unit: Unit, protocol: Protocol, name: str = "") -> Scheme | None:
-    """The newest epoch of a scheme (of the trial's first one where none is named), whatever its state."""
-    found = epochs(unit, protocol.id, protocol.scheme_named(name).name)
+    """The newest epoch of a scheme (of the trial's first one where none is named) that was not withdrawn before it went live."""
+    found = [row for row in epochs(unit, protocol.id, protocol.scheme_named(name).name) if state(unit, row) != "withdrawn"]
+    return found[-1] if found else None
+
+
+#: States of an epoch that has not gone live.
+PENDING = ("draft", "committed", "contributed", "withdrawn")
+
+
+def in_use(unit: Unit, protocol: Protocol, name: str = "") -> Scheme | None:
+    """The newest epoch that went live, whether it still allocates or not."""
+    found = [row for row in epochs(unit, protocol.id, protocol.scheme_named(name).name) if state(unit, row) not in PENDING]
     return found[-1] if found else None
 
 
 def needed(unit: Unit, protocol: Protocol, name: str = "") -> Scheme:
     row = newest(unit, protocol, name)
     if row is None:
-        raise Missing(
+        raise WrongState(
             "The allocation has not been prepared.",
             code="ALLOC.NOT_PREPARED",
             needs="The trial manager or the unblinded statistician commits to it ('allocation commit').",
@@ -75,7 +85,7 @@ def locked(unit: Unit, protocol: Protocol, name: str) -> Scheme:
     if not rows:
         return needed(unit, protocol, name)
     unit.turn_has_come()
-    return next((row for row in rows if state(unit, row) not in ("committed", "contributed")), rows[0])
+    return next((row for row in rows if state(unit, row) not in PENDING), rows[0])
 
 
 def locked_live(unit: Unit, protocol: Protocol, name: str) -> Scheme:
@@ -97,7 +107,7 @@ def _live(unit: Unit, row: Scheme) -> Scheme:
     return row
 
 
-def hindrance(unit: Unit, protocol: Protocol, name: str = "") -> WrongState | Missing | None:
+def hindrance(unit: Unit, protocol: Protocol, name: str = "") -> WrongState | None:
     """Why a scheme cannot allocate now, apart from the participant and the approvals; None where it can."""
     definition = protocol.scheme_named(name)
     rows = epochs(unit, protocol.id, definition.name)
@@ -106,7 +116,7 @@ def hindrance(unit: Unit, protocol: Protocol, name: str = "") -> WrongState | Mi
         return None
     try:
         _live(unit, rows[-1] if rows else needed(unit, protocol, name))
-    except (WrongState, Missing) as problem:
+    except WrongState as problem:
         return problem
     return None
 
@@ -115,6 +125,7 @@ _SIGN = "Its specification is signed by a second person ('allocation sign')."
 _LACKING = {
     "committed": ("ALLOC.NOT_SIGNED", _SIGN),
     "contributed": ("ALLOC.NOT_SIGNED", _SIGN),
+    "withdrawn": ("ALLOC.NOT_SIGNED", "A new commitment, and a second person's signature."),
     "paused": ("ALLOC.PAUSED", "The scheme is resumed ('allocation resume')."),
 }
 
@@ -147,8 +158,8 @@ def config(row: Scheme) -> dict[str, Any]:
 # --- committing ------------------------------------------------------------------------------------------------------
 
 
-def config_of(protocol: Protocol, scheme: Definition, epoch: int = 0, **more: Any) -> dict[str, Any]:
-    """The configuration that is committed to, as the allocation protocol writes it. A later epoch has no burn-in."""
+def config_of(protocol: Protocol, scheme: Definition, epoch: int = 0, *, amends: bool = False, **more: Any) -> dict[str, Any]:
+    """The configuration that is committed to, as the allocation protocol writes it. One that amends another has no burn-in."""
     found: dict[str, Any] = {
         "v": 1,
         "trial": protocol.id,
@@ -159,7 +170,7 @@ def config_of(protocol: Protocol, scheme: Definition, epoch: int = 0, **more: An
         **scheme.parameters,
         **more,
     }
-    if epoch:
+    if amends:
         found.pop("burn_in", None)
     if scheme.factors:
         weighted = scheme.method == "minimisation"
@@ -186,7 +197,8 @@ def prepare(unit: Unit, trial: str, *, name: str = "", seed: bytes | None = None
             code="ALLOC.TEST_SEED",
             needs="Commit without a seed, or use a test instance ('init --test').",
         )
-    return newest(unit, protocol, name) or make(unit, protocol, config_of(protocol, definition), seed)
+    number = len(epochs(unit, trial, definition.name))
+    return newest(unit, protocol, name) or make(unit, protocol, config_of(protocol, definition, number), seed)
 
 
 def make(unit: Unit, protocol: Protocol, found: Mapping[str, Any], seed: bytes | None = None, **said: Any) -> Scheme:
@@ -235,7 +247,7 @@ def act(unit: Unit, row: Scheme, act: str, **data: Any) -> None:
         by=unit.actor.id,
     )
     unit.add(entry)
-    shown = {name: value for name, value in data.items() if isinstance(value, str | int) and name != "texts"}
+    shown = {name: value for name, value in data.items() if isinstance(value, str | int) and name not in ("texts", "sealed")}
     unit.record(
         f"allocation.{act}",
         row,
@@ -309,9 +321,14 @@ def import_list(unit: Unit, trial: str, text: str, *, name: str = "") -> Scheme:
         raise WrongState(f"The protocol allocates by {definition.method}, not by a list.", code="ALLOC.LIST")
     before = newest(unit, protocol, name)
     if before is not None:
-        raise Conflict("There is an allocation list already.", code="ALLOC.ALREADY", needs="A longer list is an amendment.")
+        raise Conflict(
+            "There is an allocation list already.",
+            code="ALLOC.ALREADY",
+            needs="One that is not signed can be withdrawn; after that a longer list is an amendment.",
+        )
     slots = lists.read(definition, text)
-    return seal_list(unit, protocol, definition, slots, hashlib.sha256(text.encode()).hexdigest())
+    number = len(epochs(unit, trial, definition.name))
+    return seal_list(unit, protocol, definition, slots, hashlib.sha256(text.encode()).hexdigest(), number)
 
 
 def seal_list(
@@ -360,9 +377,9 @@ def move(unit: Unit, trial: str, event: str, *, name: str = "", reason: str = ""
     """Pause, resume or close a scheme."""
     protocol = studies.protocol(unit, trial)
     unit.require("allocation.move", trial)
-    if event not in ("pause", "resume", "close"):
-        raise Invalid(f"There is no step '{event}' for a person to take.", code="STATE.SCHEME", needs="pause, resume or close.")
-    row = locked(unit, protocol, protocol.scheme_named(name).name)
+    if event not in ("pause", "resume", "close", "withdraw"):
+        raise Invalid(f"There is no step '{event}' for a person to take.", code="STATE.SCHEME", needs="pause, resume, close or withdraw.")
+    row = held(unit, needed(unit, protocol, name)) if event == "withdraw" else locked(unit, protocol, protocol.scheme_named(name).name)
     return studies.move(unit, trial, MACHINE, subject(row), event, reason=reason)
 
 
@@ -383,11 +400,18 @@ def status(unit: Unit, trial: str) -> dict[str, Any]:
     protocol = studies.protocol(unit, trial)
     if unit.actor is not SYSTEM:
         unit.require("trial.see", trial)
-    rows = [newest(unit, protocol, scheme.name) for scheme in protocol.schemes]
-    found = [described(unit, row) for row in rows if row is not None]
+    found = [_standing(unit, protocol, scheme.name) for scheme in protocol.schemes if newest(unit, protocol, scheme.name) is not None]
     if not found:
         needed(unit, protocol)
     return {"trial": trial, **found[0], "later_schemes": found[1:]}
+
+
+def _standing(unit: Unit, protocol: Protocol, name: str) -> dict[str, Any]:
+    """The epoch in use, and the one that waits to take over (`next`), if any; the newest one where none is in use."""
+    used, last = in_use(unit, protocol, name), needed(unit, protocol, name)
+    if used is None or used.epoch == last.epoch:
+        return {**described(unit, last), "next": None}
+    return {**described(unit, used), "next": described(unit, last)}
 
 
 def described(unit: Unit, row: Scheme) -> dict[str, Any]:
@@ -403,7 +427,7 @@ def described(unit: Unit, row: Scheme) -> dict[str, Any]:
         "contribution": row.contribution,
         "prepared_by": _name(unit, row.created_by),
         "signed_by": _name(unit, done["sign"].by) if "sign" in done else None,
-        "escrowed": "escrow" in done,
+        "escrowed": any(json.loads(act.data).get("number") == 2 for act in acts(unit, row) if act.act == "escrow"),
         "events": row.events,
         "places": row.places,
         "head": row.head,

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 import trialdm
+from trialdm.definitions.protocols import load_protocol
 from trialdm.documents.page import Document, Facts, Rows, Section, Words
 from trialdm.domain.errors import Forbidden, Missing
 from trialdm.domain.lifecycle import label
@@ -53,6 +54,7 @@ def sheet(unit: Unit, trial: str, *, name: str = "", epoch: int | None = None) -
 
 def _document(unit: Unit, protocol: Protocol, definition: Definition, row: Scheme) -> Document:
     config, done = schemes.config(row), schemes.acts(unit, row)
+    protocol = _protocol_of(unit, protocol, row, done)
     names = {account.id: account.name for account in unit.session.scalars(select(Account))}
     return Document(
         f"{protocol.short_title}: specification of the allocation",
@@ -67,6 +69,14 @@ def _document(unit: Unit, protocol: Protocol, definition: Definition, row: Schem
         ),
         tuple(_signatures(row, done, names)),
     )
+
+
+def _protocol_of(unit: Unit, protocol: Protocol, row: Scheme, done: list[SchemeAct]) -> Protocol:
+    """The protocol that the epoch belongs to: the amended one while it waits for its signature."""
+    if schemes.state(unit, row) not in schemes.PENDING:
+        return protocol
+    texts = next((json.loads(act.data)["texts"] for act in done if act.act == "amend"), None)
+    return load_protocol(texts) if texts else protocol
 
 
 # --- the method ------------------------------------------------------------------------------------------------------
@@ -145,6 +155,8 @@ def _minimised(config: dict[str, Any]) -> str:
 
 
 def _parameters(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if config["epoch"]:
+        yield "Epoch", f"number {config['epoch']}; an amendment counts what came before and has no participants allocated simply first"
     if config.get("burn_in"):
         yield "First participants", f"the first {config['burn_in']} are allocated by simple randomisation"
     if config["method"] == "minimisation":
@@ -214,11 +226,20 @@ def _commitment(row: Scheme, config: dict[str, Any], done: list[SchemeAct], name
             ("Contribution", f"{row.contribution} ({names.get(given.by, '')}: {source})" if given else "none: nobody contributed"),
             ("Hash of the configuration", Keys(config, b"").config_hash.hex()),
             ("Hash of this specification", schemes.specification_hash(row)),
-            ("Escrow", "two shares with two custodians" if "escrow" in by_act else "not yet: make two shares before the first participant"),
+            ("Escrow", _custodians(done, names)),
         )
     )
     yield Words("The configuration, byte for byte as it was committed to:")
     yield Words(canonical(config).decode(), code=True)
+
+
+def _custodians(done: list[SchemeAct], names: dict[str, str]) -> str:
+    """Who holds the two shares of the master."""
+    drawn = [(json.loads(act.data)["number"], act) for act in done if act.act == "escrow"]
+    if not drawn or drawn[-1][0] != 2:
+        return "not yet: two custodians draw a share each before the first participant"
+    first, second = drawn[-2][1], drawn[-1][1]
+    return f"two shares, with {names.get(first.by, '')} and {names.get(second.by, '')}"
 
 
 def _rehearsed(unit: Unit, protocol: Protocol, names: dict[str, str]) -> Iterator[Rows | Words]:

@@ -44,6 +44,14 @@ def complete(folder: Path) -> Keys:
     return load(folder)
 
 
+def replace_lost(folder: Path) -> bool:
+    """A new allocation key where the old one is gone; what that one sealed stays closed until the master is recovered."""
+    if (folder / "allocation.key").exists():
+        return False
+    _make(folder, "allocation")
+    return True
+
+
 def _make(folder: Path, name: str) -> None:
     handle = os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -57,7 +65,11 @@ def load(folder: Path) -> Keys:
         path = folder / f"{name}.key"
         content = path.read_bytes() if path.is_file() else b""
         if len(content) != 32:
-            raise Broken(f"The key '{name}' of this instance is absent or damaged.", code="KEYS.ABSENT", needs="Restore the keys folder.")
+            raise Broken(
+                f"The key '{name}' of this instance is absent or damaged.",
+                code="KEYS.ABSENT",
+                needs="Restore the keys folder. Where only the allocation key is lost for good, 'allocation recover' makes a new one.",
+            )
         found[name] = content
     return Keys(**found)
 

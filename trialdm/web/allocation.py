@@ -239,6 +239,6 @@ def _next(unit: Unit, protocol: Protocol, definition: Definition, row: Scheme | 
             return "sign"
         case "paused" if may("move"):
             return "resume"
-        case "committed" | "contributed" | "live" if not found["escrowed"] and may("prepare"):
+        case "committed" | "contributed" | "live" if not found["escrowed"] and may("custody"):
             return "escrow"
     return ""
