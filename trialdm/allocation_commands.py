@@ -1,6 +1,7 @@
 """The commands below `allocation`: making a scheme fit to use, keeping it, and proving it. Part of the command line."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,25 @@ def _opened(_context: Any, _option: Any, text: str) -> datetime:
     except ValueError:
         raise click.BadParameter(f"'{text}' is not a moment such as 2026-03-01T17:40") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=LONDON)).astimezone(UTC)
+
+
+#: How the name of a document ends.
+_DOCUMENTS = (".html", ".htm", ".pdf")
+
+
+def _whole_hash(_context: Any, _option: Any, given: Any) -> Any:
+    """What somebody noted: all 64 digits of it, since a beginning proves little."""
+    for text in given if isinstance(given, tuple) else (given,):
+        if text is not None and not re.fullmatch("[0-9a-fA-F]{64}", text):
+            raise click.BadParameter(f"'{text}' is not 64 hexadecimal digits: the whole of it is needed")
+    return given
+
+
+def document_file(_context: Any, _option: Any, out: Path) -> Path:
+    """The name of a document to write, before anything is made for it."""
+    if out.suffix.lower() not in _DOCUMENTS:
+        raise click.BadParameter(f"'{out}' must end in .html, .htm or .pdf: nothing else is written")
+    return out
 
 
 _SCHEME = click.option("--scheme", "name", default="", help="Scheme; the trial's first one where left out.")
@@ -275,13 +295,25 @@ def write_reveal(terminal: Terminal, trial: str, out: Path, epoch: int | None, n
 @allocation_group.command("verify")
 @click.argument("ledger_path", metavar="LEDGER", type=PATH)
 @click.option("--reveal", "reveal_path", type=PATH, help="The reveal: every arm is derived again.")
-@click.option("--head", "noted", multiple=True, help="Hash of a head that you noted earlier; may be given several times.")
+@click.option(
+    "--head",
+    "noted",
+    multiple=True,
+    callback=_whole_hash,
+    help="Hash of a head that you noted earlier, all 64 digits; may be given several times.",
+)
+@click.option("--commit", metavar="HEX", callback=_whole_hash, help="The commitment that you noted at the start, all 64 digits.")
+@click.option("--public-key", metavar="HEX", callback=_whole_hash, help="The public key that you noted at the start, all 64 digits.")
 @pass_terminal
-def verify(terminal: Terminal, ledger_path: Path, reveal_path: Path | None, noted: tuple[str, ...]) -> int:
+def verify(
+    terminal: Terminal, ledger_path: Path, reveal_path: Path | None, noted: tuple[str, ...], commit: str | None, public_key: str | None
+) -> int:
     """Verify a ledger: chain and signatures; with the reveal every arm. Needs no instance."""
     reveal = _json(reveal_path) if reveal_path else None
     try:
-        found = ledger.verify(_json(ledger_path), sealing.signed, reveal=reveal, noted=noted)
+        found = ledger.verify(
+            _json(ledger_path), sealing.signed, reveal=reveal, noted=noted, commit=commit or "", public_key=public_key or ""
+        )
     except ValueError as problem:
         raise errors.Invalid(f"This cannot be verified: {problem}.", code="ALLOC.FILE") from None
     terminal.say(found.to_json(), _verified(found))
@@ -290,15 +322,16 @@ def verify(terminal: Terminal, ledger_path: Path, reveal_path: Path | None, note
 
 def _verified(found: ledger.Check) -> str:
     """The result in words."""
+    named = [f"Commitment: {found.commit}", f"Public key: {found.public_key}"]
     if not found.holds:
         lines = [f"{place}: {message}." for place, message in found.faults]
-        return "\n".join([f"VERIFICATION FAILED: {len(found.faults)} fault(s).", *lines])
+        return "\n".join([f"VERIFICATION FAILED: {len(found.faults)} fault(s).", *lines, *named])
     lines = [f"The chain of {found.events} events holds, and {found.heads} signed head(s) lie on it. Last hash: {found.head}"]
     if found.revealed:
         lines.append(f"{found.derived} allocation(s) derived again, each as it was made; every arm is the one committed to.")
     if found.external:
         lines.append(f"{len(found.external)} made elsewhere, not derived: events {', '.join(map(str, found.external))}.")
-    return "\n".join(lines)
+    return "\n".join([*lines, *named])
 
 
 @allocation_group.command("derive")
@@ -332,7 +365,7 @@ def derive(terminal: Terminal, config_path: Path, master: str, contribution: str
 
 @allocation_group.command("specification")
 @click.argument("trial")
-@click.option("--out", required=True, type=PATH, help="File to write: .html or .pdf.")
+@click.option("--out", required=True, type=PATH, callback=document_file, help="File to write: .html or .pdf.")
 @click.option("--epoch", type=int, help="Epoch; the newest one where left out.")
 @_SCHEME
 @pass_terminal
@@ -347,10 +380,18 @@ def write_specification(terminal: Terminal, trial: str, out: Path, epoch: int | 
 @click.argument("trial")
 @click.option("--site", required=True)
 @click.option("--count", required=True, type=int)
-@click.option("--out", required=True, type=PATH, help="File to print: .html or .pdf. It names the arms: delete it after printing.")
+@click.option(
+    "--out",
+    required=True,
+    type=PATH,
+    callback=document_file,
+    help="New file to print: .html or .pdf. It names the arms: delete it after printing.",
+)
 @pass_terminal
 def write_envelopes(terminal: Terminal, trial: str, site: str, count: int, out: Path) -> None:
     """Make a site's next envelopes for a time when the system is away."""
+    if out.exists():
+        raise errors.Invalid(f"{out} exists already: no envelopes were made.", code="FILE.EXISTS", needs="The name of a new file.")
     made = terminal.change(lambda unit: envelopes.prepare(unit, trial, site, count))
     slips = [Slip(envelope.number, envelope.arm, envelope.label) for envelope in made]
     write_document(out, printable(trial, site, slips))
@@ -428,7 +469,8 @@ def show_factors(terminal: Terminal, trial: str, participant: str, name: str) ->
 
     found = terminal.read(work)
     lines = [f"{v.factor:20} {v.randomised:10} {v.corrected or '-':10} {v.verified or '-'}" for v in found]
-    terminal.say(factors.to_json(found), "\n".join(lines) or "Not randomised.")
+    header = f"{'Factor':20} {'Randomised':10} {'Corrected':10} Verified"
+    terminal.say(factors.to_json(found), "\n".join([header, *lines]) if lines else "Not randomised.")
 
 
 @allocation_group.command("verify-factors")

@@ -19,11 +19,11 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
-from trialdm.allocation_commands import allocation_group, write_document
+from trialdm.allocation_commands import allocation_group, document_file, write_document
 from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
 from trialdm.documents.page import html as document_html
-from trialdm.domain import errors, ethics
+from trialdm.domain import errors, ethics, lifecycle
 from trialdm.domain.errors import TrialError
 from trialdm.exports import package
 from trialdm.rehearsal_commands import rehearse
@@ -424,7 +424,7 @@ def trial_group() -> None:
 def trial_move(terminal: Terminal, trial: str, event: str, reason: str) -> None:
     """Take a step of the trial's lifecycle: configure, submit, approve, open, pause, resume, close .."""
     state = terminal.change(lambda unit: approvals.move_trial(unit, trial, event, reason=reason))
-    terminal.say({"trial": trial, "state": state}, f"{trial} is now {state}.")
+    terminal.say({"trial": trial, "state": state}, f"{trial} is now {lifecycle.label(state)}.")
 
 
 @trial_group.command("unblind")
@@ -451,7 +451,7 @@ def site_group() -> None:
 def site_move(terminal: Terminal, trial: str, site: str, event: str, reason: str) -> None:
     """Take a step of a site's lifecycle: select, set-up, confirm, green-light, activate, suspend, close .."""
     state = terminal.change(lambda unit: approvals.move_site(unit, trial, site, event, reason=reason))
-    terminal.say({"site": site, "state": state}, f"Site {site} is now {state}.")
+    terminal.say({"site": site, "state": state}, f"Site {site} is now {lifecycle.label(state)}.")
 
 
 # --- participants and forms ------------------------------------------------------------------------------------------
@@ -501,7 +501,7 @@ def randomise(terminal: Terminal, trial: str, participant: str, key: str, scheme
 @main.command()
 @click.argument("trial")
 @click.argument("participant")
-@click.option("--reason", default="", help="Why the allocation is needed, in a few words.")
+@click.option("--reason", default="", help="Why the allocation is needed; one word is enough.")
 @click.option("--code", default="1", show_default=True, type=click.Choice(["1", "2"]), help="1 emergency care, 2 serious adverse event.")
 @click.option("--drill", is_flag=True, help="Practise it: people are told, no allocation is shown.")
 @click.option("--planned", "visit", default="", metavar="VISIT", help="Not an emergency: the participant is told, at or after this visit.")
@@ -704,7 +704,7 @@ main.add_command(rehearse)
 @click.argument("name", type=click.Choice(("balance",)))
 @click.argument("trial")
 @click.option("--scheme", default="", help="Scheme; the trial's first one where left out.")
-@click.option("--out", required=True, type=PATH, help="File to write: .html or .pdf.")
+@click.option("--out", required=True, type=PATH, callback=document_file, help="File to write: .html or .pdf.")
 @pass_terminal
 def report(terminal: Terminal, name: str, trial: str, scheme: str, out: Path) -> None:
     """Write a report. balance: achieved balance, ledger against allocations, order of events; for the unblinded statistician."""

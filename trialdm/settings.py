@@ -101,10 +101,14 @@ def _mail(path: Path, raw: Any) -> Mail:
 
 
 def create(folder: Path, *, database_url: str = "", demo: bool = False, test: bool = False, today: date | None = None) -> Settings:
-    """Write the settings of a new instance and give them back. Raises NoInstance where one exists already."""
+    """Write the settings of a new instance and give them back. Its folder is for its owner only: it will hold keys and data.
+
+    Raises NoInstance where one exists already.
+    """
     if exists(folder):
         raise NoInstance(f"There is an instance in {folder} already.")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
     lines = ["# Settings of this trialdm instance; see /help/commands on its pages."]
     if database_url:
         lines.append(f'database_url = "{database_url}"')

@@ -141,7 +141,9 @@ def test_a_double_submit_of_an_envelope_says_what_was_entered(one: Api) -> None:
     sent = {"site": "S01", "number": "1", "participant": ident.lower(), "opened": "10/3/2026 11:30"}
     assert coordinator.post(f"{ALLOCATION}/envelopes", **sent).status_code == 303
     again = coordinator.post(f"{ALLOCATION}/envelopes", **sent)
-    assert (again.status_code, f"as used for participant {ident}" in again.get_data(as_text=True)) == (409, True)
+    assert (again.status_code, again.headers["Location"].endswith("entered=S01-1")) == (303, True)
+    other = coordinator.post(f"{ALLOCATION}/envelopes", **{**sent, "opened": "10/3/2026 11:31"})
+    assert (other.status_code, f"as used for participant {ident}, 10 March 2026 11:30" in other.get_data(as_text=True)) == (409, True)
     assert arm(one, ident)
     with world.units.reading(SYSTEM) as unit:
         assert len(allocations.all_arms(unit, world.protocol)) == 1

@@ -113,7 +113,7 @@ def test_from_the_protocol_to_a_live_scheme(visit_small, check, javascript):
     assert "Signed. The scheme is live." in words(chief)
     look(chief)
     manager.page.goto(address)
-    assert "allocation escrow other --out FOLDER" in words(manager)
+    assert "allocation escrow other --out FILE" in words(manager)
     assert "block" not in words_of_the_nurse(visit_small, address)
 
 
@@ -231,6 +231,8 @@ def test_an_opened_envelope_is_entered_once(visit_small, sqlite_world, check, ja
     assert "1 still sealed" in page.locator("tr", has_text=first).inner_text()
     look()
     enter("2", first)
+    assert "Envelope S01-2 is entered." in words(nurse)
+    enter("2", second)
     assert page.title().startswith("Error: ")
     assert f"Envelope 2 of site S01 was entered before, as used for participant {first}" in words(nurse)
     enter("1", first)

@@ -10,6 +10,8 @@ import pytest
 
 from tests import builders
 from tests.builders import ROOT, TRIAL, World
+from tests.domain.test_ledger import MINIMISED, made
+from trialdm import settings
 from trialdm.cli import run
 
 
@@ -165,6 +167,68 @@ def test_lifecycle_steps_and_the_register(shell: Shell) -> None:
     assert (code, {row["in_force"] for row in rows}) == (0, {False})
     code, rows = shell.json("ethics", "status", TRIAL, "--site", "S01")
     assert next(row for row in rows if row["body"] == "rec")["in_force"]
+
+
+def test_steps_are_answered_in_words_and_the_state_as_a_code_in_json(shell: Shell) -> None:
+    manager = email("trial-manager")
+    assert shell.json("site", "move", TRIAL, "S03", "select", who=manager) == (0, {"site": "S03", "state": "selected"})
+    assert shell("site", "move", TRIAL, "S03", "set-up", who=manager)[1] == "Site S03 is now being set up.\n"
+    assert shell.json("site", "move", TRIAL, "S03", "confirm", who=manager) == (0, {"site": "S03", "state": "cc_confirmed"})
+    assert shell("trial", "move", TRIAL, "close", who=manager)[1] == f"{TRIAL} is now closed to recruitment.\n"
+    assert shell.json("trial", "move", TRIAL, "follow-up", who=manager) == (0, {"trial": TRIAL, "state": "follow_up"})
+
+
+def test_a_ledger_is_verified_against_what_was_noted(shell: Shell, tmp_path: Path) -> None:
+    whole, reveal = made(MINIMISED)
+    file, opened = tmp_path / "ledger.json", tmp_path / "reveal.json"
+    file.write_text(json.dumps(whole), "utf-8")
+    opened.write_text(json.dumps(reveal), "utf-8")
+    noted = {"--head": whole["heads"][0]["hash"], "--commit": whole["commit"], "--public-key": whole["public_key"]}
+    given = [word for pair in noted.items() for word in pair]
+    code, found = shell.json("allocation", "verify", str(file), "--reveal", str(opened), *given)
+    assert (code, found["holds"], found["commit"], found["public_key"]) == (0, True, whole["commit"], whole["public_key"])
+    code, out, _ = shell("allocation", "verify", str(file))
+    assert (code, f"Commitment: {whole['commit']}" in out, f"Public key: {whole['public_key']}" in out) == (0, True, True)
+    for option, words in (("--head", "noted earlier"), ("--commit", "commitment"), ("--public-key", "public key")):
+        code, out, _ = shell("allocation", "verify", str(file), option, "0" * 64)
+        assert (code, "VERIFICATION FAILED" in out, words in out, f"Commitment: {whole['commit']}" in out) == (5, True, True, True)
+        for short in (noted[option][:8], noted[option] + "00", "z" * 64, ""):
+            code, _, err = shell("allocation", "verify", str(file), option, short)
+            assert (code, "64 hexadecimal digits" in err) == (2, True)
+
+
+def test_documents_are_html_or_pdf_and_envelopes_replace_no_file(shell: Shell, sqlite_world: World, tmp_path: Path) -> None:
+    statistician = email("statistician-unblinded")
+    makes = {
+        "specification": ("allocation", "specification", TRIAL),
+        "report": ("report", "balance", TRIAL),
+        "envelopes": ("allocation", "envelopes", TRIAL, "--site", "S01", "--count", "4"),
+    }
+    for words in makes.values():
+        for name in ("sheet.docx", "sheet"):
+            code, _, err = shell(*words, "--out", str(tmp_path / name), who=statistician)
+            assert (code, ".html, .htm or .pdf" in err) == (2, True)
+    assert not list(tmp_path.glob("sheet*"))
+    taken = tmp_path / "sheet.HTM"
+    assert shell(*makes["specification"], "--out", str(taken), who=statistician)[0] == 0
+    before = taken.read_bytes()
+    code, refused = shell.json(*makes["envelopes"], "--out", str(taken), who=statistician)
+    assert (code, refused["code"], taken.read_bytes()) == (2, "FILE.EXISTS", before)
+    code, found = shell.json(*makes["envelopes"], "--out", str(tmp_path / "four.html"), who=statistician)
+    assert (code, found["first"], found["last"]) == (0, 1, 4)
+
+
+def test_factors_are_listed_below_their_headings(shell: Shell, sqlite_world: World) -> None:
+    ident = builders.randomised(sqlite_world)
+    code, out, _ = shell("allocation", "factors", TRIAL, ident, who=email("monitor"))
+    assert (code, out.splitlines()[0].split()) == (0, ["Factor", "Randomised", "Corrected", "Verified"])
+
+
+def test_the_folder_of_an_instance_is_for_its_owner_only(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir(mode=0o755)
+    for folder in (tmp_path / "below" / "new", tmp_path / "there"):
+        settings.create(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_audit_verify_names_a_changed_row(shell: Shell, sqlite_world: World) -> None:

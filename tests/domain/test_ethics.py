@@ -58,6 +58,7 @@ def shipped() -> Register:
 
 
 PERSON = Person("p1", "Nurse One", (Grant("research-nurse", "pre-tmr", "S01"),))
+BLINDED_STATISTICIAN = Person("p4", "Statistician", (Grant("statistician-blinded", "pre-tmr"),))
 STANDING = Standing(
     id="K7QF",
     state="eligible",
@@ -348,6 +349,8 @@ REFUSED: list[Any] = [
         ["Surgery is planned for 2026-05-05, more than 14 days ahead."],
     ),
     ("GOV-45", "export-unblinded", {"person": PERSON}, ["Hidden to keep you blinded."]),
+    ("GOV-45", "export-unblinded", {"person": PERSON, "unblinded": True}, ["Hidden to keep you blinded."]),
+    ("GOV-45", "export-unblinded", {"person": BLINDED_STATISTICIAN}, ["Hidden to keep you blinded."]),
     (
         "GOV-45",
         "export-unblinded",
@@ -428,6 +431,7 @@ ALLOWED: list[tuple[str, str, dict[str, Any]]] = [
     ("GOV-44", "randomise", {"participant": standing(surgery_planned=TODAY)}),
     ("GOV-44", "randomise", {"participant": standing(surgery_planned=date(2026, 5, 4))}),
     ("GOV-45", "export-blinded", {"person": PERSON}),
+    ("GOV-45", "export-unblinded", {"person": BLINDED_STATISTICIAN, "unblinded": True}),
     ("GOV-49", "export-unblinded", {"trial_state": "archived"}),
     ("GOV-52", "operate", {"register": having(credentials=(replace(shipped().credentials[0], cases=5),))}),
     ("GOV-52", "operate", {"participant": standing(surgery_planned=None)}),

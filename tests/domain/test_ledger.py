@@ -166,6 +166,18 @@ def test_a_ledger_cut_off_together_with_its_heads_is_found_by_a_head_that_was_no
     assert "was cut off or rewritten" in verify(short, sealing.signed, noted=[noted]).faults[0][1]
 
 
+def test_another_ledger_with_a_key_of_its_own_is_found_by_what_was_noted_at_the_start() -> None:
+    whole, reveal = made(MINIMISED)
+    commit, key = whole["commit"], whole["public_key"]
+    found = verify(whole, sealing.signed, reveal=reveal, commit=commit.upper(), public_key=key.upper())
+    assert (found.faults, found.commit, found.public_key) == ((), commit, key)
+    assert {"commit": commit, "public_key": key}.items() <= found.to_json().items()
+    (fault,) = verify(whole, sealing.signed, commit="00" * 32, public_key=key).faults
+    assert (fault[0], commit in fault[1], "00" * 32 in fault[1]) == ("commitment", True, True)
+    (fault,) = verify(whole, sealing.signed, commit=commit, public_key="00" * 32).faults
+    assert (fault[0], key in fault[1], "00" * 32 in fault[1]) == ("public key", True, True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -129,6 +129,23 @@ def test_a_monitor_verifies_the_values_against_the_source(world: World) -> None:
         world.run("monitor", lambda unit: corrections.verify(unit, TRIAL, ident, {**read, "limb": "9"}))
 
 
+def test_every_absent_factor_is_named_at_once_and_an_unknown_one_before(sqlite_world: World) -> None:
+    ident = builders.randomised(sqlite_world)
+    read = {name: value.randomised for name, value in values(sqlite_world, ident).items()}
+
+    def refusal(levels: dict[str, str]) -> str:
+        with pytest.raises(Invalid) as refused:
+            sqlite_world.run("monitor", lambda unit: corrections.verify(unit, TRIAL, ident, levels))
+        assert refused.value.code == "ALLOC.LEVEL"
+        return refused.value.message
+
+    some = {name: level for name, level in read.items() if name not in ("limb", "site")}
+    named = [name for name in read if name in ("limb", "site")]
+    assert refusal(some) == f"Name every factor: {', '.join(named)} are missing."
+    assert refusal({**read, "limb": " "}) == "Name every factor: limb is missing."
+    assert refusal({**some, "lim": "1"}) == "There is no factor 'lim'."
+
+
 def test_all_three_values_go_into_exports(sqlite_world: World) -> None:
     from trialdm.services import packages
 

@@ -162,3 +162,37 @@ def test_the_online_system_and_envelopes_never_give_the_same_number(sqlite_world
     ident = builders.ready(sqlite_world)
     allocated, _ = sqlite_world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k"))
     assert allocated.number == "S01-0002"
+
+
+def test_the_same_entry_again_gives_the_same_answer(world: World) -> None:
+    printed(world)
+    ident, opened = builders.ready(world), world.now - timedelta(minutes=30)
+    first = enter(world, 1, ident, opened=opened)
+    world.now += timedelta(minutes=5)
+    assert enter(world, 1, ident, opened=opened) == first
+    with pytest.raises(Conflict) as other:
+        enter(world, 1, ident, opened=opened + timedelta(minutes=1))
+    assert other.value.code == "ALLOC.ENVELOPE_USED"
+    with world.units.reading(SYSTEM) as unit:
+        assert len(unit.session.scalars(select(SchemeEvent)).all()) == 1
+
+
+def test_an_earlier_one_opened_in_the_same_minute_is_a_fault_where_it_was_said_to_be_sealed(sqlite_world: World) -> None:
+    printed(sqlite_world)
+    at = sqlite_world.now - timedelta(minutes=30)
+    enter(sqlite_world, 2, builders.ready(sqlite_world), confirmed=True, opened=at)
+    enter(sqlite_world, 1, builders.ready(sqlite_world), opened=at)
+    enter(sqlite_world, 3, builders.ready(sqlite_world), opened=at)
+    found = sqlite_world.read("trial-coordinator", lambda unit: envelopes.account(unit, TRIAL))
+    assert [(entry.in_order, entry.fault) for entry in found[:3]] == [
+        (True, ""),
+        (False, "opened in the same minute as 1"),
+        (True, ""),
+    ]
+
+
+def test_whoever_may_not_see_the_account_is_told_who_enters_envelopes(sqlite_world: World) -> None:
+    with pytest.raises(Forbidden) as refused:
+        sqlite_world.read("surgeon", lambda unit: envelopes.account(unit, TRIAL))
+    assert refused.value.code == "ROLE.ALLOCATION.RECONCILE"
+    assert "Research nurse" in refused.value.needs

@@ -11,9 +11,10 @@ import pytest
 from tests import builders
 from tests.builders import ROOT, TRIAL, World
 from trialdm.definitions import sources
+from trialdm.domain import ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
 from trialdm.exports import package
-from trialdm.services import history, imports, packages, studies
+from trialdm.services import approvals, history, imports, packages, studies, unblinding
 from trialdm.services.jobs import Jobs
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
@@ -84,6 +85,27 @@ def test_the_allocation_leaves_only_when_plan_and_lock_allow_it(world: World, tm
         export(world, tmp_path / "out", "statistician-blinded", blinding="unblinded")
     assert "GATE.GOV-45" in [detail.code for detail in blind.value.details]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_blinded_statistician_exports_the_allocation_once_the_trial_is_unblinded(sqlite_world: World, tmp_path: Path) -> None:
+    ident = builders.randomised(sqlite_world)
+
+    def codes() -> list[str]:
+        with pytest.raises(Refused) as refused:
+            export(sqlite_world, tmp_path / "out", "statistician-blinded", blinding="unblinded")
+        return [refused.value.code, *(detail.code for detail in refused.value.details)]
+
+    for event in ("close", "follow-up", "lock"):
+        sqlite_world.run("trial-manager", lambda unit, event=event: approvals.move_trial(unit, TRIAL, event))
+    assert "GATE.GOV-45" in codes()
+    sqlite_world.run("sponsor", lambda unit: unblinding.end_of_trial(unit, TRIAL))
+    assert "GATE.GOV-45" in codes()
+    sqlite_world.run("statistician-unblinded", lambda unit: unblinding.end_of_trial(unit, TRIAL))
+    assert "GATE.GOV-45" not in codes()
+    plan = ethics.Approval("sap", "signed", decided_on=builders.TODAY)
+    sqlite_world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, plan))
+    export(sqlite_world, tmp_path / "out", "statistician-blinded", blinding="unblinded")
+    assert ident in {row["participant"] for row in csv_of(tmp_path / "out", "participants") if row["arm"]}
 
 
 @pytest.mark.parametrize("role", ["research-nurse", "monitor", "surgeon", "trial-coordinator"])

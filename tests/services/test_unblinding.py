@@ -119,8 +119,15 @@ def test_an_emergency_waits_for_no_state_gate_or_delegation(world: World) -> Non
     assert unblind(world, ident, "chief-investigator").arm
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "bleeding", "two words", "x " * 600])
-def test_a_reason_of_a_few_words_is_needed(sqlite_world: World, reason: str) -> None:
+def test_one_word_is_reason_enough_in_an_emergency(sqlite_world: World) -> None:
+    ident = builders.randomised(sqlite_world)
+    found = sqlite_world.run("principal-investigator", lambda unit: unblinding.emergency(unit, TRIAL, ident, " Sepsis "))
+    assert found.arm == arm_name(sqlite_world, ident)
+    assert [row.reason_text for row in rows(sqlite_world, Disclosure)] == ["Sepsis"]
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\n\t", "x " * 600])
+def test_a_reason_is_needed(sqlite_world: World, reason: str) -> None:
     ident = builders.randomised(sqlite_world)
     with pytest.raises(Invalid) as refused:
         sqlite_world.run("principal-investigator", lambda unit: unblinding.emergency(unit, TRIAL, ident, reason))

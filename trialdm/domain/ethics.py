@@ -299,6 +299,7 @@ class Case:
     visit: str = ""
     form_day: date | None = None
     randomised_count: int = 0
+    unblinded: bool = False
 
 
 @dataclass(frozen=True)
@@ -628,10 +629,12 @@ def _answers_complete(participant: Standing) -> Found:
 
 
 def _blinded(case: Case) -> Found:
-    if case.person is not None and not roles.sees_allocations(case.person.grants, case.protocol.id, None):
+    if case.person is None or roles.sees_allocations(case.person.grants, case.protocol.id, None):
+        return
+    if not (case.unblinded and roles.may(case.person.grants, "export.unblinded", case.protocol.id)):
         yield (
             "Hidden to keep you blinded.",
-            "An unblinded role in this trial: a statistician who is unblinded makes this export.",
+            "An unblinded role in this trial; a blinded statistician waits for the unblinding of the whole trial.",
         )
 
 

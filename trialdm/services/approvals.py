@@ -201,6 +201,7 @@ def case(
         form=form,
         visit=visit,
         randomised_count=_randomised(unit, protocol) if action == "randomise" else 0,
+        unblinded=action == "export-unblinded" and _state_on(unit, protocol, "blinding", trial, day) == "unblinded",
     )
 
 

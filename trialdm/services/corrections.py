@@ -7,7 +7,7 @@ the true values beside those that were used, and let the analysis decide.
 from collections.abc import Mapping
 
 from trialdm.domain.errors import Conflict, Invalid, WrongState
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Protocol, Scheme
 from trialdm.services import allocations, casebooks, factors, participants, records, studies
 from trialdm.services.factors import Values
 from trialdm.services.unit import Change, Unit
@@ -79,16 +79,7 @@ def verify(unit: Unit, trial: str, participant: str, levels: Mapping[str, str], 
     person = participants.find(unit, trial, participant, "allocation.verify")
     scheme = protocol.scheme_named(name)
     made = _made(unit, protocol, person.id, name)
-    for factor in scheme.factors:
-        if levels.get(factor.name) not in factor.levels:
-            raise Invalid(
-                f"'{levels.get(factor.name, '')}' is not a level of '{factor.name}'.",
-                code="ALLOC.LEVEL",
-                needs=f"One of {', '.join(factor.levels)}.",
-            )
-    unknown = sorted(set(levels) - {factor.name for factor in scheme.factors})
-    if unknown:
-        raise Invalid(f"There is no factor '{unknown[0]}'.", code="ALLOC.LEVEL", needs="The factors of the scheme.")
+    _whole(scheme, levels)
     before = {value.factor: value for value in factors.side_by_side(unit, protocol, person.id, name=name)}
     changes = [Change(factor, before[factor].verified or None, level) for factor, level in levels.items()]
     factors.note(unit, made, "verified", levels=levels, changes=changes)
@@ -99,6 +90,25 @@ def verify(unit: Unit, trial: str, participant: str, levels: Mapping[str, str], 
         book = casebooks.read(unit, trial, person)
         records.open_deviation(unit, protocol, book, 3, f"ALLOC-03 at randomisation {made.number}", message, unit.today)
     return found
+
+
+def _whole(scheme: Scheme, levels: Mapping[str, str]) -> None:
+    """Raises Invalid unless every factor of the scheme, and nothing else, has one of its levels."""
+    names = [factor.name for factor in scheme.factors]
+    unknown = [f"'{name}'" for name in sorted(set(levels) - set(names))]
+    if unknown:
+        raise Invalid(f"There is no factor {', '.join(unknown)}.", code="ALLOC.LEVEL", needs=f"The factors: {', '.join(names)}.")
+    absent = [name for name in names if not levels.get(name, "").strip()]
+    if absent:
+        said = f"Name every factor: {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing."
+        raise Invalid(said, code="ALLOC.LEVEL", needs="A level for each, as the source has it.")
+    for factor in scheme.factors:
+        if levels[factor.name] not in factor.levels:
+            raise Invalid(
+                f"'{levels[factor.name]}' is not a level of '{factor.name}'.",
+                code="ALLOC.LEVEL",
+                needs=f"One of {', '.join(factor.levels)}.",
+            )
 
 
 def _choices() -> str:

@@ -42,7 +42,10 @@ class Printed:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of one envelope, without its content. `fault` says what is wrong with the order, in words."""
+    """What became of one envelope, without its content. `fault` says what is wrong with the order, in words.
+
+    `in_order` is false where an earlier one had not been accounted for when this one was entered.
+    """
 
     site: str
     number: int
@@ -52,6 +55,7 @@ class Account:
     opened_at: datetime | None = None
     entered_at: datetime | None = None
     note: str = ""
+    in_order: bool = True
     fault: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def _bound(trial: str, site: str, number: int) -> str:
 def reconcile(
     unit: Unit, trial: str, site: str, number: int, participant: str, opened_at: datetime, *, confirmed: bool = False
 ) -> Allocated:
-    """Enter an envelope that was opened for a participant while the system was away.
+    """Enter an envelope that was opened for a participant while the system was away. The same again gives the same answer.
 
     Raises Missing for an envelope that was never printed, Conflict for one that is accounted for or a participant who is
     randomised already, Invalid for a time that cannot be or answers that the allocation needs, and Unanswered where an earlier
@@ -128,6 +132,9 @@ def reconcile(
         raise Conflict(f"Participant {person.id} belongs to site {person.site}.", code="ALLOC.ENVELOPE_SITE", needs="The right envelope.")
     schemes.locked(unit, protocol, protocol.scheme.name)
     approvals.lock(unit, trial, shared=True)
+    entered = _entered(unit, protocol, person, number, opened_at)
+    if entered is not None:
+        return entered
     envelope = _unused(unit, trial, site, number)
     _possible(unit, envelope, opened_at)
     existing = unit.session.get(Allocation, (trial, protocol.scheme.name, person.id))
@@ -155,6 +162,16 @@ def reconcile(
     return _place(unit, protocol, envelope, person, book, opened_at, in_order=not earlier)
 
 
+def _entered(unit: Unit, protocol: Protocol, person: Participant, number: int, opened_at: datetime) -> Allocated | None:
+    """The allocation by this envelope, where it was entered before for this participant with the same time."""
+    use = unit.session.get(EnvelopeUse, (protocol.id, person.site, number))
+    made = unit.session.get(Allocation, (protocol.id, protocol.scheme.name, person.id))
+    if use is None or made is None or (use.what, use.participant_id, use.opened_at) != ("used", person.id, opened_at):
+        return None
+    arm = chains.unseal_arm(unit, made) if unit.sees_allocations(protocol.id, person.site) else None
+    return Allocated(person.id, made.number, made.at.isoformat(timespec="seconds"), arm)
+
+
 def _unused(unit: Unit, trial: str, site: str, number: int) -> Envelope:
     envelope = unit.session.get(Envelope, (trial, site, number))
     if envelope is None:
@@ -162,8 +179,9 @@ def _unused(unit: Unit, trial: str, site: str, number: int) -> Envelope:
     used = unit.session.get(EnvelopeUse, (trial, site, number))
     if used is not None:
         whom = f" for participant {used.participant_id}" if used.participant_id else ""
+        when = f"{used.opened_at.astimezone(LONDON):%d %B %Y %H:%M}"
         raise Conflict(
-            f"Envelope {number} of site {site} was entered before, as {used.what}{whom}.",
+            f"Envelope {number} of site {site} was entered before, as {used.what}{whom}, {when}.",
             code="ALLOC.ENVELOPE_USED",
             needs="Look at the number on the envelope again; an envelope is used once.",
         )
@@ -306,7 +324,8 @@ def _tell(unit: Unit, trial: str, site: str, subject: str) -> None:
 def account(unit: Unit, trial: str) -> list[Account]:
     """What became of every envelope at the sites that the person works for, with whatever is wrong with the order."""
     studies.protocol(unit, trial)
-    action = "allocation.reconcile" if unit.may("allocation.reconcile", trial) else "allocation.envelopes"
+    makes = unit.may("allocation.envelopes", trial) and not unit.may("allocation.reconcile", trial)
+    action = "allocation.envelopes" if makes else "allocation.reconcile"
     unit.require(action, trial)
     sites = sites_seen(unit.actor.grants, action, trial)
     return [entry for entry in everything(unit, trial) if sites is None or entry.site in sites]
@@ -323,19 +342,41 @@ def everything(unit: Unit, trial: str) -> list[Account]:
 def _account(envelope: Envelope, use: EnvelopeUse | None) -> Account:
     if use is None:
         return Account(envelope.site, envelope.number, "sealed", envelope.printed_at)
-    return Account(envelope.site, envelope.number, use.what, envelope.printed_at, use.participant_id, use.opened_at, use.at, use.note)
+    return Account(
+        envelope.site,
+        envelope.number,
+        use.what,
+        envelope.printed_at,
+        use.participant_id,
+        use.opened_at,
+        use.at,
+        use.note,
+        bool(use.in_order),
+    )
 
 
 def _with_fault(entry: Account, everything: Sequence[Account]) -> Account:
-    """Opened before an envelope with a lower number, or while one was sealed: both break the order."""
+    """Opened before an envelope with a lower number, or while one was sealed: both break the order.
+
+    Times are told to the minute: of two opened in one minute the entry that was out of order is taken to be the first.
+    """
     if entry.opened_at is None:
         return entry
+    minute = _minute(entry.opened_at)
     lower = [other for other in everything if other.site == entry.site and other.number < entry.number]
     sealed = [str(other.number) for other in lower if other.opened_at is None]
     late = [str(other.number) for other in lower if other.opened_at is not None and other.opened_at > entry.opened_at]
     words = [f"{', '.join(sealed)} still sealed"] if sealed else []
     words += [f"opened before {', '.join(late)}"] if late else []
+    if not entry.in_order:
+        timed = [(str(other.number), other.opened_at) for other in lower if other.opened_at is not None]
+        same = [number for number, at in timed if number not in late and _minute(at) == minute]
+        words += [f"opened in the same minute as {', '.join(same)}"] if same else []
     return Account(**{**vars(entry), "fault": "; ".join(words)})
+
+
+def _minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
 
 
 def to_json(found: Sequence[Account]) -> dict[str, Any]:

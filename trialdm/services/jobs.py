@@ -88,7 +88,11 @@ class Jobs:
 
     def _work(self, queue: SqliteHuey) -> None:
         while not self._stopping.is_set():
-            task = queue.dequeue()
+            try:
+                task = queue.dequeue()
+            except Exception:  # a busy or closing queue: looked at again in a while
+                logging.getLogger("trialdm").exception("fault in the queue %s", queue.name)
+                task = None
             if task is None:
                 self._stopping.wait(_IDLE_SECONDS)
             else:

@@ -25,7 +25,6 @@ EMERGENCIES = {1: "Emergency care", 2: "Assessment of a serious adverse event"}
 #: The code of the planned end of blinding.
 PLANNED = 5
 
-_FEWEST_WORDS = 3
 _LONGEST_REASON = 1000
 
 #: States of a trial in which it may be unblinded as a whole.
@@ -154,11 +153,9 @@ def _reasons(protocol: Protocol) -> dict[str, str]:
 
 def _reason(given: str) -> str:
     said = " ".join(given.split())
-    if len(said.split()) < _FEWEST_WORDS or len(said) > _LONGEST_REASON:
+    if not said or len(said) > _LONGEST_REASON:
         raise Invalid(
-            "Say in a few words why the allocation is needed.",
-            code="UNBLIND.REASON",
-            needs=f"At least {_FEWEST_WORDS} words, at most {_LONGEST_REASON} characters.",
+            "Say why the allocation is needed.", code="UNBLIND.REASON", needs=f"One word is enough; at most {_LONGEST_REASON} characters."
         )
     return said
 

@@ -105,9 +105,14 @@ def head_line(config: Mapping[str, Any], i: int, digest: str) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found in a ledger: `faults` as (place, what is wrong), and what was counted and could not be checked."""
+    """What was found in a ledger: `faults` as (place, what is wrong), and what was counted and could not be checked.
+
+    `commit` and `public_key` are those that the ledger names: they mean something beside what was noted at the start.
+    """
 
     faults: tuple[tuple[str, str], ...]
+    commit: str
+    public_key: str
     events: int
     places: int
     head: str
@@ -124,6 +129,8 @@ class Check:
         """For one JSON document."""
         return {
             "holds": self.holds,
+            "commit": self.commit,
+            "public_key": self.public_key,
             "events": self.events,
             "places": self.places,
             "head": self.head,
@@ -135,13 +142,25 @@ class Check:
         }
 
 
-def verify(ledger: Mapping[str, Any], signed: Signed, *, reveal: Mapping[str, Any] | None = None, noted: Sequence[str] = ()) -> Check:
+def verify(
+    ledger: Mapping[str, Any],
+    signed: Signed,
+    *,
+    reveal: Mapping[str, Any] | None = None,
+    noted: Sequence[str] = (),
+    commit: str = "",
+    public_key: str = "",
+) -> Check:
     """Check a ledger: chain and signatures; with the reveal also commitment, arm commitments and every derived arm.
 
     `noted` are hashes of heads that somebody wrote down earlier: each must be part of the chain, which is how a ledger that
-    was cut off together with its heads is found. Raises ValueError for what is no ledger or no reveal.
+    was cut off together with its heads is found. `commit` and `public_key` were noted at the start: a whole ledger that was made
+    up with keys of its own differs from them. Raises ValueError for what is no ledger or no reveal.
     """
-    return _Verifier(_shaped(ledger), signed).run(_shaped_reveal(reveal) if reveal is not None else None, noted)
+    verifier = _Verifier(_shaped(ledger), signed)
+    verifier.compare("commitment", ledger["commit"], commit)
+    verifier.compare("public key", ledger["public_key"], public_key)
+    return verifier.run(_shaped_reveal(reveal) if reveal is not None else None, noted)
 
 
 @dataclass
@@ -149,6 +168,11 @@ class _Verifier:
     ledger: Mapping[str, Any]
     signed: Signed
     faults: list[tuple[str, str]] = field(default_factory=list)
+
+    def compare(self, what: str, named: str, noted: str) -> None:
+        """A fault where something was noted at the start, and the ledger names another."""
+        if noted and noted.lower() != named.lower():
+            self.faults.append((what, f"the ledger names {named}, and {noted} was noted at the start: it is another ledger"))
 
     def run(self, reveal: Mapping[str, Any] | None, noted: Sequence[str]) -> Check:
         hashes = self._chain()
@@ -162,6 +186,8 @@ class _Verifier:
         derived, external = (0, ()) if reveal is None or self.faults else self._arms(reveal)
         return Check(
             tuple(self.faults),
+            self.ledger["commit"],
+            self.ledger["public_key"],
             len(events),
             sum(event.get("kind") in TAKES_A_PLACE for event in events),
             hashes[-1],
