@@ -167,49 +167,26 @@ def recover(terminal: Terminal, trial: str, first: Path, second: Path, name: str
     terminal.say(found, "The two shares give the master that was committed to; it is sealed again.")
 
 
-@allocation_group.command("pause")
-@click.argument("trial")
-@click.option("--reason", default="")
-@_SCHEME
-@pass_terminal
-def pause(terminal: Terminal, trial: str, reason: str, name: str) -> None:
-    """Stop allocating for a while."""
-    _move(terminal, trial, "pause", reason, name)
+def _move_command(event: str, words: str) -> None:
+    """A command for one step that a person takes with a scheme."""
+
+    @allocation_group.command(event, help=words)
+    @click.argument("trial")
+    @click.option("--reason", default="")
+    @_SCHEME
+    @pass_terminal
+    def move(terminal: Terminal, trial: str, reason: str, name: str) -> None:
+        state = terminal.change(lambda unit: schemes.move(unit, trial, event, name=name, reason=reason))
+        terminal.say({"trial": trial, "state": state}, f"The scheme is now {state}.")
 
 
-@allocation_group.command("resume")
-@click.argument("trial")
-@click.option("--reason", default="")
-@_SCHEME
-@pass_terminal
-def resume(terminal: Terminal, trial: str, reason: str, name: str) -> None:
-    """Allocate again."""
-    _move(terminal, trial, "resume", reason, name)
-
-
-@allocation_group.command("withdraw")
-@click.argument("trial")
-@click.option("--reason", default="")
-@_SCHEME
-@pass_terminal
-def withdraw(terminal: Terminal, trial: str, reason: str, name: str) -> None:
-    """Take back what nobody has signed yet: a commitment, a list, an amendment."""
-    _move(terminal, trial, "withdraw", reason, name)
-
-
-@allocation_group.command("close")
-@click.argument("trial")
-@click.option("--reason", default="")
-@_SCHEME
-@pass_terminal
-def close(terminal: Terminal, trial: str, reason: str, name: str) -> None:
-    """End allocation by this scheme for good."""
-    _move(terminal, trial, "close", reason, name)
-
-
-def _move(terminal: Terminal, trial: str, event: str, reason: str, name: str) -> None:
-    state = terminal.change(lambda unit: schemes.move(unit, trial, event, name=name, reason=reason))
-    terminal.say({"trial": trial, "state": state}, f"The scheme is now {state}.")
+for _event, _words in {
+    "pause": "Stop allocating for a while.",
+    "resume": "Allocate again.",
+    "withdraw": "Take back what nobody has signed yet: a commitment, a list, an amendment.",
+    "close": "End allocation by this scheme for good.",
+}.items():
+    _move_command(_event, _words)
 
 
 def _facts(row: Any) -> dict[str, Any]:

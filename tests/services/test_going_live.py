@@ -734,6 +734,7 @@ def test_an_amendment_that_nobody_signed_is_withdrawn_and_another_one_made(sqlit
     assert (standing["epoch"], standing["state"], standing["next"]["epoch"], standing["next"]["state"]) == (0, "live", 1, "committed")
     sqlite_world.run("trial-manager", ACTS["withdraw"])
     sqlite_world.run("research-nurse", ACTS["randomise"])
+    assert sqlite_world.run("trial-manager", lambda unit: ledgers.ledger_file(unit, OTHER))["config"]["epoch"] == 0
     sqlite_world.run("trial-manager", ACTS["amend"])
     sqlite_world.run("sponsor", ACTS["sign"])
     sqlite_world.run("research-nurse", ACTS["randomise"])

@@ -62,7 +62,7 @@ class Document:
     signatures: Sequence[str] = field(default_factory=tuple)
 
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.7rem } h2 { font-size: 1.25rem; margin-top: 2rem }
@@ -84,7 +84,7 @@ def html(document: Document) -> str:
     for section in document.sections:
         body += [f"<h2>{escape(section.title)}</h2>", *(_block(block) for block in section.blocks)]
     body += [f'<div class="sign">{escape(text)}</div>' for text in document.signatures]
-    return frame(document.title, _STYLE, "\n".join(body))
+    return frame(document.title, STYLE, "\n".join(body))
 
 
 def frame(title: str, style: str, body: str) -> str:
@@ -102,19 +102,21 @@ def _block(block: Block) -> str:
         case Facts():
             return "<dl>" + "".join(f"<dt>{escape(term)}</dt><dd>{escape(value)}</dd>" for term, value in block.rows) + "</dl>"
         case Rows():
-            return _table(block)
+            return table(block)
         case Drawing():
             return f"<figure>{block.svg}<figcaption>{escape(block.words)}</figcaption></figure>"
 
 
-def _table(block: Rows) -> str:
+def table(block: Rows) -> str:
+    """A table that scrolls by itself where it is too wide, by keyboard too. Every cell is escaped here."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in block.columns)
-    rows = "".join(
+    body = "".join(
         f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in rest) + "</tr>"
         for first, *rest in block.rows
     )
-    caption = f"<caption>{escape(block.caption)}</caption>"
-    return f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    caption = escape(block.caption)
+    inside = f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{caption}">{inside}</div>'
 
 
 def pdf(text: str) -> bytes:

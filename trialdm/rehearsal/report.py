@@ -4,23 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from trialdm.documents import page
 from trialdm.rehearsal.plots import plots
 from trialdm.rehearsal.simulate import CHUNK, Rehearsal, sha256
 
-_STYLE = """
-:root { color-scheme: light }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.7rem } h2 { font-size: 1.25rem; margin-top: 2rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; margin: 1rem 0 }
-caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
-th, td { border-bottom: 1px solid #999; padding: .3rem .7rem; text-align: right; vertical-align: top }
-th[scope=row], thead th:first-child { text-align: left }
-figure { margin: 1rem 0 } figure svg { max-width: 100%; height: auto }
-code { overflow-wrap: anywhere }
-.sign { border: 1px solid #777; padding: 1rem; margin: 1rem 0; min-height: 4rem; white-space: pre-wrap }
-@media print { h2 { break-after: avoid } table, figure, .sign { break-inside: avoid } }
-"""
+#: Figures stand below each other at the right; what names a row at the left.
+_FIGURES = "th, td { text-align: right } th[scope=row], thead th:first-child { text-align: left }\n"
 
 _MEASURES = (
     "Imbalance is the largest less the smallest of n / r over the arms, n participants and r the ratio of the arm: for two arms 1:1, "
@@ -51,20 +40,11 @@ def document(rehearsals: Sequence[Rehearsal], *, title: str, signatures: Sequenc
         _how(rehearsals),
         *_signing(signatures),
     ]
-    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head = f"<head>{meta}<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-    body = "\n".join(parts)
-    return f'<!doctype html>\n<html lang="en-GB">\n{head}\n<body><main>\n{body}\n</main></body>\n</html>\n'
+    return page.frame(title, page.STYLE + _FIGURES, "\n".join(parts))
 
 
 def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column names its rows; every cell is escaped here."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>' for row in rows
-    )
-    table = f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">{table}</div>'
+    return page.table(page.Rows(caption, columns, rows))
 
 
 def _number(value: Any, places: int = 2) -> str:

@@ -75,7 +75,7 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
     ready = participants.readiness(unit, protocol, book) if first else participants.readiness_again(unit, protocol, book, definition)
     answer = approvals.ask(unit, trial, "randomise", site=person.site, participant=ready)
     answer.require()
-    row = schemes.locked_live(unit, protocol, definition.name)
+    schemes.require_live(unit, row)
     levels = participants.levels(protocol, book, definition)
     made = _allocate(unit, protocol, definition, row, person.id, person.site, levels, key, answer.to_json())
     if first:
@@ -110,7 +110,7 @@ def randomise_site(unit: Unit, trial: str, site: str, key: str, *, name: str = "
         raise Conflict(f"Site {site} was allocated already.", code="ALLOC.ALREADY", needs="Nothing: a site is allocated once.")
     if existing is not None:
         return _as_seen(unit, protocol, existing), False
-    row = schemes.locked_live(unit, protocol, definition.name)
+    schemes.require_live(unit, row)
     answer = approvals.ask(unit, trial, "activate-site", site=site)
     answer.require()
     levels = {factor.name: place.attributes[factor.name] for factor in definition.factors}

@@ -21,7 +21,7 @@ from trialdm.services import schemes, studies
 from trialdm.services.schemes import config, epochs, keys
 from trialdm.services.unit import Unit
 from trialdm.store import keys as sealing
-from trialdm.store.tables import Allocation, AllocationNote, Scheme, SchemeEvent
+from trialdm.store.tables import Allocation, AllocationNote, Scheme, SchemeAct, SchemeEvent
 
 
 def advance(unit: Unit, row: Scheme, event: Mapping[str, Any]) -> int:
@@ -121,7 +121,7 @@ def read_again(unit: Unit, row: Scheme) -> Running:
 
 def _first(unit: Unit, row: Scheme, made: commitment.Keys) -> Allocator:
     """The allocator before the first place of an epoch, with the counts that the epoch was started with."""
-    if not any(act.act == "start" for act in schemes.acts(unit, row)):
+    if started(unit, row) is None:
         return Allocator(made)
     taken, first = carried(unit, row), unit.session.get(SchemeEvent, (row.trial_id, row.name, row.epoch, 1))
     if first is not None and json.loads(first.data).get("counts_commit") != made.counts_commitment(1, taken.to_json()):
@@ -233,8 +233,13 @@ def ends(unit: Unit, row: Scheme) -> dict[str, int]:
 
 def _known_at_start(unit: Unit, row: Scheme) -> dict[str, int]:
     """What was known of earlier places when the epoch started: what is found about them later changes none of its counts."""
-    started = next((act for act in schemes.acts(unit, row) if act.act == "start"), None)
-    return json.loads(started.data)["known"] if started else ends(unit, row)
+    start = started(unit, row)
+    return json.loads(start.data)["known"] if start else ends(unit, row)
+
+
+def started(unit: Unit, row: Scheme) -> SchemeAct | None:
+    """The start of an epoch that took over from another one; None for a first epoch, and before it went live."""
+    return next((act for act in schemes.acts(unit, row) if act.act == "start"), None)
 
 
 def history(unit: Unit, trial: str, name: str, *, before: int, known: Mapping[str, int]) -> list[tuple[dict[str, str], str]]:

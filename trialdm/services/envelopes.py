@@ -4,7 +4,6 @@ Opening one is a fact that happened: it is always recorded, as an `external` eve
 was irregular about it becomes a deviation. Each envelope is accounted for once, which the database itself enforces.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -269,7 +268,7 @@ def _epoch_with(unit: Unit, protocol: Protocol, arm: str) -> Scheme:
     rows = [
         row
         for row in schemes.epochs(unit, protocol.id, protocol.scheme.name)
-        if schemes.state(unit, row) not in ("committed", "contributed") and arm in [code for code, _ in schemes.config(row)["arms"]]
+        if schemes.state(unit, row) not in schemes.PENDING and arm in [code for code, _ in schemes.config(row)["arms"]]
     ]
     return schemes.held(unit, rows[-1])
 
@@ -381,4 +380,4 @@ def _minute(moment: datetime) -> datetime:
 
 def to_json(found: Sequence[Account]) -> dict[str, Any]:
     """The account as one document: every envelope, and whether the order held."""
-    return {"in_order": not any(entry.fault for entry in found), "envelopes": json.loads(json.dumps([e.to_json() for e in found]))}
+    return {"in_order": not any(entry.fault for entry in found), "envelopes": [entry.to_json() for entry in found]}

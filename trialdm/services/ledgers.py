@@ -109,7 +109,7 @@ def ledger_file(unit: Unit, trial: str, *, name: str = "", epoch: int | None = N
 
 
 def _epoch(unit: Unit, protocol: Protocol, name: str, epoch: int | None) -> Scheme:
-    rows = schemes.epochs(unit, protocol.id, protocol.scheme_named(name).name)
+    rows = schemes.standing(unit, protocol.id, protocol.scheme_named(name).name)
     found = [row for row in rows if epoch is None or row.epoch == epoch]
     if not found:
         if rows:
@@ -138,8 +138,7 @@ def reveal(unit: Unit, trial: str, *, name: str = "", epoch: int | None = None) 
     schemes.act(unit, row, "reveal", events=row.events)
     arms = {str(event): arm for event, arm in sorted(chains.arms_since(unit, row, 0).items())}
     found_keys = keys(unit, row)
-    takes_over = any(act.act == "start" for act in schemes.acts(unit, row))
-    carried = {"counts": chains.carried(unit, row).to_json()} if takes_over else {}
+    carried = {"counts": chains.carried(unit, row).to_json()} if chains.started(unit, row) else {}
     return {"format": ledger.REVEAL_FORMAT, "master": found_keys.master.hex(), "arms": arms, **carried}
 
 
@@ -167,13 +166,12 @@ def draw_share(unit: Unit, trial: str, *, name: str = "") -> tuple[Scheme, int, 
     last = json.loads(drawn[-1].data) if drawn else {}
     bound = schemes.bound(trial, row.name, row.epoch, "share")
     if last.get("number") == 1 and drawn[-1].by != unit.actor.id:
-        number = 2
-        share = escrow.join(keys(unit, row).master, sealing.unseal(unit.keys.allocation, bytes.fromhex(last["sealed"]), bound))
+        number, random = 2, sealing.unseal(unit.keys.allocation, bytes.fromhex(last["sealed"]), bound)
         schemes.act(unit, row, "escrow", number=number)
     else:
-        number = 1
-        share, _ = escrow.split(keys(unit, row).master, sealing.fresh(32))
-        schemes.act(unit, row, "escrow", number=number, sealed=sealing.seal(unit.keys.allocation, share, bound).hex())
+        number, random = 1, sealing.fresh(32)
+        schemes.act(unit, row, "escrow", number=number, sealed=sealing.seal(unit.keys.allocation, random, bound).hex())
+    share = escrow.split(keys(unit, row).master, random)[number - 1]
     people = notices.holders(unit, trial, ("chief-investigator", "sponsor", "trial-manager", "statistician-unblinded"))
     subject_ = f"{unit.actor.name} drew share {number} of 2 of the allocation master"
     text = f"{subject_}: scheme {row.name}, epoch {row.epoch}. Both shares together open it."

@@ -44,9 +44,14 @@ def epochs(unit: Unit, trial: str, name: str) -> list[Scheme]:
     return list(unit.session.scalars(select(Scheme).where(Scheme.trial_id == trial, Scheme.name == name).order_by(Scheme.epoch)))
 
 
+def standing(unit: Unit, trial: str, name: str) -> list[Scheme]:
+    """Every epoch of a scheme but those that were withdrawn before they went live."""
+    return [row for row in epochs(unit, trial, name) if state(unit, row) != "withdrawn"]
+
+
 def newest(unit: Unit, protocol: Protocol, name: str = "") -> Scheme | None:
     """The newest epoch of a scheme (of the trial's first one where none is named) that was not withdrawn before it went live."""
-    found = [row for row in epochs(unit, protocol.id, protocol.scheme_named(name).name) if state(unit, row) != "withdrawn"]
+    found = standing(unit, protocol.id, protocol.scheme_named(name).name)
     return found[-1] if found else None
 
 
@@ -89,11 +94,12 @@ def locked(unit: Unit, protocol: Protocol, name: str) -> Scheme:
 
 
 def locked_live(unit: Unit, protocol: Protocol, name: str) -> Scheme:
-    """The scheme's row, held, of an epoch that may allocate now. Raises WrongState naming what is lacking."""
-    return _live(unit, locked(unit, protocol, name))
+    """The scheme's row, held, of an epoch that may allocate now (see `require_live`)."""
+    return require_live(unit, locked(unit, protocol, name))
 
 
-def _live(unit: Unit, row: Scheme) -> Scheme:
+def require_live(unit: Unit, row: Scheme) -> Scheme:
+    """The same row, where it may allocate now. Raises WrongState naming what is lacking."""
     found = state(unit, row)
     if row.world != unit.world:
         raise WrongState(
@@ -115,7 +121,7 @@ def hindrance(unit: Unit, protocol: Protocol, name: str = "") -> WrongState | No
     if "live" in states and rows[states.index("live")].world == unit.world:
         return None
     try:
-        _live(unit, rows[-1] if rows else needed(unit, protocol, name))
+        require_live(unit, rows[-1] if rows else needed(unit, protocol, name))
     except WrongState as problem:
         return problem
     return None

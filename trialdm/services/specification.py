@@ -46,7 +46,7 @@ def sheet(unit: Unit, trial: str, *, name: str = "", epoch: int | None = None) -
             needs="A role that signs the specification, and none by which somebody recruits.",
         )
     definition = protocol.scheme_named(name)
-    rows = [row for row in schemes.epochs(unit, trial, definition.name) if epoch is None or row.epoch == epoch]
+    rows = [row for row in schemes.standing(unit, trial, definition.name) if epoch is None or row.epoch == epoch]
     if not rows:
         raise Missing("The allocation has not been prepared.", code="ALLOC.NOT_PREPARED", needs="'allocation commit'.")
     return _document(unit, protocol, definition, rows[-1])

@@ -200,9 +200,9 @@ def _overview(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
 
 def _scheme(unit: Unit, protocol: Protocol, definition: Definition) -> dict[str, Any]:
     """A scheme for its part of the page: its epochs, the newest one first, and the steps that lead on."""
-    rows = schemes.epochs(unit, protocol.id, definition.name)[::-1]
+    rows = schemes.standing(unit, protocol.id, definition.name)[::-1]
     found = [schemes.described(unit, row) for row in rows]
-    used = next((epoch["state"] for epoch in found if epoch["state"] not in ("committed", "contributed")), "")
+    used = next((epoch["state"] for epoch in found if epoch["state"] not in schemes.PENDING), "")
     return {
         "name": definition.name,
         "unit": definition.unit,

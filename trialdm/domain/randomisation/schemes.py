@@ -43,12 +43,11 @@ class Method:
     needs: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
     two_equal_arms: str = ""
-    stratified: bool = True
 
 
 #: Every method that a protocol may name.
 METHODS: Mapping[str, Method] = {
-    "simple": Method("simple randomisation", stratified=False),
+    "simple": Method("simple randomisation"),
     "pbr": Method("permuted blocks", ("sizes",), ("size_weights",)),
     "minimisation": Method("minimisation", ("imbalance",), ("p", "q", "p_ranks", "burn_in", "overall", "strata", "counts")),
     "efron": Method("Efron's biased coin", ("p",), two_equal_arms="Efron 1971"),
