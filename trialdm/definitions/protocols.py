@@ -183,7 +183,8 @@ def _build(
     _unique(folder, source, "visits", top["visits"], "number", "visit number")
     _unique(folder, source, "context", top["context"], "name", "context fact")
     visits = tuple(Visit(**visit) for visit in top["visits"])
-    forms = _Forms(folder, top, codelists, {v.code for v in visits}).build(raw_forms)
+    building = _Forms(folder, top, codelists, {v.code for v in visits})
+    forms = building.build(raw_forms)
     by_code = {form.code: form for form in forms}
     facts = tuple(Fact(**fact) for fact in top["context"])
     _places(folder, top, visits, by_code)
@@ -216,6 +217,7 @@ def _build(
         later_schemes=tuple(later),
         context=facts,
         params={name: Parameter(name, p["value"], p.get("source", "")) for name, p in top["params"].items()},
+        tables=building.tables,
         instruments=tuple(Instrument(**instrument) for instrument in top["instruments"]),
         guidance=trial.get("guidance", {}),
         participant_told_after=top.get("unblinding", {}).get("participant_after", ""),

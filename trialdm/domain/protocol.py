@@ -163,6 +163,7 @@ class Protocol:
     scheme: Scheme
     context: tuple[Fact, ...] = ()
     params: Mapping[str, Parameter] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[Any, Decimal]] = field(default_factory=dict)
     instruments: tuple[Instrument, ...] = ()
     later_schemes: tuple[Scheme, ...] = ()
     guidance: Mapping[str, str] = field(default_factory=dict)
