@@ -142,6 +142,9 @@ class FormBody(Schema):
     complete = fields.Boolean(load_default=False, truthy={True}, falsy={False})
     reason = fields.String(load_default="", validate=validate.Length(max=1000))
     confirm = fields.List(fields.String(), load_default=list)
+    definition = fields.Integer(
+        strict=True, metadata={"description": "The `definition` of the form that was read: refused where the site works with another now."}
+    )
 
 
 class NewExport(Schema):

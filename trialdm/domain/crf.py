@@ -335,6 +335,13 @@ def load(form: Form, document: Mapping[str, Any]) -> Answers:
     return Answers(read, {n: r for n, r in document.get("missing", {}).items() if n in form.by_name})
 
 
+def with_former(form: Form, document: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """A document with what an earlier one holds about items that the form no longer has: it is kept, and neither shown nor judged."""
+    parts = ("answers", "missing")
+    former = {part: {name: raw for name, raw in before.get(part, {}).items() if name not in form.by_name} for part in parts}
+    return {part: {**former[part], **document.get(part, {})} for part in parts}
+
+
 def validate(
     form: Form,
     answers: Mapping[str, Any],

@@ -71,12 +71,12 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
             shows={"allocation": seen.to_json()},
         )
     book = casebooks.read(unit, trial, person)
-    first = definition is protocol.scheme
+    first, local = definition is protocol.scheme, studies.protocol_at(unit, trial, person.site)
     ready = participants.readiness(unit, protocol, book) if first else participants.readiness_again(unit, protocol, book, definition)
     answer = approvals.ask(unit, trial, "randomise", site=person.site, participant=ready)
     answer.require()
     schemes.require_live(unit, row)
-    levels = participants.levels(protocol, book, definition)
+    levels = participants.levels(local, book, definition)
     made = _allocate(unit, protocol, definition, row, person.id, person.site, levels, key, answer.to_json())
     if first:
         studies.move(unit, trial, "participant", person.id, "randomise", gate=answer.to_json(), site=person.site)
@@ -326,7 +326,8 @@ def _as_seen(unit: Unit, protocol: Protocol, row: Allocation) -> Allocated:
 
 def write_record(unit: Unit, protocol: Protocol, person: Participant, number: str, levels: Mapping[str, str], at: datetime) -> None:
     """The allocation record in the casebook, without the arm. `at` is when the participant was randomised."""
-    form = next((f for f in protocol.forms if f.kind == "system" and any(i.system == "rand_arm" for i in f.items)), None)
+    local = studies.protocol_at(unit, protocol.id, person.site)
+    form = next((f for f in local.forms if f.kind == "system" and any(i.system == "rand_arm" for i in f.items)), None)
     if form is None:
         return
     visit = next(iter(form.visits))

@@ -26,15 +26,16 @@ class Stored:
     saved_by: str
     saved_at: datetime
     _answers: Answers | None = None
+    _form: Form | None = None
 
     @property
     def status(self) -> str:
         return self.instance.status
 
     def answers(self, form: Form) -> Answers:
-        """The typed answers, read once."""
-        if self._answers is None:
-            self._answers = crf.load(form, json.loads(self.data))
+        """The typed answers as this version of the form reads them, read once."""
+        if self._answers is None or self._form is not form:
+            self._answers, self._form = crf.load(form, json.loads(self.data)), form
         return self._answers
 
 
@@ -130,9 +131,17 @@ def write(
     reason: tuple[str, str] = ("", ""),
     confirmed: Sequence[str] = (),
 ) -> tuple[FormInstance, FormVersion]:
-    """The next version of the form at a place (visit, form, row), which the caller records. A row once restricted stays so."""
+    """The next version of the form at a place (visit, form, row), which the caller records. A row once restricted stays so.
+
+    Answers to items that the form no longer has stay with it.
+    """
     trial, stored = book.participant.trial_id, book.get(*place)
     visit, form, row = place
+    definition = studies.definition_at(unit, trial, book.participant.site)
+    defined = studies.parsed(definition).form(form)
+    document = answers.to_json()
+    if stored:
+        document = crf.with_former(defined, document, json.loads(stored.data))
     if stored:
         instance = stored.instance
         instance.status, instance.seq = status, instance.seq + 1
@@ -156,9 +165,9 @@ def write(
         trial_id=trial,
         instance_id=instance.id,
         seq=instance.seq,
-        definition_seq=studies.definition(unit, trial).seq,
+        definition_seq=definition.seq,
         status=status,
-        data=json.dumps(answers.to_json(), separators=(",", ":"), ensure_ascii=False),
+        data=json.dumps(document, separators=(",", ":"), ensure_ascii=False),
         saved_at=unit.now,
         saved_by=unit.actor.id,
         reason_code=reason[0],
@@ -166,7 +175,7 @@ def write(
         confirmed=json.dumps(sorted(confirmed)) if confirmed else "",
     )
     unit.add(version)
-    book.forms[place] = Stored(instance, version.data, unit.actor.id, unit.now, answers)
+    book.forms[place] = Stored(instance, version.data, unit.actor.id, unit.now, answers, defined)
     return instance, version
 
 

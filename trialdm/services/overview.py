@@ -121,24 +121,24 @@ def _months(first: date, last: date) -> Iterator[tuple[int, int]]:
 
 def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
     """What needs doing at the sites that the person sees: randomise, finish drafts, visits that are due or overdue."""
-    protocol = studies.protocol(unit, trial)
     if not unit.may("participant.see", trial):
         return []
     found: list[Task] = []
-    drafts = _drafts(unit, trial, protocol)
+    drafts = _drafts(unit, trial)
     people = participants.listed(unit, trial)
-    books = casebooks.some_forms(unit, trial, [person for person, _ in people], _forms_of_schedule(protocol))
+    forms = {form for protocol in studies.alive(unit, trial) for form in _forms_of_schedule(protocol)}
+    books = casebooks.some_forms(unit, trial, [person for person, _ in people], forms)
     for person, state in people:
         if state == "eligible":
             found.append(Task("randomise", person.id, person.site, "Ready to randomise"))
         found += drafts.get(person.id, [])
         if state not in _FINISHED and state not in ("consented", "eligible"):
-            found += _visits(unit, protocol, books[person.id])
+            found += _visits(unit, studies.protocol_at(unit, trial, person.site), books[person.id])
     order = {"randomise": 0, "overdue": 1, "due": 2, "draft": 3}
     return sorted(found, key=lambda task: (order[task.kind], task.due or date.max, task.participant))[:most]
 
 
-def _drafts(unit: Unit, trial: str, protocol: Protocol) -> dict[str, list[Task]]:
+def _drafts(unit: Unit, trial: str) -> dict[str, list[Task]]:
     rows = unit.session.execute(
         select(FormInstance, Participant.site)
         .join(Participant, (Participant.trial_id == FormInstance.trial_id) & (Participant.id == FormInstance.participant_id))
@@ -146,7 +146,7 @@ def _drafts(unit: Unit, trial: str, protocol: Protocol) -> dict[str, list[Task]]
     )
     found: dict[str, list[Task]] = {}
     for instance, site in rows:
-        form = protocol.form(instance.form)
+        form = studies.protocol_at(unit, trial, site).form(instance.form)
         if (form.restricted or instance.restricted) and not unit.sees_allocations(trial, site):
             continue
         task = Task("draft", instance.participant_id, site, f"Finish {form.title}", instance.visit, instance.form, instance.row)
@@ -177,7 +177,7 @@ def _visits(unit: Unit, protocol: Protocol, book: Casebook) -> Iterator[Task]:
 
 
 def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, Any]]:
-    """Visits by forms with states, for one participant: what a reader may see of it."""
+    """Visits by forms with states, for one participant: what a reader may see of it. `protocol` is the one that the site works with."""
     book = casebooks.read(unit, protocol.id, person)
     sees = unit.sees_allocations(protocol.id, person.site)
     facts = book.facts(protocol)

@@ -138,7 +138,8 @@ def describe(row: Participant, state: str) -> dict[str, Any]:
 
 
 def standing(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
-    """What the gate needs to know of a participant before a form is saved."""
+    """What the gate needs to know of a participant before a form is saved, by the forms that the site works with."""
+    protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
     return Standing(
         id=book.participant.id,
         state=studies.state(unit, protocol.id, "participant", book.participant.id),
@@ -148,7 +149,8 @@ def standing(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
 
 
 def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
-    """What the gate needs to know of a participant before somebody randomises or operates."""
+    """What the gate needs to know of a participant before somebody randomises or operates, by the forms that the site works with."""
+    protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
     complete, failures, signed = _eligibility(unit, protocol, book)
     return replace(
         standing(unit, protocol, book),
@@ -166,6 +168,7 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
 
 def readiness_again(unit: Unit, protocol: Protocol, book: Casebook, scheme: Scheme) -> Standing:
     """What the gate needs to know before a later randomisation: the one before it was made, and its own answers are there."""
+    protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
     missing = list(_factors_missing(protocol, book, scheme))
     if scheme.ready and book.answer(protocol.form(scheme.ready.form), scheme.ready.visit, scheme.ready.item) != 1:
         missing.append(protocol.form(scheme.ready.form).by_name[scheme.ready.item].label)

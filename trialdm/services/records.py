@@ -29,7 +29,10 @@ _RESTRICTED_ROWS = 501
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody wants to save. `answers` and `missing` are as sent; `version` is the one that it starts from."""
+    """What somebody wants to save. `answers` and `missing` are as sent; `version` is the one that it starts from.
+
+    `definition` is the loaded version of the protocol under which the form was opened, where the sender says it.
+    """
 
     answers: Mapping[str, Any]
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -37,9 +40,10 @@ class Submission:
     reason: str = ""
     confirm: tuple[str, ...] = ()
     version: int | None = None
+    definition: int | None = None
 
 
-_BODY = {"answers": dict, "missing": dict, "complete": bool, "reason": str, "confirm": list}
+_BODY = {"answers": dict, "missing": dict, "complete": bool, "reason": str, "confirm": list, "definition": int}
 
 
 def submission(body: Any, version: int | None = None) -> Submission:
@@ -50,7 +54,7 @@ def submission(body: Any, version: int | None = None) -> Submission:
     wrong += [
         Detail("CRF.BODY", f"'{name}' must be {_NAMES[kind]}", name)
         for name, kind in _BODY.items()
-        if name in body and not isinstance(body[name], kind)
+        if name in body and (not isinstance(body[name], kind) or (kind is int and isinstance(body[name], bool)))
     ]
     for name in ("missing", "confirm"):
         inner = body.get(name, ())
@@ -65,15 +69,16 @@ def submission(body: Any, version: int | None = None) -> Submission:
         body.get("reason", ""),
         tuple(body.get("confirm", ())),
         version,
+        body.get("definition"),
     )
 
 
-_NAMES = {dict: "an object", bool: "true or false", str: "text", list: "a list"}
+_NAMES = {dict: "an object", bool: "true or false", str: "text", list: "a list", int: "a whole number"}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a form stands: whose it is, at which visit, which row."""
+    """Where a form stands: whose it is, at which visit, which row; by the protocol that the participant's site works with."""
 
     protocol: Protocol
     participant: Participant
@@ -81,6 +86,7 @@ class Place:
     visit_code: str
     form: Form
     row: int
+    definition: int = 0
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -112,6 +118,7 @@ class View:
             "row": place.row,
             "status": self.status,
             "version": self.version,
+            "definition": place.definition,
             **self.answers.to_json(),
             "summary": {name: values.write(value) for name, value in self.summary.items()},
             "alerts": [{"id": f.id, "message": f.message, "items": list(f.items)} for f in self.alerts],
@@ -126,8 +133,8 @@ def locate(unit: Unit, trial: str, participant: str, visit: str, form: str, row:
 
     Raises Missing where the protocol has no such form at the visit, and Refused (GOV-45) for a form that would unblind.
     """
-    protocol = studies.protocol(unit, trial)
     person = participants.find(unit, trial, participant, "form.see")
+    protocol = studies.protocol_at(unit, trial, person.site)
     found, at = protocol.form(form), protocol.visit(visit)
     if not any(found is offered for offered, _ in protocol.forms_at(at)):
         raise Missing(f"Form {found.code} is not filled at visit {visit}.", code="CRF.NOT_AT_VISIT")
@@ -135,7 +142,7 @@ def locate(unit: Unit, trial: str, participant: str, visit: str, form: str, row:
         raise Missing(f"Form {found.code} has no row {row} at visit {visit}.", code="CRF.NO_ROW", needs="Rows are counted from 1.")
     if found.restricted and not unit.sees_allocations(trial, person.site):
         raise _blinded()
-    return Place(protocol, person, at, visit, found, row)
+    return Place(protocol, person, at, visit, found, row, studies.definition_at(unit, trial, person.site).seq)
 
 
 def _blinded() -> Refused:
@@ -242,12 +249,13 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
 
     An import may also be made by a data manager, who is on no delegation log.
 
-    Raises Forbidden or Refused (who, approval), WrongState (trial locked), Unconditional and Stale (somebody else saved),
+    Raises Forbidden or Refused (who, approval, another version of the protocol), WrongState (trial locked), Unconditional and Stale (somebody else saved),
     Invalid with one detail for each hard finding, and Unanswered with one for each soft finding that nobody confirmed.
     """
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)
     require_entry(unit, place, book, imported=imported)
+    _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
     verdict = crf.validate(
@@ -290,6 +298,21 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     standing = participants.standing(unit, protocol, book)
     case = approvals.case(unit, protocol.id, "save-form", site=site, participant=standing, form=form, visit=place.visit_code)
     ethics.gate(replace(case, person=None) if importer else case).require()
+
+
+def _same_definition(unit: Unit, place: Place, opened: int | None) -> None:
+    """Raises Refused where the form was opened under another version of the protocol than the site works with now."""
+    if opened is None or opened == place.definition:
+        return
+    trial, site = place.protocol.id, place.participant.site
+    version = next((row.version for row in studies.loaded(unit, trial) if row.seq == opened), "")
+    since = studies.used_since(unit, trial, site)
+    raise Refused(
+        f"This form was opened under {f'protocol version {version}' if version else 'an unknown version of the protocol'}; "
+        f"site {site} works with {place.protocol.version} since {since.isoformat()}.",
+        code="GATE.GOV-25",
+        needs="Open the form again and enter the change there.",
+    )
 
 
 def _same_version(stored: Stored | None, version: int | None) -> None:
@@ -582,6 +605,7 @@ def open_deviation(
     unit: Unit, protocol: Protocol, book: Casebook, kind: int, where: str, message: str, day: date, *, restricted: bool = False
 ) -> None:
     """A draft deviation of a kind (the code of its type), unless there is one that starts with the same place."""
+    protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
     found = protocol.meaning("deviation_type")
     if found is None:
         return

@@ -54,8 +54,8 @@ def confirm(unit: Unit, trial: str, participant: str, found: Mapping[str, Any]) 
     Raises Forbidden or Refused (who, and the gate's `operate`), WrongState without a randomisation or a plan, and Invalid for
     something that cannot be read. A check that differs raises nothing, so that it is kept: see `Outcome.require`.
     """
-    protocol = studies.protocol(unit, trial)
     person = participants.find(unit, trial, participant, "theatre.confirm")
+    protocol = studies.protocol_at(unit, trial, person.site)
     book = casebooks.read(unit, trial, person)
     readiness = participants.readiness(unit, protocol, book)
     approvals.ask(unit, trial, "operate", site=person.site, participant=readiness).require()

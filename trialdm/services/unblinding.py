@@ -196,7 +196,8 @@ def _record(unit: Unit, person: Participant, row: Disclosure, action: str, found
 
 
 def _write_form(unit: Unit, protocol: Protocol, person: Participant, code: int) -> None:
-    """The row of the unblinding form, where the protocol has one."""
+    """The row of the unblinding form, where the site's protocol has one."""
+    protocol = studies.protocol_at(unit, protocol.id, person.site)
     where = protocol.meaning("unblinding_by")
     if where is None:
         return

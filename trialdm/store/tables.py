@@ -199,17 +199,35 @@ class Trial(Table):
 
 
 class Definition(Table):
-    """One loaded version of a protocol: the texts of its files as JSON. The newest row is in force."""
+    """One loaded version of a protocol: the texts of its files as JSON, read when they are asked for.
+
+    `state` is `in_force` (everywhere), or `proposed`: in force at the sites of which a `definition_use` row says so.
+    """
 
     __tablename__ = "definition"
     trial_id: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
     version: Mapped[str]
     sha256: Mapped[str]
-    texts: Mapped[str]
+    texts: Mapped[str] = mapped_column(deferred=True)
     loaded_at: Mapped[datetime]
     loaded_by: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="in_force")
     __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+class DefinitionUse(Table):
+    """From which day a site uses a version of the protocol, and the modification by which it does."""
+
+    __tablename__ = "definition_use"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    site: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    from_day: Mapped[date]
+    modification: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id", "seq"], ["definition.trial_id", "definition.seq"]), _STRICT)
 
 
 class Status(Table):
@@ -672,6 +690,7 @@ APPEND_ONLY = (
     "training",
     "credential",
     "definition",
+    "definition_use",
     "status",
     "register_entry",
     "participant",
@@ -707,5 +726,7 @@ MESSAGES = {
         "This envelope has been accounted for already.",
         "Look at the number on the envelope again; an envelope is used once.",
     ),
+    "pk_definition": ("CONFLICT", "Somebody loaded a version at the same moment.", "Load it again."),
+    "pk_definition_use": ("VERSION.ALREADY", "This site has taken this version up already.", "Look at the page of versions."),
     "pk_trial": ("TRIAL.EXISTS", "There is a trial of this name already.", "Load the next version of its protocol instead."),
 }

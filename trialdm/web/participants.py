@@ -54,6 +54,7 @@ def one(trial: str, participant: str) -> str:
     def work(unit: Unit) -> str:
         protocol = studies.protocol(unit, trial)
         row = participants.find(unit, trial, participant)
+        local = studies.protocol_at(unit, trial, row.site)
         history = studies.history(unit, trial, "participant", row.id)
         return page(
             "participant.html",
@@ -65,7 +66,7 @@ def one(trial: str, participant: str) -> str:
             sees=unit.sees_allocations(trial, row.site),
             before_surgery=theatre.waits(unit, protocol, row),
             to_be_told=unit.may("allocation.tell", trial, row.site) and bool(unblinding.may_be_told(unit, protocol, row)),
-            grid=casebook_grid(overview.grid(unit, protocol, row), protocol, lambda kind: _enters(unit, protocol, row, kind)),
+            grid=casebook_grid(overview.grid(unit, local, row), local, lambda kind: _enters(unit, protocol, row, kind)),
             history=history,
             names=casebooks.names(unit, {entry.by for entry in history}),
             added="added" in request.args,
@@ -159,7 +160,7 @@ def _readiness(
         answer=participants.gate_again(unit, trial, row.id, scheme)
         if scheme.after
         else participants.gate(unit, trial, "randomise", participant=row.id),
-        levels=list(_levels(unit, protocol, book, scheme)) if scheme.unit == "participant" else [],
+        levels=list(_levels(unit, studies.protocol_at(unit, trial, row.site), book, scheme)) if scheme.unit == "participant" else [],
         permitted=unit.may("participant.randomise", trial, row.site),
         key=secrets.token_urlsafe(18),
         problem=problem,

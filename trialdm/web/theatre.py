@@ -36,8 +36,8 @@ def confirm(trial: str, participant: str) -> AnyResponse:
 
 
 def _page(unit: Unit, trial: str, typed: str, problem: TrialError | None = None) -> str:
-    protocol = studies.protocol(unit, trial)
     row = participants.find(unit, trial, typed, "theatre.confirm")
+    protocol = studies.protocol_at(unit, trial, row.site)
     fields = [detail.place for detail in problem.details if detail.place in theatre.PARTS] if problem else []
     return page(
         "theatre.html",

@@ -69,15 +69,20 @@ def of_request(form: Form, sent: MultiDict[str, str], hidden: Collection[str]) -
 def submission(form: Form, typed: Typed, sent: MultiDict[str, str]) -> Submission:
     """What is to be saved."""
     code, text = sent.get("reason_code", ""), sent.get("reason_text", "").strip()
-    version = sent.get("version", "")
+    version, definition = (_number(sent.get(name, "")) for name in ("version", "definition"))
     return Submission(
         typed.read(form),
         typed.missing,
         complete=sent.get("save") == "complete",
         reason=": ".join(part for part in (code, text) if part),
         confirm=tuple(sent.getlist("confirm")),
-        version=int(version) if version.isdecimal() and len(version) < 10 else None,
+        version=version,
+        definition=definition,
     )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def normal(type_name: str, raw: Any) -> Any:
