@@ -238,9 +238,9 @@ def _same(before: Any, after: Any) -> bool:
 
 def _said(value: Any) -> str:
     """A value in words; `none` where there is nothing, so that no side of a change is empty."""
+    if value is None or value in ("", ()) or value == {}:
+        return "none"
     match value:
-        case None | "" | () | {}:
-            return "none"
         case bool():
             return "yes" if value else "no"
         case Expression():

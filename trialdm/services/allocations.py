@@ -326,8 +326,8 @@ def _as_seen(unit: Unit, protocol: Protocol, row: Allocation) -> Allocated:
 
 def write_record(unit: Unit, protocol: Protocol, person: Participant, number: str, levels: Mapping[str, str], at: datetime) -> None:
     """The allocation record in the casebook, without the arm. `at` is when the participant was randomised."""
-    local = studies.protocol_at(unit, protocol.id, person.site)
-    form = next((f for f in local.forms if f.kind == "system" and any(i.system == "rand_arm" for i in f.items)), None)
+    at_site = studies.protocol_at(unit, protocol.id, person.site)
+    form = next((f for f in at_site.forms if f.kind == "system" and any(i.system == "rand_arm" for i in f.items)), None)
     if form is None:
         return
     visit = next(iter(form.visits))

@@ -100,6 +100,7 @@ def amend(unit: Unit, trial: str, texts: Mapping[str, str], *, reason: str, name
     protocol = studies.protocol(unit, trial)
     unit.require("allocation.prepare", trial)
     before = held(unit, schemes.needed(unit, protocol, name))
+    _no_version_waits(unit, protocol)
     if schemes.state(unit, before) not in ("live", "paused"):
         raise WrongState(
             f"The newest epoch of the scheme is {label(schemes.state(unit, before))}.",
@@ -124,8 +125,38 @@ def amend(unit: Unit, trial: str, texts: Mapping[str, str], *, reason: str, name
         row = schemes.seal_list(unit, changed, definition, slots, hashlib.sha256(list_text.encode()).hexdigest(), number)
     else:
         row = schemes.make(unit, changed, found)
-    schemes.act(unit, row, "amend", reason=reason.strip(), texts=dict(texts))
+    schemes.act(unit, row, "amend", reason=reason.strip(), texts=dict(texts), definition=studies.definition(unit, trial).seq)
     return row
+
+
+def _no_version_waits(unit: Unit, protocol: Protocol) -> None:
+    """Raises WrongState while a version of the protocol is used at some sites but not all: a new epoch is in force everywhere."""
+    taken: dict[int, set[str]] = {}
+    for use in studies.uses(unit, protocol.id):
+        taken.setdefault(use.seq, set()).add(use.site)
+    rows = {row.seq: row for row in studies.loaded(unit, protocol.id)}
+    newest_everywhere = max(seq for seq, row in rows.items() if row.state == studies.IN_FORCE)
+    states = studies.states(unit, protocol.id, "site")
+    for seq in (seq for seq in taken if seq > newest_everywhere):
+        sites = {site.code for site in studies.parsed(rows[seq]).sites if states.get(site.code) != "closed"}
+        behind = sorted(site for site in sites if studies.definition_at(unit, protocol.id, site).seq < seq)
+        if behind:
+            raise WrongState(
+                f"Protocol version {rows[seq].version} is used at {', '.join(sorted(taken[seq]))}, and not yet at {', '.join(behind)}.",
+                code="ALLOC.VERSION_WAITS",
+                needs="Every site that is not closed takes the version up; then the allocation is changed from the files of that version.",
+            )
+
+
+def _no_version_since(unit: Unit, trial: str, start: int) -> None:
+    """Raises Conflict where a version of the protocol went live after an amendment was prepared: its files would take it back."""
+    now = studies.definition(unit, trial)
+    if any(use.seq > start for use in studies.uses(unit, trial)):
+        raise Conflict(
+            f"The protocol went on to version {now.version} after this amendment was prepared.",
+            code="ALLOC.STALE",
+            needs="Withdraw the amendment ('allocation withdraw'), and amend again from the files of that version.",
+        )
 
 
 def _only_allocation(unit: Unit, trial: str, texts: Mapping[str, str]) -> None:
@@ -165,7 +196,10 @@ def _start_epoch(unit: Unit, row: Scheme, before: Scheme) -> None:
     """
     held(unit, before)
     paused = schemes.state(unit, before) == "paused"
-    texts = next(json.loads(act.data)["texts"] for act in schemes.acts(unit, row) if act.act == "amend")
+    amended = next(act for act in schemes.acts(unit, row) if act.act == "amend")
+    texts = json.loads(amended.data)["texts"]
+    _no_version_waits(unit, studies.protocol(unit, row.trial_id))
+    _no_version_since(unit, row.trial_id, int(json.loads(amended.data).get("definition", 0)))
     studies.put_in_force(unit, texts)
     studies.move(unit, row.trial_id, MACHINE, subject(before), "supersede")
     ledgers.sign_head(unit, before)

@@ -6,12 +6,12 @@ choice, `item_mr` for a missing reason. Columns that the system writes itself ar
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trialdm.domain import naming
-from trialdm.domain.crf import Form
+from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Detail, Invalid, TrialError, Unanswered
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.values import MISSING_REASONS
@@ -69,8 +69,9 @@ class BadRows(Invalid):
 def load(unit: Unit, trial: str, form_code: str, text: str, *, reason: str = "") -> Outcome:
     """Save every row of a file as a complete form. Raises Invalid for a wrong header and BadRows for wrong cells."""
     protocol = studies.protocol(unit, trial)
-    form = protocol.form(form_code)
-    lines = _lines(form, text)
+    forms = [one.form(form_code) for one in studies.alive(unit, trial) if any(f.code == form_code.upper() for f in one.forms)]
+    form = forms[-1] if forms else protocol.form(form_code)
+    lines = _lines(form, [item for one in forms for item in one.items], text)
     saved = unchanged = 0
     warnings: list[Cell] = []
     errors: list[Cell] = []
@@ -88,7 +89,7 @@ def load(unit: Unit, trial: str, form_code: str, text: str, *, reason: str = "")
     return outcome
 
 
-def _lines(form: Form, text: str) -> list[tuple[int, dict[str, str]]]:
+def _lines(form: Form, items: Iterable[Item], text: str) -> list[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
         header = [name or "" for name in reader.fieldnames or []]
@@ -96,8 +97,8 @@ def _lines(form: Form, text: str) -> list[tuple[int, dict[str, str]]]:
     except csv.Error as problem:
         raise Invalid(f"The file is not CSV: {problem}.", code="IMPORT.FILE") from None
     known = {*naming.KEYS, *naming.ROW_COLUMNS}
-    for item in form.items:
-        known |= {item.name, f"{item.name}_mr", *naming.columns_of(item)}
+    for item in items:
+        known |= _columns(item)
     unknown = [name for name in header if name not in known]
     absent = [name for name in ("participant", "visit") if name not in header]
     twice = sorted({name for name in header if header.count(name) > 1})
@@ -118,6 +119,18 @@ def _lines(form: Form, text: str) -> list[tuple[int, dict[str, str]]]:
     return list(enumerate(rows, 2))
 
 
+def _columns(item: Item) -> set[str]:
+    return {item.name, f"{item.name}_mr", *naming.columns_of(item)}
+
+
+def _not_asked(form: Form, line: Mapping[str, str]) -> Iterator[Detail]:
+    """Cells for items that are not in the version of the form that the participant's site works with."""
+    own = {name for item in form.items for name in _columns(item)} | {*naming.KEYS, *naming.ROW_COLUMNS}
+    for name, cell in line.items():
+        if cell.strip() and name not in own:
+            yield Detail("IMPORT.VERSION", "the participant's site works with a version of the protocol that does not ask this", name)
+
+
 def _save_line(unit: Unit, protocol: Protocol, form: Form, number: int, line: Mapping[str, str], reason: str) -> tuple[bool, list[Cell]]:
     row = line.get("row", "").strip() or "1"
     if not row.isdigit():
@@ -127,6 +140,10 @@ def _save_line(unit: Unit, protocol: Protocol, form: Form, number: int, line: Ma
             details=[Detail("IMPORT.ROW", "a row number from 1 is expected", "row")],
         )
     place = records.locate(unit, protocol.id, line["participant"].strip(), line["visit"].strip(), form.code, int(row))
+    form = place.form
+    wrong = list(_not_asked(form, line))
+    if wrong:
+        raise Invalid("; ".join(detail.message for detail in wrong), code="IMPORT.VERSION", details=wrong)
     stored = casebooks.read(unit, protocol.id, place.participant).get(*place.key)
     version = stored.instance.seq if stored else None
     answers, missing = dict(_answers(form, line)), dict(_reasons(form, line))

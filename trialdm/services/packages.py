@@ -139,6 +139,12 @@ def _tables(
         yield table, list(_form_rows(unit, protocol, form, blinded, as_of, arms))
 
 
+def plan(protocol: Protocol, blinded: bool) -> list[Table]:
+    """The tables of a package by this protocol, as definitions alone decide them."""
+    forms = dataset.form_tables(protocol, blinded=blinded)
+    return [_participants_table(protocol, blinded), _visits_table(protocol, blinded), *forms]
+
+
 def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> Select[*tuple[Any, ...]]:
     """The version of every instance of a form that was the newest at a moment."""
     newest = (
@@ -186,8 +192,9 @@ def _form_rows(unit: Unit, protocol: Protocol, form: Form, blinded: bool, as_of:
         yield _with_arm(row, arm_items, arms) if arm_items and not blinded else row
 
 
-def _visit_number(numbers: Mapping[str, int], visit: str) -> int:
-    return numbers[visit] if visit in numbers else numbers[visit[0]]
+def _visit_number(numbers: Mapping[str, int], visit: str) -> int | None:
+    """The number of a visit or of an occasion of one; None for a visit that only an earlier version of the protocol knows."""
+    return numbers.get(visit, numbers.get(visit[0]))
 
 
 def _with_arm(row: StoredRow, items: Sequence[str], arms: Mapping[str, int]) -> StoredRow:
@@ -344,7 +351,7 @@ def _visit_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) 
     numbers = {visit.code: visit.number for visit in protocol.visits}
     for book in _books(unit, protocol, as_of):
         visits = {visit for visit, form, _ in book.forms if form in by_code}
-        for visit in sorted(visits, key=lambda v: (_visit_number(numbers, v), v)):
+        for visit in sorted(visits, key=lambda v: (_visit_number(numbers, v) or 0, v)):
             yield _visit_row(protocol, book, visit, _visit_number(numbers, visit), by_code, blinded)
 
 
@@ -364,7 +371,7 @@ def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
     return list(books.values())
 
 
-def _visit_row(protocol: Protocol, book: Casebook, visit: str, number: int, forms: Mapping[str, Form], blinded: bool) -> StoredRow:
+def _visit_row(protocol: Protocol, book: Casebook, visit: str, number: int | None, forms: Mapping[str, Form], blinded: bool) -> StoredRow:
     here = [stored for (at, code, _), stored in book.forms.items() if at == visit and code in forms]
     answers: dict[str, Any] = {
         "forms_saved": len(here),

@@ -136,8 +136,7 @@ def require_proposable(unit: Unit, now: Protocol, alive: Sequence[Protocol], kno
             needs="Another version under 'trial' in protocol.yaml.",
         )
     fixed = [
-        Detail("PROTOCOL.BREAKS", found.words, found.place, _FIXED_MEND[found.kind])
-        for found in versions.fixed(versions.compare(now, new))
+        Detail("PROTOCOL.BREAKS", found.words, found.place, _FIXED_MEND[found.kind]) for found in versions.fixed(versions.compare(now, new))
     ]
     _refuse(new, [*fixed, *_broken(unit, alive, new)])
 

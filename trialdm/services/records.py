@@ -249,8 +249,9 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
 
     An import may also be made by a data manager, who is on no delegation log.
 
-    Raises Forbidden or Refused (who, approval, another version of the protocol), WrongState (trial locked), Unconditional and Stale (somebody else saved),
-    Invalid with one detail for each hard finding, and Unanswered with one for each soft finding that nobody confirmed.
+    Raises Forbidden or Refused (who, approval, another version of the protocol), WrongState (trial locked), Unconditional and
+    Stale (somebody else saved), Invalid with one detail for each hard finding, and Unanswered with one for each soft finding
+    that nobody confirmed.
     """
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)

@@ -75,7 +75,10 @@ def load(unit: Unit, texts: Mapping[str, str]) -> Protocol:
 
 
 def put_in_force(unit: Unit, texts: Mapping[str, str]) -> Protocol:
-    """The next version of a protocol that is in use, at every site. What it may change, and who agreed, has been checked."""
+    """The next version of a protocol that is in use, at every site at once: it replaces the trial's definition.
+
+    What it may change, and who agreed, has been checked.
+    """
     protocol = load_protocol(texts)
     stored = json.dumps(dict(texts), sort_keys=True, ensure_ascii=False)
     _put(unit, protocol, stored, hashlib.sha256(stored.encode()).hexdigest())

@@ -62,6 +62,8 @@ def save(trial: str, participant: str, visit: str, form: str, row: int | None = 
     try:
         view = change(lambda unit: records.save(unit, records.locate(unit, trial, participant, visit, form, row or 1), sent))
     except TrialError as problem:
+        if problem.code == "GATE.GOV-25":
+            place, given = read(lambda unit: _given(unit, records.locate(unit, trial, participant, visit, form, row or 1)))
         return Response(read(partial(_again, place=place, given=given, problem=problem)), status_of(problem))
     if view.alerts:
         return Response(read(lambda unit: _page(unit, place, _sheet(unit, place), saved=str(view.version), alerts=view.alerts)))
@@ -159,7 +161,7 @@ def _again(unit: Unit, place: Place, given: Typed, problem: TrialError) -> str:
     if isinstance(problem, Stale):
         theirs = _sheet(unit, place)
         return _page(unit, place, sheet, problem=problem, theirs=_beside(theirs, sheet))
-    return _page(unit, place, sheet, problem=problem)
+    return _page(unit, place, sheet, problem=problem, gone=fields.without_question(place.form, request.form))
 
 
 def _beside(theirs: Sheet, yours: Sheet) -> list[tuple[str, str, str, bool]]:

@@ -66,6 +66,13 @@ def of_request(form: Form, sent: MultiDict[str, str], hidden: Collection[str]) -
     return Typed(answers, missing)
 
 
+def without_question(form: Form, sent: MultiDict[str, str]) -> list[tuple[str, str]]:
+    """What a request sends for items that the form does not have: they were there when it was opened."""
+    names = [key.removeprefix("answer.") for key in sent if key.startswith("answer.")]
+    typed = [(name, ", ".join(text for text in sent.getlist(f"answer.{name}") if text.strip())) for name in names]
+    return [(name, words) for name, words in typed if words and name not in form.by_name]
+
+
 def submission(form: Form, typed: Typed, sent: MultiDict[str, str]) -> Submission:
     """What is to be saved."""
     code, text = sent.get("reason_code", ""), sent.get("reason_text", "").strip()
