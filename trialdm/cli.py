@@ -25,6 +25,8 @@ from trialdm.definitions import people as people_file
 from trialdm.documents.page import html as document_html
 from trialdm.domain import errors, ethics, lifecycle
 from trialdm.domain.errors import TrialError
+from trialdm.domain.protocol import Protocol
+from trialdm.domain.versions import compare
 from trialdm.exports import package
 from trialdm.rehearsal_commands import rehearse
 from trialdm.services import (
@@ -44,6 +46,7 @@ from trialdm.services import (
     theatre,
     trail,
     unblinding,
+    versions,
 )
 from trialdm.services.records import Submission
 from trialdm.services.unit import LONDON, SYSTEM, Unit
@@ -345,9 +348,77 @@ def _protocol_of(terminal: Terminal, path: Path) -> Any:
 @click.argument("path", type=PATH)
 @pass_terminal
 def protocol_load(terminal: Terminal, path: Path) -> None:
-    """Load a protocol into the instance: a new trial, or the next version of a draft."""
-    loaded = terminal.change(lambda unit: studies.load(unit, sources.read_folder(path)))
-    terminal.say({"trial": loaded.id, "version": loaded.version}, f"Loaded {loaded.id}, protocol {loaded.version}.")
+    """Load a protocol into the instance: a new trial, the next version of a draft, or a proposal for a running trial."""
+
+    def work(unit: Unit) -> tuple[Protocol, bool]:
+        found = studies.load(unit, sources.read_folder(path))
+        waits = any(row.version == found.version and row.state == "proposed" for row in versions.proposed(unit, found.id))
+        return found, waits
+
+    loaded, waits = terminal.change(work)
+    state = "proposed" if waits else "in_force"
+    words = f"Loaded {loaded.id}, protocol {loaded.version}."
+    if waits:
+        words += (
+            " It is proposed: nothing changes until a site takes it up.\n"
+            f"See what it would affect: trialdm protocol impact {loaded.id} --version {loaded.version}\n"
+            "Then have it approved as a modification, and implement that at each site."
+        )
+    terminal.say({"trial": loaded.id, "version": loaded.version, "state": state}, words)
+
+
+@protocol_group.command("diff")
+@click.argument("old", type=PATH)
+@click.argument("new", type=PATH)
+@pass_terminal
+def protocol_diff(terminal: Terminal, old: Path, new: Path) -> None:
+    """What differs between two folders of protocol files, and what it means for earlier answers. Needs no instance."""
+    before, after = _both(terminal, old, new)
+    found = compare(before, after)
+    lines = [f"{one.effect:7} {one.words}" for one in found] or ["Nothing differs."]
+    terminal.say({"old": before.version, "new": after.version, "differences": [one.to_json() for one in found]}, "\n".join(lines))
+
+
+def _both(terminal: Terminal, old: Path, new: Path) -> tuple[Protocol, Protocol]:
+    """The protocols of two folders, after the problems of both were told."""
+    found: list[Protocol] = []
+    problems: list[sources.Problem] = []
+    for path in (old, new):
+        try:
+            found.append(_protocol_of(terminal, path))
+        except sources.BadDefinition as bad:
+            problems += bad.problems
+    if problems:
+        raise sources.BadDefinition(problems)
+    return found[0], found[1]
+
+
+@protocol_group.command("impact")
+@click.argument("trial")
+@click.option("--version", "wanted", default="", help="The version; the newest one that waits where left out.")
+@pass_terminal
+def protocol_impact(terminal: Terminal, trial: str, wanted: str) -> None:
+    """What a version of the protocol would change, and what of that touches forms that are saved."""
+
+    def work(unit: Unit) -> versions.Impact:
+        rows = versions.listed(unit, trial) if wanted else versions.proposed(unit, trial)
+        row = next((row for row in rows if wanted in ("", row.version)), None)
+        if row is None:
+            missing = f"has no version {wanted}" if wanted else "has no version that waits"
+            raise errors.Missing(f"Trial {trial} {missing}.", code="VERSION.UNKNOWN", needs="'protocol load' proposes one.")
+        return versions.impact(unit, trial, row.seq)
+
+    found = terminal.read(work)
+    lines = [f"Version {found.version.version} of {trial} ({found.version.state.replace('_', ' ')}), compared with {found.against}"]
+    for one in found.touched:
+        lines.append(f"{one.difference.effect:7} {one.difference.words}" + (f" Saved forms: {one.forms}." if one.forms else ""))
+    lines += [f"{len(found.exports)} changes of export tables and columns."]
+    for counts, words in ((found.unmet_by_form, "complete forms would not pass"), (found.owed_by_form, "new forms are owed")):
+        named = ", ".join(f"{form} {count}" for form, count in counts.items())
+        lines.append(f"{sum(counts.values())} {words}" + (f": {named}." if named else "."))
+    if found.withheld:
+        lines.append(f"{found.withheld} differences in forms that are hidden from blinded roles are not shown.")
+    terminal.say(found.to_json(), "\n".join(lines))
 
 
 @protocol_group.command("schema")

@@ -134,6 +134,17 @@ class Notice(Schema):
     read_at = fields.String(allow_none=True)
 
 
+class Version(Schema):
+    """One loaded version of a protocol."""
+
+    seq = fields.Integer(metadata={"description": "Counts the versions that were loaded, from 1."})
+    version = fields.String()
+    state = fields.String(validate=validate.OneOf(("in_force", "in_use", "proposed", "replaced")))
+    loaded_at = fields.String()
+    loaded_by = fields.String()
+    sites = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "Site to the day from which it uses it."})
+
+
 class FormBody(Schema):
     """A form as it is saved: typed by the form's definition, not by this schema."""
 

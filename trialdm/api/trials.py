@@ -10,7 +10,7 @@ from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import instance, known_person, read
-from trialdm.services import overview, participants, people, schemes, studies, trail
+from trialdm.services import overview, participants, people, schemes, studies, trail, versions
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_trials", __name__, url_prefix="/api/v1/trials", description="Trials and their definitions")
@@ -162,6 +162,22 @@ def _item(item: Item, sees: bool) -> dict[str, Any]:
 
 def _number(value: Any) -> str | None:
     return None if value is None else f"{value:f}"
+
+
+@api.get("/<trial>/versions")
+@api.response(200, schemas.Version(many=True))
+@known_person
+def protocol_versions(trial: str) -> Any:
+    """Every version of the protocol, newest first: its state, and from which day each site uses it."""
+    return read(lambda unit: [version.to_json() for version in versions.listed(unit, trial)])
+
+
+@api.get("/<trial>/versions/<int:seq>")
+@api.response(200)
+@known_person
+def protocol_version(trial: str, seq: int) -> Any:
+    """What a version differs in from the one before it that is in use, and what of that touches what is saved."""
+    return read(lambda unit: versions.impact(unit, trial, seq).to_json())
 
 
 @api.get("/<trial>/gate")

@@ -17,6 +17,7 @@ from trialdm.web import (
     theatre,
     trials,
     unblinding,
+    versions,
 )
 
 
@@ -24,6 +25,6 @@ def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
     of_participants = (participants.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
-    of_trials = (trials.pages, allocation.pages, envelopes.pages, exports.pages, rehearsals.pages)
+    of_trials = (trials.pages, allocation.pages, envelopes.pages, exports.pages, rehearsals.pages, versions.pages)
     for pages in (sign_in.pages, *of_trials, *of_participants, notices.pages, guide.pages):
         app.register_blueprint(pages)
