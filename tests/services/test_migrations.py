@@ -56,3 +56,20 @@ def test_an_instance_of_the_first_version_keeps_its_allocations(tmp_path: Path) 
         with pytest.raises(Exception, match="append-only"):
             connection.execute(text("DELETE FROM allocation"))
     engine.dispose()
+
+
+def test_an_instance_of_the_second_version_keeps_its_protocol_in_force(tmp_path: Path) -> None:
+    engine = engines.connect(f"sqlite:///{tmp_path / 'old.db'}")
+    with engine.begin() as connection:
+        command.upgrade(migrate._config(connection), "0002")
+        connection.execute(insert(Trial).values(id="t", created_at=_THEN, created_by="a"))
+        connection.execute(text("INSERT INTO definition VALUES ('t', 1, '1.0', 'x', '{}', '2025-01-06T09:00:00.000000+00:00', 'a')"))
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version, state FROM definition")).one() == ("1.0", "in_force")
+        connection.execute(text("INSERT INTO definition_use VALUES ('t', 'S01', 1, '2025-01-06', 'm', '2025-01-06T09:00:00+00:00', 'a')"))
+        with pytest.raises(Exception, match="append-only"):
+            connection.execute(text("UPDATE definition_use SET from_day = '2025-01-07'"))
+        with pytest.raises(Exception, match="append-only"):
+            connection.execute(text("UPDATE definition SET state = 'proposed'"))
+    engine.dispose()
