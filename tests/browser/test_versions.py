@@ -35,6 +35,7 @@ def test_what_a_version_would_touch(sqlite_world, visit, check, width):
     press(page, "tbody a >> nth=0")
     check(page)
     assert page.locator("h1").inner_text() == "Version 1.1 of the protocol"
+    assert page.locator(".who-name").inner_text().startswith("Trial-Manager")
     assert page.get_by_role("region", name="Pain ratings (PAIN)").get_by_text("+ Adds").is_visible()
     unmet = page.get_by_role("region", name="Complete forms that would not pass")
     assert "Note on pain" in unmet.inner_text()
