@@ -12,7 +12,7 @@ from trialdm.demo import figures
 from trialdm.domain.ethics import Approval, Condition, Document
 from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, epochs, participants, people, records, schemes, studies
+from trialdm.services import allocations, approvals, epochs, gates, participants, people, records, register, schemes, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
 
@@ -108,17 +108,27 @@ def furnish(instance: Instance) -> None:
         sponsor = people.actor(unit, people.by_email(unit, email("sponsor", "")), "test")
     units.run(manager, lambda unit: studies.load(unit, sources.read_folder(ROOT / "protocols" / TRIAL)))
     units.run(manager, _open)
-    units.run(sponsor, lambda unit: epochs.sign(unit, TRIAL))
-    units.run(manager, lambda unit: approvals.move_trial(unit, TRIAL, "open"))
+    units.run(sponsor, _check)
+    units.run(manager, lambda unit: gates.move_trial(unit, TRIAL, "open"))
     units.run(manager, _people_and_sites)
 
 
 def _open(unit: Unit) -> None:
     for event in ("configure", "submit", "approve"):
-        approvals.move_trial(unit, TRIAL, event)
-    for entry in register(studies.protocol(unit, TRIAL)):
-        approvals.record(unit, TRIAL, entry)
+        gates.move_trial(unit, TRIAL, event)
+    for entry in small_register(studies.protocol(unit, TRIAL)):
+        if isinstance(entry, Approval):
+            approvals.record(unit, TRIAL, entry)
+        else:
+            register.add(unit, TRIAL, entry)
     schemes.prepare(unit, TRIAL)
+
+
+def _check(unit: Unit) -> None:
+    """The second person: checks what waits for it, and signs the scheme."""
+    for approval in approvals.waiting(unit, TRIAL):
+        approvals.check(unit, TRIAL, approval.entry)
+    epochs.sign(unit, TRIAL)
 
 
 def _people_and_sites(unit: Unit) -> None:
@@ -132,10 +142,10 @@ def _people_and_sites(unit: Unit) -> None:
             people.credential(unit, TRIAL, account, surgeon=int(site[1:]), site=site, valid_from=_START, cases=9)
     for site in ("S01", "S02"):
         for event in ("select", "set-up", "confirm", "green-light", "activate"):
-            approvals.move_site(unit, TRIAL, site, event)
+            gates.move_site(unit, TRIAL, site, event)
 
 
-def register(protocol: Protocol) -> list[Approval | Document]:
+def small_register(protocol: Protocol) -> list[Approval | Document]:
     """A small register by which everything is allowed from the start on: later cases take something away."""
     start = _START
     rows: list[Approval | Document] = [
@@ -145,16 +155,20 @@ def register(protocol: Protocol) -> list[Approval | Document]:
             "25/NE/0001",
             decided_on=start,
             conditions=(Condition("Send the final leaflet", True, start, "letter of that day"),),
+            recorded_by="trial manager",
+            second_check_by="sponsor",
         ),
         Approval("hra_hcrw", "granted", "123456", ("ENG", "WAL"), decided_on=start),
         Approval("nrs", "granted", nations=("SCO",), decided_on=start),
         Approval("hsc", "granted", nations=("NIR",), decided_on=start),
         Approval("registry", "registered", "ISRCTN12345678", decided_on=start),
+        Approval("dpia", "signed", decided_on=start),
         Approval("insurance", "in_force", decided_on=start, effective_to=date(2030, 12, 31)),
     ]
     for site in protocol.sites:
         rows.append(Approval("site_cc", "confirmed", site=site.code, decided_on=start, agreement_signed_on=start))
-        rows.append(Approval("site_greenlight", "granted", site=site.code, decided_on=start))
+        rows.append(Approval("site_siv", "held", site=site.code, decided_on=start))
+        rows.append(Approval("site_greenlight", "granted", site=site.code, decided_on=start, second_check_by="sponsor"))
     for kind in ("PIS", "ICF"):
         rows.append(Document(kind, 1, "1.0", start, start, start, superseded_on=date(2026, 2, 2)))
         rows.append(Document(kind, 2, "2.0", date(2026, 1, 5), date(2026, 1, 19), date(2026, 2, 2)))

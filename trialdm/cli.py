@@ -34,6 +34,7 @@ from trialdm.services import (
     approvals,
     balance,
     chains,
+    gates,
     history,
     imports,
     mail,
@@ -441,7 +442,8 @@ def ethics_load(terminal: Terminal, path: Path) -> None:
     """Add the approvals and documents of an ethics folder to the register."""
     texts = sources.read_folder(path)
     trial = _trial_of(texts) or path.resolve().name
-    added = terminal.change(lambda unit: approvals.load(unit, trial, texts))
+    letters = sources.read_letters(path)
+    added = terminal.change(lambda unit: approvals.load(unit, trial, texts, letters=letters))
     terminal.say({"added": added}, f"Added {added} entries to the register.")
 
 
@@ -494,7 +496,7 @@ def trial_group() -> None:
 @pass_terminal
 def trial_move(terminal: Terminal, trial: str, event: str, reason: str) -> None:
     """Take a step of the trial's lifecycle: configure, submit, approve, open, pause, resume, close .."""
-    state = terminal.change(lambda unit: approvals.move_trial(unit, trial, event, reason=reason))
+    state = terminal.change(lambda unit: gates.move_trial(unit, trial, event, reason=reason))
     terminal.say({"trial": trial, "state": state}, f"{trial} is now {lifecycle.label(state)}.")
 
 
@@ -521,7 +523,7 @@ def site_group() -> None:
 @pass_terminal
 def site_move(terminal: Terminal, trial: str, site: str, event: str, reason: str) -> None:
     """Take a step of a site's lifecycle: select, set-up, confirm, green-light, activate, suspend, close .."""
-    state = terminal.change(lambda unit: approvals.move_site(unit, trial, site, event, reason=reason))
+    state = terminal.change(lambda unit: gates.move_site(unit, trial, site, event, reason=reason))
     terminal.say({"site": site, "state": state}, f"Site {site} is now {lifecycle.label(state)}.")
 
 

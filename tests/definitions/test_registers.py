@@ -25,7 +25,7 @@ def said(files: dict[str, str]) -> list[str]:
 def test_the_shipped_register_loads() -> None:
     protocol = load_protocol(read_folder(ROOT / "protocols" / "pre-tmr"))
     ethics = load_ethics(read_folder(ROOT / "ethics" / "pre-tmr"), protocol)
-    assert (len(ethics.approvals), len(ethics.documents)) == (36, 6)
+    assert (len(ethics.approvals), len(ethics.documents)) == (50, 6)
     assert {a.site for a in ethics.approvals if a.body == "site_greenlight"} == {site.code for site in protocol.sites}
 
 

@@ -21,7 +21,7 @@ from trialdm.definitions import sources
 from trialdm.domain.randomisation import commitment, ledger
 from trialdm.domain.randomisation.carried import Carried
 from trialdm.domain.randomisation.schemes import METHODS, Allocator, Placed
-from trialdm.services import allocations, approvals, corrections, envelopes, epochs, ledgers, studies, unblinding
+from trialdm.services import allocations, corrections, envelopes, epochs, gates, ledgers, studies, unblinding
 from trialdm.services.unit import SYSTEM
 from trialdm.store import keys as sealing
 
@@ -246,7 +246,7 @@ def through_a_life(world: World, *, count: int = 12) -> list[tuple[dict[str, Any
     world.run("principal-investigator", lambda unit: unblinding.emergency(unit, TRIAL, idents[0], "Anaphylaxis in recovery", 1))
     world.now += timedelta(minutes=10)
     for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: approvals.move_trial(unit, TRIAL, event))
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
     return [
         (
             json.loads(json.dumps(world.run("trial-manager", lambda unit, epoch=epoch: ledgers.ledger_file(unit, TRIAL, epoch=epoch)))),
@@ -314,7 +314,7 @@ def test_a_scheme_of_every_method_verifies_with_both_programs(sqlite_world: Worl
         "chen": {"mti": 3, "p": "3/4"},
     }
     factor = {"name": "limb", "form": "BASE", "visit": "V01", "item": "limb"}
-    stratified = {"factors": [factor]} if METHODS[method].stratified else {}
+    stratified = {"factors": [factor]} if method != "simple" else {}
     load_with(sqlite_world, {"scheme": "main", "method": method, **parameters.get(method, {}), **stratified})
     made = allocated_by_service(sqlite_world, GOOD if method == "list" else "", limbs=[1, 1, 2] if method == "list" else [1, 2, 1, 1] * 4)
     mine, theirs = verifier.verify(*made), ledger.verify(made[0], sealing.signed, reveal=made[1])

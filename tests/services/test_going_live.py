@@ -25,12 +25,12 @@ from trialdm.domain.errors import TrialError
 from trialdm.domain.randomisation import escrow, ledger
 from trialdm.services import (
     allocations,
-    approvals,
     balance,
     chains,
     corrections,
     envelopes,
     epochs,
+    gates,
     ledgers,
     notices,
     participants,
@@ -978,7 +978,7 @@ def test_what_is_found_about_an_earlier_epoch_stops_nothing(sqlite_world: World,
     forget()
     assert randomise(world, builders.ready(world)) == "ok"
     for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: approvals.move_trial(unit, TRIAL, event))
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
     made = []
     for epoch in range(3):
         whole = world.run("trial-manager", lambda unit, epoch=epoch: ledgers.ledger_file(unit, TRIAL, epoch=epoch))

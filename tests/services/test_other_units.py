@@ -9,7 +9,7 @@ import yaml
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Conflict, Forbidden, Refused, WrongState
-from trialdm.services import allocations, chains, epochs, factors, packages, records, schemes, studies, unblinding
+from trialdm.services import allocations, chains, epochs, factors, gates, packages, records, schemes, studies, unblinding
 from trialdm.services.unit import SYSTEM
 
 LATER: dict[str, Any] = {
@@ -106,12 +106,11 @@ def test_only_who_is_ready_is_randomised_again(sqlite_world: World) -> None:
 
 
 def test_recruitment_may_be_over_when_the_second_randomisation_comes(sqlite_world: World) -> None:
-    from trialdm.services import approvals
 
     with_protocol(sqlite_world, later_allocations=[LATER])
     make(sqlite_world, "stage2")
     ident = builders.randomised(sqlite_world)
-    sqlite_world.run("trial-manager", lambda unit: approvals.move_trial(unit, TRIAL, "close"))
+    sqlite_world.run("trial-manager", lambda unit: gates.move_trial(unit, TRIAL, "close"))
     assert again(sqlite_world, ident, "k")[1]
 
 

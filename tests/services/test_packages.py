@@ -14,7 +14,7 @@ from trialdm.definitions import sources
 from trialdm.domain import ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
 from trialdm.exports import package
-from trialdm.services import approvals, history, imports, packages, studies, unblinding
+from trialdm.services import approvals, gates, history, imports, packages, studies, unblinding
 from trialdm.services.jobs import Jobs
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
@@ -96,7 +96,7 @@ def test_the_blinded_statistician_exports_the_allocation_once_the_trial_is_unbli
         return [refused.value.code, *(detail.code for detail in refused.value.details)]
 
     for event in ("close", "follow-up", "lock"):
-        sqlite_world.run("trial-manager", lambda unit, event=event: approvals.move_trial(unit, TRIAL, event))
+        sqlite_world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
     assert "GATE.GOV-45" in codes()
     sqlite_world.run("sponsor", lambda unit: unblinding.end_of_trial(unit, TRIAL))
     assert "GATE.GOV-45" in codes()

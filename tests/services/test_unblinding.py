@@ -14,9 +14,9 @@ from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused, WrongSt
 from trialdm.domain.roles import Grant
 from trialdm.services import (
     allocations,
-    approvals,
     chains,
     disclosures,
+    gates,
     mail,
     notices,
     participants,
@@ -111,11 +111,11 @@ def test_another_sites_investigator_may_not(sqlite_world: World) -> None:
 
 def test_an_emergency_waits_for_no_state_gate_or_delegation(world: World) -> None:
     ident = builders.randomised(world)
-    world.run("sponsor", lambda unit: approvals.move_trial(unit, TRIAL, "pause"))
-    world.run("trial-manager", lambda unit: approvals.move_site(unit, TRIAL, "S01", "suspend"))
+    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "pause"))
+    world.run("trial-manager", lambda unit: gates.move_site(unit, TRIAL, "S01", "suspend"))
     assert unblind(world, ident, "sub-investigator").arm
     for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: approvals.move_trial(unit, TRIAL, event))
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
     assert unblind(world, ident, "chief-investigator").arm
 
 
@@ -377,7 +377,7 @@ def test_who_may_not_tell_the_participant(sqlite_world: World, role: str) -> Non
 
 def lock(world: World) -> None:
     for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: approvals.move_trial(unit, TRIAL, event))
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
 
 
 def test_two_people_unblind_the_trial_and_only_when_it_is_locked(world: World) -> None:

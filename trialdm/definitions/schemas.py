@@ -18,6 +18,7 @@ from trialdm.domain.randomisation.minimisation import IMBALANCE
 from trialdm.domain.randomisation.schemes import METHODS
 from trialdm.domain.values import TYPES
 
+DIGEST = validate.Regexp(r"^[0-9a-fA-F]{64}\Z", error="must be a SHA-256: 64 hexadecimal digits")
 NAME = validate.Regexp(r"^[a-z][a-z0-9_]{0,23}\Z", error="must be lower-case letters, digits and _, at most 24, a letter first")
 FORM_CODE = validate.Regexp(r"^[A-Z][A-Z0-9]{1,7}\Z", error="must be 2 to 8 capital letters or digits")
 LEVEL = validate.Regexp(r"^[^|\s][^|]{0,39}\Z", error="must be 1 to 40 characters without |")
@@ -458,7 +459,12 @@ class ApprovalSchema(Schema):
     effective_to = day("Last day in force.")
     agreement_signed_on = day("Agreement signed, for capacity and capability.")
     conditions = many(ConditionSchema, "Conditions.", load_default=list)
+    supersedes = string("Reference of the decision of the same body that this one replaces.")
+    covers = fields.List(
+        Text(validate=one_of(ethics.COVERS)), load_default=list, metadata={"description": "What an ethics opinion covers beyond the usual."}
+    )
     letter = string("File of the letter, below the ethics folder.")
+    sha256 = string("SHA-256 of the letter, to be compared with the file.", validate=DIGEST)
     recorded_by = string("Who recorded it.", load_default="")
     second_check_by = string("Who checked it.", load_default="")
 
@@ -478,6 +484,13 @@ class DocumentSchema(Schema):
     approved_on = day("Approved by the ethics committee.")
     effective_from = day("First day of use.", required=True)
     superseded_on = day("Day from which a newer version is used.")
+    revoked_on = day("Day from which it may not be used any more, anywhere.")
+    modification = string("Reference of the modification that it came with.")
+    reconsent = string(
+        "Those who consented on an earlier version consent again: warn or block until they have.", validate=one_of(("warn", "block"))
+    )
+    file = string("File of the document, below the ethics folder.")
+    sha256 = string("SHA-256 of the file, to be compared.", validate=DIGEST)
     nations = fields.List(Text(validate=one_of(NATIONS)), metadata={"description": "Nations; all where left out."})
     sites = fields.Dict(
         keys=Text(validate=SITE_CODE), values=Day(), load_default=dict, metadata={"description": "Sites that take it up later."}

@@ -241,6 +241,12 @@ def _every_key(shape: Shape) -> set[str]:
     return set()
 
 
+def read_letters(folder: Path) -> dict[str, bytes]:
+    """The contents of all other files of a folder (letters, certificates), by their path below it."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".yaml")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
 def read_folder(folder: Path) -> dict[str, str]:
     """The texts of all YAML files of a folder, by their path below its parent (`pre-tmr/forms/pain.yaml`)."""
     if not folder.is_dir():

@@ -25,7 +25,21 @@ from trialdm.domain.errors import Unanswered
 from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
 from trialdm.rehearsal.simulate import sha256
-from trialdm.services import allocations, approvals, epochs, ledgers, participants, people, records, rehearsals, schemes, studies, theatre
+from trialdm.services import (
+    allocations,
+    approvals,
+    epochs,
+    gates,
+    ledgers,
+    participants,
+    people,
+    records,
+    register,
+    rehearsals,
+    schemes,
+    studies,
+    theatre,
+)
 from trialdm.services.records import Submission
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
 
@@ -189,14 +203,15 @@ class Play:
         return self.actors[(role, site)]
 
     def _trial(self, actor: Actor, event: str) -> None:
-        self.units.run(actor, lambda unit: approvals.move_trial(unit, TRIAL, event))
+        self.units.run(actor, lambda unit: gates.move_trial(unit, TRIAL, event))
 
     def _register(self, until: date) -> None:
         """Record the decisions and documents that are known by a day."""
         due = [entry for entry in self.pending if _known_on(entry) <= until]
         self.pending = self.pending[len(due) :]
         if due:
-            self.units.run(self.actors[("trial-manager", "")], lambda unit: [approvals.record(unit, TRIAL, e) for e in due])
+            self.units.run(self._as("trial-manager"), lambda unit: [approvals.record(unit, TRIAL, e) for e in due])
+            self.units.run(self._as("sponsor"), _check_all)
 
     def _team(self, site: str | None, opened: date) -> None:
         """Delegation, training and credentials of a site's team (None: of the trial's own staff)."""
@@ -284,7 +299,7 @@ class Play:
         self._team(site, day)
         manager = self.actors[("trial-manager", "")]
         for event in ("select", "set-up", "confirm", "green-light", "activate"):
-            self.units.run(manager, lambda unit, event=event: approvals.move_site(unit, TRIAL, site, event))
+            self.units.run(manager, lambda unit, event=event: gates.move_site(unit, TRIAL, site, event))
 
     def _next(self, queue: list[Any], person: Person, rest: Journey, answer: Any) -> None:
         """Put the next act of a journey into the queue, if its day comes."""
@@ -370,7 +385,7 @@ class Standing:
         return self.play.actors[(role, site)].staff_no
 
     def document(self, kind: str, site: str, day: date) -> int:
-        current = approvals.register(self.unit, TRIAL).current_document(kind, self.play.protocol.site(site), day)
+        current = register.read(self.unit, TRIAL).current_document(kind, self.play.protocol.site(site), day)
         if current is None:
             raise RuntimeError(f"no {kind} is in use at {site} on {day}")
         return current.code
@@ -384,6 +399,12 @@ def replace_actor(unit: Unit, actor: Actor) -> Unit:
     """The same unit, acting for somebody else."""
     unit.actor = actor
     return unit
+
+
+def _check_all(unit: Unit) -> None:
+    """The second person's check of everything that waits for one."""
+    for approval in approvals.waiting(unit, TRIAL):
+        approvals.check(unit, TRIAL, approval.entry)
 
 
 def _known_on(entry: Any) -> date:

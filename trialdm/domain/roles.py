@@ -76,6 +76,13 @@ ACTIONS: dict[str, frozenset[str]] = {
         "trial.pause": ("chief-investigator", "sponsor"),
         "site.move": ("trial-manager", "sponsor"),
         "approvals.record": ("trial-manager", "sponsor"),
+        "approvals.check": ("trial-manager", "sponsor", "chief-investigator"),
+        "documents.take-up": ("principal-investigator",),
+        "facts.record": ("trial-manager", "sponsor", "chief-investigator", "safety-reviewer"),
+        "modification.propose": ("trial-manager", "sponsor"),
+        "modification.site": ("principal-investigator", "trial-manager", "sponsor"),
+        "delegation.propose": ("principal-investigator", "trial-manager"),
+        "delegation.countersign": ("principal-investigator", "chief-investigator"),
         "approvals.see": (
             *_CLINICAL_READERS,
             "sponsor",

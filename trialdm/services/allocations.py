@@ -19,7 +19,7 @@ from trialdm.domain.protocol import Arm, Protocol
 from trialdm.domain.protocol import Scheme as Definition
 from trialdm.domain.randomisation import ledger
 from trialdm.domain.randomisation.schemes import Placed, stratum_of
-from trialdm.services import approvals, casebooks, chains, disclosures, notices, participants, schemes, studies
+from trialdm.services import casebooks, chains, disclosures, gates, notices, participants, register, schemes, studies
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Allocation, Idempotency, Participant, Scheme, SchemeEvent
 
@@ -57,7 +57,7 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
     if definition.unit == "site":
         return _enter(unit, protocol, definition, person, key)
     row = schemes.locked(unit, protocol, definition.name)
-    approvals.lock(unit, trial, shared=True)
+    register.lock(unit, trial, shared=True)
     earlier = _answered(unit, trial, definition, key, person.id)
     existing = unit.session.get(Allocation, (trial, definition.name, person.id))
     if existing is not None:
@@ -73,13 +73,12 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
     book = casebooks.read(unit, trial, person)
     first, local = definition is protocol.scheme, studies.protocol_at(unit, trial, person.site)
     ready = participants.readiness(unit, protocol, book) if first else participants.readiness_again(unit, protocol, book, definition)
-    answer = approvals.ask(unit, trial, "randomise", site=person.site, participant=ready)
-    answer.require()
+    answer = gates.require(unit, trial, "randomise", site=person.site, participant=ready)
     schemes.require_live(unit, row)
     levels = participants.levels(local, book, definition)
-    made = _allocate(unit, protocol, definition, row, person.id, person.site, levels, key, answer.to_json())
+    made = _allocate(unit, protocol, definition, row, person.id, person.site, levels, key, answer)
     if first:
-        studies.move(unit, trial, "participant", person.id, "randomise", gate=answer.to_json(), site=person.site)
+        studies.move(unit, trial, "participant", person.id, "randomise", gate=answer, site=person.site)
         write_record(unit, protocol, person, made.number, levels, unit.now)
         book.allocated_at = unit.now
     notices.announce(unit, protocol, person)
@@ -103,7 +102,7 @@ def randomise_site(unit: Unit, trial: str, site: str, key: str, *, name: str = "
     if definition.unit != "site":
         raise WrongState("This scheme allocates participants, not sites.", code="ALLOC.UNIT", needs="Randomise participants.")
     row = schemes.locked(unit, protocol, definition.name)
-    approvals.lock(unit, trial, shared=True)
+    register.lock(unit, trial, shared=True)
     earlier = _answered(unit, trial, definition, key, site)
     existing = unit.session.get(Allocation, (trial, definition.name, site))
     if existing is not None and not earlier:
@@ -111,17 +110,16 @@ def randomise_site(unit: Unit, trial: str, site: str, key: str, *, name: str = "
     if existing is not None:
         return _as_seen(unit, protocol, existing), False
     schemes.require_live(unit, row)
-    answer = approvals.ask(unit, trial, "activate-site", site=site)
-    answer.require()
+    answer = gates.require(unit, trial, "activate-site", site=site)
     levels = {factor.name: place.attributes[factor.name] for factor in definition.factors}
-    made = _allocate(unit, protocol, definition, row, site, site, levels, key, answer.to_json())
+    made = _allocate(unit, protocol, definition, row, site, site, levels, key, answer)
     return _as_seen(unit, protocol, made), True
 
 
 def _enter(unit: Unit, protocol: Protocol, definition: Definition, person: Participant, key: str) -> tuple[Allocated, bool]:
     """Where sites are allocated a participant is entered under the arm of the site: no draw, but the same gate and the same key."""
     trial = protocol.id
-    approvals.lock(unit, trial, shared=True)
+    register.lock(unit, trial, shared=True)
     earlier = _answered(unit, trial, definition, key, person.id)
     site = unit.session.get(Allocation, (trial, definition.name, person.site))
     if site is None:
@@ -131,10 +129,9 @@ def _enter(unit: Unit, protocol: Protocol, definition: Definition, person: Parti
     if _in_the_trial(unit, person):
         raise Conflict(f"Participant {person.id} was entered already.", code="ALLOC.ALREADY", needs="Nothing: one is entered once.")
     book = casebooks.read(unit, trial, person)
-    answer = approvals.ask(unit, trial, "randomise", site=person.site, participant=participants.readiness(unit, protocol, book))
-    answer.require()
+    answer = gates.require(unit, trial, "randomise", site=person.site, participant=participants.readiness(unit, protocol, book))
     unit.add(_answer(unit, definition, trial, key, person.id))
-    studies.move(unit, trial, "participant", person.id, "randomise", gate=answer.to_json(), site=person.site)
+    studies.move(unit, trial, "participant", person.id, "randomise", gate=answer, site=person.site)
     found = _entered(unit, person, site)
     write_record(unit, protocol, person, found.number, {}, unit.now)
     return found, True

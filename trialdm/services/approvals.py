@@ -1,279 +1,252 @@
-"""The approvals register, and asking the gate.
+"""Recording what was decided: approvals and their conditions, documents and where they are used, letters, dated facts.
 
-Rows are only ever added. Whoever changes the register locks the trial's row, and whoever allocates holds it shared: an
-allocation never commits after the withdrawal of what it stood on.
+One person records, and for an ethics opinion and a green light another one checks. A row is never changed.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import UTC, date, datetime, time, timedelta
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from trialdm.definitions.registers import load_ethics
-from trialdm.domain import ethics, lifecycle
-from trialdm.domain.crf import Form
-from trialdm.domain.ethics import Answer, Approval, Case, Condition, Document, Person, Register, Standing
-from trialdm.domain.protocol import Protocol
-from trialdm.services import studies
-from trialdm.services.unit import LONDON, NOBODY, SYSTEM, Change, Unit, remember
-from trialdm.store.tables import Account, Credential, Delegation, RegisterEntry, Scheme, Status, Training, Trial
+from trialdm.definitions.registers import FORMATS, fits, load_ethics
+from trialdm.domain import ethics
+from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused
+from trialdm.domain.ethics import Approval, Document, Fact
+from trialdm.services import register, studies
+from trialdm.services.unit import Unit, needed
+from trialdm.store.tables import Evidence, RegisterEntry
 
-_DATES = {
-    "submitted_on",
-    "valid_on",
-    "decided_on",
-    "effective_from",
-    "effective_to",
-    "agreement_signed_on",
-    "met_on",
-    "dated",
-    "approved_on",
-    "superseded_on",
+#: The largest file that is taken.
+MOST_BYTES = 10_000_000
+
+#: Endings of files that are taken, with their media types.
+MEDIA_TYPES = {
+    ".pdf": "application/pdf",
+    ".txt": "text/plain; charset=utf-8",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".eml": "message/rfc822",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
 }
 
 
-def lock(unit: Unit, trial: str, *, shared: bool = False) -> None:
-    """Hold the trial's row: shared to act on its approvals, alone to change them."""
-    unit.session.execute(select(Trial.id).where(Trial.id == trial).with_for_update(read=shared))
-    unit.turn_has_come()
+# --- files -----------------------------------------------------------------------------------------------------------
 
 
-def load(unit: Unit, trial: str, texts: Mapping[str, str], *, shift: timedelta = timedelta(0)) -> int:
+def keep(unit: Unit, trial: str, name: str, content: bytes, sha256: str = "") -> str:
+    """Keep a letter or certificate; gives the SHA-256 of its content. The same content is kept once.
+
+    Raises Invalid for a kind or size that is not taken, and Refused where the digest that was given is another one.
+    """
+    ending = f".{name.rpartition('.')[2].lower()}" if "." in name else ""
+    if ending not in MEDIA_TYPES:
+        raise Invalid(f"'{name}' cannot be kept.", code="FILE.TYPE", needs=f"A file that ends in {', '.join(MEDIA_TYPES)}.")
+    if not content or len(content) > MOST_BYTES:
+        raise Invalid(f"'{name}' is {'empty' if not content else 'too large'}.", code="FILE.SIZE", needs="A file of at most 10 MB.")
+    digest = hashlib.sha256(content).hexdigest()
+    given = "".join(sha256.split()).lower()
+    if given and given != digest:
+        raise Refused(
+            f"The letter '{name}' is not the one that was named: its SHA-256 is {digest}, {given} was given.",
+            code="REGISTER.HASH",
+            needs="The file that the digest was made from, or the digest of this file.",
+        )
+    if unit.session.get(Evidence, (trial, digest)) is None:
+        row = Evidence(
+            trial_id=trial, sha256=digest, name=name, media_type=MEDIA_TYPES[ending], content=content, at=unit.now, by=unit.actor.id
+        )
+        unit.add(row)
+        unit.record("evidence.keep", row, trial=trial, entity="evidence", entity_id=digest)
+        unit.session.flush()
+    return digest
+
+
+def file(unit: Unit, trial: str, sha256: str) -> Evidence:
+    """A kept file, whose content still has its digest. Raises Missing, and Conflict for a file that was changed."""
+    unit.require("approvals.see", trial)
+    row = needed(unit.session.get(Evidence, (trial, sha256)), "There is no such file.", code="FILE.UNKNOWN")
+    if hashlib.sha256(row.content).hexdigest() != sha256:
+        raise Conflict("The file is not what was kept: its content has been changed.", code="FILE.CHANGED", needs="The original letter.")
+    return row
+
+
+def files(unit: Unit, trial: str) -> dict[str, str]:
+    """Names of the kept files by digest."""
+    return {key: name for key, name in unit.session.execute(select(Evidence.sha256, Evidence.name).where(Evidence.trial_id == trial))}
+
+
+# --- recording -------------------------------------------------------------------------------------------------------
+
+
+def load(
+    unit: Unit, trial: str, texts: Mapping[str, str], *, shift: timedelta = timedelta(0), letters: Mapping[str, bytes] | None = None
+) -> int:
     """Add the approvals and documents of an ethics folder that are not on record yet; gives how many were added.
 
-    Raises BadDefinition with every problem of the files.
+    A file is a copy of a register that two people keep: who recorded and who checked is as the file says. `letters` are the
+    files below the folder, by the paths that it names. Raises BadDefinition with every problem of the files.
     """
     unit.require("approvals.record", trial)
-    found = load_ethics(texts, studies.protocol(unit, trial), shift=shift)
-    lock(unit, trial)
-    known = set(unit.session.scalars(select(RegisterEntry.data).where(RegisterEntry.trial_id == trial)))
-    rows = [("approval", _to_json(approval)) for approval in found.approvals]
-    rows += [("document", _to_json(document)) for document in found.documents]
-    new = [(kind, data) for kind, data in rows if data not in known]
-    for kind, data in new:
-        _append(unit, trial, kind, data)
-    unit.session.flush()
+    unit.attempt(trial, "register.load")
+    digests = {path: hashlib.sha256(content).hexdigest() for path, content in (letters or {}).items()}
+    found = load_ethics(
+        texts, studies.protocol(unit, trial), shift=shift, letters=digests if letters is not None else None, today=unit.today
+    )
+    register.lock(unit, trial)
+    rows = unit.session.scalars(
+        select(RegisterEntry).where(RegisterEntry.trial_id == trial, RegisterEntry.kind.in_(("approval", "document")))
+    )
+    known = [register.kept_entry(row) for row in rows]
+    read: list[Approval | Document] = [*found.approvals, *found.documents]
+    new = [entry for entry in read if entry not in known]
+    for path in sorted({e.letter if isinstance(e, Approval) else e.file for e in new} & {*(letters or {})}):
+        keep(unit, trial, path.rpartition("/")[2], (letters or {})[path])
+    for entry in new:
+        register.add(unit, trial, entry)
     return len(new)
 
 
-def record(unit: Unit, trial: str, entry: Approval | Document) -> None:
-    """Add one decision or document version to the register."""
+def record(unit: Unit, trial: str, entry: Approval | Document) -> int:
+    """Add one decision or document version to the register; gives its number.
+
+    Raises Refused for what lies in the future or overlaps with a decision in force, Invalid for what does not fit together.
+    """
+    site = entry.site if isinstance(entry, Approval) else ""
     unit.require("approvals.record", trial)
-    lock(unit, trial)
-    _append(unit, trial, "approval" if isinstance(entry, Approval) else "document", _to_json(entry))
-    unit.session.flush()
+    unit.attempt(trial, "register.record", site=site)
+    if isinstance(entry, Document):
+        _new_version(unit, trial, entry)
+        return register.add(unit, trial, entry)
+    _possible(unit, trial, entry)
+    return register.add(unit, trial, replace(entry, recorded_by=unit.actor.id, second_check_by=""))
 
 
-def _append(unit: Unit, trial: str, kind: str, data: str) -> None:
-    last = unit.session.scalar(select(func.max(RegisterEntry.seq)).where(RegisterEntry.trial_id == trial)) or 0
-    row = RegisterEntry(trial_id=trial, seq=last + 1, kind=kind, data=data, recorded_at=unit.now, recorded_by=unit.actor.id)
-    unit.add(row)
-    unit.record(
-        f"register.{kind}",
-        row,
-        trial=trial,
-        entity="register",
-        entity_id=str(row.seq),
-        changes=[Change(kind, None, json.loads(data))],
-    )
-    unit.session.flush()
-    unit.remembered.pop(("register", trial), None)
-
-
-def _to_json(entry: Approval | Document) -> str:
-    return json.dumps(asdict(entry), default=lambda day: day.isoformat(), sort_keys=True)
-
-
-def _dates(raw: dict[str, Any]) -> dict[str, Any]:
-    return {key: date.fromisoformat(value) if key in _DATES and value else value for key, value in raw.items()}
-
-
-def _approval(raw: dict[str, Any]) -> Approval:
-    conditions = tuple(Condition(**_dates(condition)) for condition in raw["conditions"])
-    return Approval(**{**_dates(raw), "conditions": conditions, "nations": tuple(raw["nations"])})
-
-
-def _document(raw: dict[str, Any]) -> Document:
-    sites = {site: date.fromisoformat(day) for site, day in raw["sites"].items()}
-    return Document(
-        **{
-            **_dates(raw),
-            "effective_from": date.fromisoformat(raw["effective_from"]),
-            "sites": sites,
-            "nations": tuple(raw["nations"]),
-        }
-    )
-
-
-#: What was read last, by database and trial, with the counts of rows that it was read from.
-_KNOWN: dict[tuple[str, str], tuple[tuple[Any, ...], Register]] = {}
-
-
-def register(unit: Unit, trial: str) -> Register:
-    """Everything on record for a trial that the gate looks at."""
-    return remember(unit, ("register", trial), lambda: _register(unit, trial))
-
-
-def _register(unit: Unit, trial: str) -> Register:
-    tables = (RegisterEntry, Delegation, Training, Credential)
-    counts = [select(func.count()).where(table.trial_id == trial).scalar_subquery() for table in tables]
-    stamp = tuple(unit.session.execute(select(*counts)).one())
-    where = (str(unit.session.get_bind().engine.url), trial)
-    cached = _KNOWN.get(where)
-    if cached and cached[0] == stamp:
-        return cached[1]
-    built = _read_register(unit, trial)
-    _KNOWN[where] = (stamp, built)
-    return built
-
-
-def _read_register(unit: Unit, trial: str) -> Register:
-    entries = unit.session.scalars(select(RegisterEntry).where(RegisterEntry.trial_id == trial).order_by(RegisterEntry.seq)).all()
-    lines = unit.session.scalars(select(Delegation).where(Delegation.trial_id == trial).order_by(Delegation.recorded_at)).all()
-    trainings = unit.session.scalars(select(Training).where(Training.trial_id == trial)).all()
-    credentials = unit.session.execute(
-        select(Credential, Account.name).join(Account, Account.id == Credential.account_id).where(Credential.trial_id == trial)
-    ).all()
-    return Register(
-        approvals=tuple(_approval(json.loads(e.data)) for e in entries if e.kind == "approval"),
-        documents=tuple(_document(json.loads(e.data)) for e in entries if e.kind == "document"),
-        delegations=tuple(
-            ethics.Delegation(d.account_id, d.site, frozenset(json.loads(d.tasks)), d.start, d.end, bool(d.signed_by_pi)) for d in lines
-        ),
-        trainings=tuple(ethics.Training(t.account_id, t.kind, t.on, t.valid_to) for t in trainings),
-        credentials=tuple(
-            ethics.Credential(c.surgeon, c.account_id, name, c.site, c.valid_from, c.valid_to, c.cases) for c, name in credentials
-        ),
-    )
-
-
-def registers(unit: Unit, trial: str) -> dict[str, dict[int, str]]:
-    """The registers that give the choices of items: documents, staff and surgeons, each as number and name."""
-
-    def find() -> dict[str, dict[int, str]]:
-        on_record = register(unit, trial)
-        staff = unit.session.execute(select(Account.staff_no, Account.name).order_by(Account.staff_no)).all()
-        return {
-            "documents.PIS": {d.code: d.title for d in on_record.documents if d.kind == "PIS"},
-            "documents.ICF": {d.code: d.title for d in on_record.documents if d.kind == "ICF"},
-            "staff": {number: name for number, name in staff},
-            "surgeons": {c.surgeon: f"{c.name} ({c.site})" for c in on_record.credentials},
-        }
-
-    return remember(unit, ("registers", trial), find)
-
-
-# --- the gate --------------------------------------------------------------------------------------------------------
-
-
-def person(unit: Unit) -> Person | None:
-    """The actor as the gate knows them; None for the system and for nobody."""
-    return None if unit.actor in (SYSTEM, NOBODY) else Person(unit.actor.id, unit.actor.name, unit.actor.grants)
-
-
-def case(
-    unit: Unit,
-    trial: str,
-    action: str,
-    *,
-    site: str = "",
-    on: date | None = None,
-    participant: Standing | None = None,
-    form: Form | None = None,
-    visit: str = "",
-) -> Case:
-    """Everything that the rules may look at, for one act on one day (today unless another is named)."""
+def _possible(unit: Unit, trial: str, entry: Approval) -> None:
     protocol = studies.protocol(unit, trial)
-    day = on or unit.today
-    return Case(
-        action=action,
-        on=day,
-        protocol=protocol,
-        register=register(unit, trial),
-        trial_state=_state_on(unit, protocol, "trial", trial, day),
-        site=protocol.site(site) if site else None,
-        site_state=_state_on(unit, protocol, "site", site, day) if site else "",
-        person=person(unit),
-        participant=participant,
-        form=form,
-        visit=visit,
-        randomised_count=_randomised(unit, protocol) if action == "randomise" else 0,
-        unblinded=action == "export-unblinded" and _state_on(unit, protocol, "blinding", trial, day) == "unblinded",
-    )
+    if entry.body not in ethics.BODIES or entry.status not in ethics.BODIES[entry.body]:
+        choices = ", ".join(ethics.BODIES.get(entry.body, ethics.BODIES))
+        raise Invalid(f"'{entry.status or entry.body}' is no decision of this body.", code="REGISTER.STATUS", needs=f"One of: {choices}.")
+    if (entry.body in ethics.SITE_BODIES) != bool(entry.site):
+        raise Invalid(f"{ethics.BODY_NAMES[entry.body]}: {'name the site' if not entry.site else 'name no site'}.", code="REGISTER.SITE")
+    if entry.site:
+        protocol.site(entry.site)
+    if entry.ref and not fits(entry.body, entry.ref):
+        raise Invalid(f"'{entry.ref}' is not a reference of this body.", code="REGISTER.REF", needs=FORMATS[entry.body][1])
+    decided = [day for day in (entry.submitted_on, entry.valid_on, entry.decided_on, entry.agreement_signed_on) if day]
+    if any(day > unit.today for day in decided):
+        raise Refused(
+            f"The decision of {ethics.BODY_NAMES[entry.body]} is dated {max(decided).isoformat()}, which is in the future.",
+            code="REGISTER.FUTURE",
+            needs="The day on the letter; a decision that is in force only later has 'in force from'.",
+        )
+    if entry.starts is None:
+        raise Invalid("A decision needs its day.", code="REGISTER.DAY", needs="The day of the decision.")
+    if entry.effective_to and entry.effective_to < entry.starts:
+        raise Invalid("It ends before it begins.", code="REGISTER.DAY", needs="A last day after the first.")
+    other = register.read(unit, trial).overlapping(entry)
+    if other is not None:
+        raise Refused(
+            f"{ethics.BODY_NAMES[entry.body]} {other.ref or 'without reference'} is in force over the same days.",
+            code="REGISTER.OVERLAP",
+            needs=f"Say that this decision supersedes {other.ref or 'it'}, or correct its days.",
+        )
 
 
-def ask(unit: Unit, trial: str, action: str, **about: Any) -> Answer:
-    """The gate's answer for one act (see `case`)."""
-    return ethics.gate(case(unit, trial, action, **about))
+def _new_version(unit: Unit, trial: str, entry: Document) -> None:
+    if entry.kind not in ethics.DOCUMENT_KINDS:
+        raise Invalid(f"There is no kind of document '{entry.kind}'.", code="REGISTER.KIND", needs=", ".join(ethics.DOCUMENT_KINDS))
+    known = [d for d in register.read(unit, trial).documents if d.kind == entry.kind]
+    if any(d.code == entry.code or d.version == entry.version for d in known):
+        message = f"{entry.kind} v{entry.version} or code {entry.code} is on record already."
+        raise Conflict(message, code="REGISTER.TWICE", needs="The next version and code.")
+    if (entry.approved_on or entry.dated) > unit.today or entry.dated > unit.today:
+        raise Refused("The document is dated in the future.", code="REGISTER.FUTURE", needs="The day on the document.")
+    for site in entry.sites:
+        studies.protocol(unit, trial).site(site)
 
 
-def _randomised(unit: Unit, protocol: Protocol) -> int:
-    """How many participants have been randomised: as the scheme counts its places, and not by counting rows."""
-    if protocol.scheme.unit == "participant":
-        places = select(func.sum(Scheme.places)).where(Scheme.trial_id == protocol.id, Scheme.name == protocol.scheme.name)
-        return int(unit.session.scalar(places) or 0)
-    entered = ("randomise", "record-randomisation")
-    steps = select(func.count()).where(Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(entered))
-    return unit.session.scalar(steps) or 0
+def check(unit: Unit, trial: str, number: int) -> Approval:
+    """Confirm, as the second person, what somebody else recorded. Raises Forbidden for one's own entry."""
+    unit.require("approvals.check", trial)
+    unit.attempt(trial, "register.check")
+    approval = _approval(unit, trial, number)
+    row = unit.session.get_one(RegisterEntry, (trial, number))
+    if row.recorded_by == unit.actor.id:
+        needs = "Another person who may check approvals."
+        raise Forbidden("Nobody checks what they recorded themselves.", code="REGISTER.OWN", needs=needs)
+    if not approval.waits_for_check:
+        raise Conflict("This entry does not wait for a check.", code="REGISTER.CHECKED")
+    register.note(unit, trial, "check", {"entry": number}, site=approval.site)
+    return approval
 
 
-def _state_on(unit: Unit, protocol: Protocol, machine: str, subject: str, day: date) -> str:
-    """The state at the end of a day that has passed, or the present one."""
-    if day >= unit.today:
-        return studies.state(unit, protocol.id, machine, subject)
-    end = datetime.combine(day + timedelta(days=1), time.min, LONDON).astimezone(UTC)
-    row = unit.session.scalars(
-        select(Status)
-        .where(Status.trial_id == protocol.id, Status.machine == machine, Status.subject == subject, Status.at < end)
-        .order_by(Status.seq.desc())
-        .limit(1)
-    ).first()
-    return row.state if row else lifecycle.INITIAL[machine]
+def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evidence: str) -> None:
+    """Record how a condition of an approval was met. `evidence` names the letter, with its digest where it is kept."""
+    unit.require("approvals.record", trial)
+    approval = _approval(unit, trial, number)
+    if not 0 <= condition < len(approval.conditions):
+        raise Missing("The approval has no such condition.", code="REGISTER.CONDITION")
+    if not evidence.strip():
+        raise Invalid("Say what shows that the condition is met.", code="REGISTER.EVIDENCE", needs="The letter, its day, or its file.")
+    if met_on > unit.today:
+        raise Refused("The condition is met in the future.", code="REGISTER.FUTURE", needs="The day on which it was met.")
+    data = {"entry": number, "condition": condition, "met_on": met_on.isoformat(), "evidence": evidence.strip()}
+    register.note(unit, trial, "condition-met", data)
 
 
-#: Steps of a lifecycle that the gate decides.
-_GATED = {("trial", "open"): "open-trial", ("trial", "resume"): "open-trial", ("site", "activate"): "activate-site"}
+def _approval(unit: Unit, trial: str, number: int) -> Approval:
+    found = next((a for a in register.read(unit, trial).approvals if a.entry == number), None)
+    return needed(found, f"There is no approval {number}.", code="REGISTER.UNKNOWN")
 
 
-def move_trial(unit: Unit, trial: str, event: str, *, reason: str = "") -> str:
-    """Take a step of the trial's lifecycle, where role and gate allow it; gives the new state."""
-    unit.require("trial.pause" if event in ("pause", "resume") else "trial.move", trial)
-    return _move(unit, trial, "trial", trial, event, reason)
-
-
-def move_site(unit: Unit, trial: str, site: str, event: str, *, reason: str = "") -> str:
-    """Take a step of a site's lifecycle, where role and gate allow it; gives the new state."""
-    unit.require("site.move", trial)
+def take_up(unit: Unit, trial: str, kind: str, code: int, site: str, on: date) -> None:
+    """Record from which day a site uses a version of a document: by the sponsor's office, or the principal investigator there."""
+    if not unit.may("approvals.record", trial):
+        unit.require("documents.take-up", trial, site)
     studies.protocol(unit, trial).site(site)
-    return _move(unit, trial, "site", site, event, reason)
+    unit.attempt(trial, "register.uptake", site=site)
+    document = needed(register.read(unit, trial).document(kind, code), f"There is no {kind} {code}.", code="REGISTER.UNKNOWN")
+    if document.approved_on is None or document.approved_on > on:
+        raise Refused(
+            f"{document.title} is not approved on {on.isoformat()}.", code="GATE.GOV-12", needs="A day from the day of its approval on."
+        )
+    register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
 
 
-def _move(unit: Unit, trial: str, machine: str, subject: str, event: str, reason: str) -> str:
-    lock(unit, trial)
-    lifecycle.move(machine, studies.state(unit, trial, machine, subject), event)
-    action = _GATED.get((machine, event))
-    answer = None
-    if action:
-        answer = ask(unit, trial, action, site=subject if machine == "site" else "")
-        answer.require()
-    return studies.move(
-        unit,
-        trial,
-        machine,
-        subject,
-        event,
-        reason=reason,
-        gate=answer.to_json() if answer else None,
-        site=subject if machine == "site" else "",
-    )
+def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) -> None:
+    """Take a version of a document out of use from a day on, everywhere."""
+    unit.require("approvals.record", trial)
+    needed(register.read(unit, trial).document(kind, code), f"There is no {kind} {code}.", code="REGISTER.UNKNOWN")
+    if not reason.strip():
+        raise Invalid("Say why the document is revoked.", code="REGISTER.REASON", needs="A reason.")
+    register.note(unit, trial, "revocation", {"kind": kind, "code": code, "on": on.isoformat(), "reason": reason.strip()})
+
+
+def state(unit: Unit, trial: str, fact: Fact) -> int:
+    """Record a dated fact: an urgent safety measure, a deadline met. Raises Refused for one in the future."""
+    unit.require("facts.record", trial, fact.site or None)
+    if fact.kind not in ethics.FACTS:
+        raise Invalid(f"There is no fact '{fact.kind}'.", code="REGISTER.KIND", needs=f"One of: {', '.join(ethics.FACTS)}.")
+    if fact.on > unit.today:
+        raise Refused("A fact cannot lie in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
+    return register.add(unit, trial, fact)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def waiting(unit: Unit, trial: str) -> Sequence[Approval]:
+    """Approvals that wait for a second person's check."""
+    return [a for a in register.read(unit, trial).approvals if a.waits_for_check]
 
 
 def as_of(unit: Unit, trial: str, on: date, site: str = "") -> list[dict[str, Any]]:
     """The state of every body and document on a day: for status pages and the command line."""
-    protocol, on_record = studies.protocol(unit, trial), register(unit, trial)
+    protocol, on_record = studies.protocol(unit, trial), register.read(unit, trial)
     if site:
         protocol.site(site)
     rows: list[dict[str, Any]] = []

@@ -130,6 +130,7 @@ def write(
     restricted: bool = False,
     reason: tuple[str, str] = ("", ""),
     confirmed: Sequence[str] = (),
+    gate: Mapping[str, Any] | None = None,
 ) -> tuple[FormInstance, FormVersion]:
     """The next version of the form at a place (visit, form, row), which the caller records. A row once restricted stays so.
 
@@ -173,6 +174,7 @@ def write(
         reason_code=reason[0],
         reason_text=reason[1],
         confirmed=json.dumps(sorted(confirmed)) if confirmed else "",
+        gate=json.dumps(gate, separators=(",", ":"), ensure_ascii=False) if gate else "",
     )
     unit.add(version)
     book.forms[place] = Stored(instance, version.data, unit.actor.id, unit.now, answers, defined)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from trialdm.domain import lifecycle
+from trialdm.domain import ethics, lifecycle
 from trialdm.domain.errors import Conflict, Detail, Invalid, Missing, Unanswered, WrongState
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.randomisation import ledger
@@ -19,7 +19,7 @@ from trialdm.domain.randomisation.blocks import Blocks
 from trialdm.domain.randomisation.commitment import Keys
 from trialdm.domain.randomisation.schemes import fake_arms
 from trialdm.domain.roles import sites_seen
-from trialdm.services import allocations, approvals, casebooks, chains, notices, participants, records, schemes, studies
+from trialdm.services import allocations, casebooks, chains, gates, notices, participants, records, register, schemes, studies
 from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import LONDON, Change, Unit
@@ -130,7 +130,7 @@ def reconcile(
     if person.site != site:
         raise Conflict(f"Participant {person.id} belongs to site {person.site}.", code="ALLOC.ENVELOPE_SITE", needs="The right envelope.")
     schemes.locked(unit, protocol, protocol.scheme.name)
-    approvals.lock(unit, trial, shared=True)
+    register.lock(unit, trial, shared=True)
     entered = _entered(unit, protocol, person, number, opened_at)
     if entered is not None:
         return entered
@@ -222,7 +222,8 @@ def _place(
     trial, site = protocol.id, person.site
     arm = sealing.unseal(unit.keys.allocation, envelope.arm_sealed, _bound(trial, site, envelope.number)).decode().rstrip()
     row = _epoch_with(unit, protocol, arm)
-    answer = approvals.ask(unit, trial, "randomise", site=site, participant=participants.readiness(unit, protocol, book))
+    asked = gates.case(unit, trial, "randomise", site=site, participant=participants.readiness(unit, protocol, book))
+    answer = ethics.gate(asked)
     levels = participants.levels(protocol, book, protocol.scheme)
     known = ledger.levels_of(schemes.config(row), levels)
     if known is None:
@@ -241,14 +242,14 @@ def _place(
         site=site,
         levels=levels,
         key=f"envelope-{site}-{envelope.number}",
-        gate=answer.to_json(),
+        gate=gates.kept(asked, answer),
         envelope=f"{site}-{envelope.number}",
         opened_at=opened_at.isoformat(timespec="seconds"),
     )
     _use(unit, envelope, "used", person.id, opened_at, in_order=in_order, note="")
     state = participants.state(unit, trial, person)
     event = "randomise" if lifecycle.may("participant", state, "randomise") else "record-randomisation"
-    studies.move(unit, trial, "participant", person.id, event, gate=answer.to_json(), site=site)
+    studies.move(unit, trial, "participant", person.id, event, gate=gates.kept(asked, answer), site=site)
     allocations.write_record(unit, protocol, person, made.number, levels, opened_at)
     book.allocated_at = unit.now
     irregular = [f"{reason.message}" for reason in answer.reasons if reason.severity == "block"]

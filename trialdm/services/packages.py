@@ -22,7 +22,7 @@ from trialdm.domain.lifecycle import MACHINES, label
 from trialdm.domain.protocol import ARM_FACT, Factor, Protocol, Scheme
 from trialdm.exports import dataset, package
 from trialdm.exports.dataset import StoredRow, Table
-from trialdm.services import allocations, approvals, casebooks, corrections, factors, studies
+from trialdm.services import allocations, casebooks, corrections, factors, gates, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import Allocation, AllocationNote, ExportJob, FormInstance, FormVersion, Participant, Status
@@ -62,7 +62,7 @@ def require(unit: Unit, trial: str, request: Request) -> None:
     protocol = studies.protocol(unit, trial)
     action = f"export.{request.blinding}"
     if request.blinding == "unblinded":
-        approvals.ask(unit, trial, "export-unblinded").require()
+        gates.require(unit, trial, "export-unblinded")
     unit.require(action, trial)
     if request.blinding == "unblinded" and not unit.sees_allocations(protocol.id, None):
         raise Forbidden("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role for the whole trial.")
@@ -128,7 +128,7 @@ def _tables(
     yield _participants_table(protocol, blinded), list(_participant_rows(unit, protocol, blinded, as_of))
     progress("visits")
     yield _visits_table(protocol, blinded), list(_visit_rows(unit, protocol, blinded, as_of))
-    registers = approvals.registers(unit, protocol.id)
+    registers = register.choices(unit, protocol.id)
     numbered = {name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()}
     arms = {} if blinded else allocations.all_arms(unit, protocol)
     for form in protocol.forms:

@@ -14,7 +14,7 @@ from trialdm.domain.ethics import Answer, ConsentGiven, Standing
 from trialdm.domain.lifecycle import label
 from trialdm.domain.protocol import Factor, Protocol, Scheme
 from trialdm.domain.roles import sites_seen
-from trialdm.services import approvals, casebooks, studies
+from trialdm.services import casebooks, gates, register, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import SYSTEM, Change, Unit, needed
 from trialdm.store.tables import Allocation, FormVersion, Participant
@@ -33,7 +33,7 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
     protocol = studies.protocol(unit, trial)
     protocol.site(site)
     unit.require("history.import" if protocol.historical else "participant.add", trial, site)
-    approvals.lock(unit, trial)
+    register.lock(unit, trial)
     if not protocol.historical:
         for machine, subject, name in (("trial", trial, "trial"), ("site", site, f"site {site}")):
             found = studies.state(unit, trial, machine, subject)
@@ -99,14 +99,14 @@ def gate(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None
         person = known(unit, trial, participant) if unit.actor is SYSTEM else find(unit, trial, participant)
         asked_about = readiness(unit, protocol, casebooks.read(unit, trial, person))
         site = site or person.site
-    return approvals.ask(unit, trial, action, site=site, on=on, participant=asked_about)
+    return gates.ask(unit, trial, action, site=site, on=on, participant=asked_about)
 
 
 def gate_again(unit: Unit, trial: str, participant: str, scheme: Scheme) -> Answer:
     """The gate's answer to a later randomisation of a participant."""
     person = find(unit, trial, participant)
     standing = readiness_again(unit, studies.protocol(unit, trial), casebooks.read(unit, trial, person), scheme)
-    return approvals.ask(unit, trial, "randomise", site=person.site, participant=standing)
+    return gates.ask(unit, trial, "randomise", site=person.site, participant=standing)
 
 
 def listed(unit: Unit, trial: str) -> list[tuple[Participant, str]]:

@@ -21,7 +21,7 @@ from trialdm.definitions.people import PersonEntry
 from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, SignedOut
 from trialdm.domain.roles import Grant
-from trialdm.services import studies
+from trialdm.services import register, studies
 from trialdm.services.unit import Actor, Change, Unit
 from trialdm.store.tables import Account, ApiToken, Credential, Delegation, RoleGrant, SignInFailure, Training, Trial, WebSession
 
@@ -383,7 +383,7 @@ def _log(unit: Unit, row: Any, trial: str, account: Account, action: str, value:
         site=site,
     )
     unit.session.flush()
-    unit.remembered.pop(("register", trial), None)
+    register.forget(unit, trial)
 
 
 def describe(account: Account, held: Iterable[Grant]) -> Mapping[str, Any]:

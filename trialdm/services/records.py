@@ -15,13 +15,13 @@ from trialdm.domain import audit, crf, ethics, lifecycle, roles, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
-from trialdm.services import allocations, approvals, casebooks, disclosures, factors, notices, participants, studies
+from trialdm.services import allocations, casebooks, disclosures, factors, gates, notices, participants, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Account, FormInstance, Participant, TheatreCheck
 
 #: States of a trial in which forms may be saved.
-_RECORDING = ("open", "paused", "closed_recruitment", "follow_up")
+_RECORDING = ("open", "paused", "held", "closed_recruitment", "follow_up")
 
 #: Rows of deviations that restricted forms open count from here, so that their number tells a blinded reader nothing.
 _RESTRICTED_ROWS = 501
@@ -167,7 +167,7 @@ def context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
         place.visit,
         place.visit_code,
         place.row,
-        registers=approvals.registers(unit, trial),
+        registers=register.choices(unit, trial),
         arm=arm,
         system=_system_values(place, stored),
     )
@@ -255,7 +255,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     """
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)
-    require_entry(unit, place, book, imported=imported)
+    gate = require_entry(unit, place, book, imported=imported)
     _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
@@ -268,11 +268,11 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
         confirmed=sent.confirm,
     )
     _judge(unit, place, verdict)
-    return _write(unit, place, book, stored, sent, verdict)
+    return _write(unit, place, book, stored, sent, verdict, gate)
 
 
-def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = False) -> None:
-    """Raises Forbidden, WrongState or Refused unless the actor may enter this form now.
+def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = False) -> dict[str, Any]:
+    """The gate's answer, to be kept. Raises Forbidden, WrongState or Refused unless the actor may enter this form now.
 
     A blinded assessor who has learned the allocation enters no outcome of that participant any more: another one does.
     """
@@ -288,7 +288,7 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     if roles.assesses(unit.actor.grants, form.kind, protocol.id, site):
         disclosures.require_blind(unit, protocol.id, place.participant.id)
     if protocol.historical:
-        return
+        return {}
     state = studies.state(unit, protocol.id)
     if state not in _RECORDING:
         raise WrongState(
@@ -297,8 +297,13 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
             needs="The trial open or in follow-up.",
         )
     standing = participants.standing(unit, protocol, book)
-    case = approvals.case(unit, protocol.id, "save-form", site=site, participant=standing, form=form, visit=place.visit_code)
-    ethics.gate(replace(case, person=None) if importer else case).require()
+    unit.attempt(protocol.id, "save-form", site=site)
+    case = gates.case(unit, protocol.id, "save-form", site=site, participant=standing, form=form, visit=place.visit_code)
+    if importer:
+        case = replace(case, person=None)
+    answer = ethics.gate(case)
+    answer.require()
+    return gates.kept(case, answer)
 
 
 def _same_definition(unit: Unit, place: Place, opened: int | None) -> None:
@@ -369,7 +374,9 @@ def _details(findings: Iterable[Finding]) -> list[Detail]:
     return [Detail(f.id if f.severity == "soft" else f.code, f.message, ",".join(f.items), severity=f.severity) for f in findings]
 
 
-def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent: Submission, verdict: Verdict) -> View:
+def _write(
+    unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent: Submission, verdict: Verdict, gate: Mapping[str, Any]
+) -> View:
     before = stored.answers(place.form) if stored else Answers({}, {})
     status = stored.status if stored else lifecycle.INITIAL["form"]
     event = "amend" if status == "complete" else "finish" if sent.complete else "save"
@@ -389,7 +396,7 @@ def _write(unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent
     confirmed = [f.id for f in verdict.confirmed]
     new = lifecycle.move("form", status, event)
     instance, version = casebooks.write(
-        unit, book, place.key, new, verdict.answers, restricted=restricted, reason=(code, text), confirmed=confirmed
+        unit, book, place.key, new, verdict.answers, restricted=restricted, reason=(code, text), confirmed=confirmed, gate=gate
     )
     shown_changes = [Change("status", status, new)] if status != new else []
     unit.record(
@@ -470,7 +477,7 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
         day = casebooks.as_day(stored.answers(place.form).values.get(item.name)) if item else None
         if item is None or day is None:
             continue
-        case = approvals.case(
+        case = gates.case(
             unit,
             place.protocol.id,
             action,

@@ -20,7 +20,7 @@ from trialdm.store.tables import Definition, DefinitionUse, Status, Trial
 _LOADABLE = ("draft", "configured")
 
 #: States in which a later version may be proposed: it goes live site by site.
-_RUNNING = ("submitted", "approved", "open", "paused", "closed_recruitment", "follow_up")
+_RUNNING = ("submitted", "approved", "open", "paused", "held", "closed_recruitment", "follow_up")
 
 PROPOSED, IN_FORCE = "proposed", "in_force"
 

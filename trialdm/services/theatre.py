@@ -13,7 +13,7 @@ from typing import Any
 from trialdm.domain.crf import Item
 from trialdm.domain.errors import Detail, Invalid, WrongState
 from trialdm.domain.protocol import Protocol
-from trialdm.services import approvals, casebooks, notices, participants, studies, unblinding
+from trialdm.services import casebooks, gates, notices, participants, studies, unblinding
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unblinding import Unblinded
 from trialdm.services.unit import Change, Unit
@@ -58,7 +58,7 @@ def confirm(unit: Unit, trial: str, participant: str, found: Mapping[str, Any]) 
     protocol = studies.protocol_at(unit, trial, person.site)
     book = casebooks.read(unit, trial, person)
     readiness = participants.readiness(unit, protocol, book)
-    approvals.ask(unit, trial, "operate", site=person.site, participant=readiness).require()
+    gates.require(unit, trial, "operate", site=person.site, participant=readiness)
     if not readiness.randomised:
         raise WrongState(f"Participant {person.id} has not been randomised.", code="ALLOC.NONE", needs="Randomisation first.")
     read = _read(protocol, found)

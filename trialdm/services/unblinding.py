@@ -13,7 +13,7 @@ from sqlalchemy import select
 from trialdm.domain import lifecycle
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused, WrongState
 from trialdm.domain.protocol import Protocol
-from trialdm.services import allocations, approvals, casebooks, disclosures, notices, participants, records, studies
+from trialdm.services import allocations, casebooks, disclosures, notices, participants, records, register, studies
 from trialdm.services.allocations import Allocated
 from trialdm.services.records import Place
 from trialdm.services.unit import LONDON, Change, Unit
@@ -243,7 +243,7 @@ def end_of_trial(unit: Unit, trial: str) -> str:
     """
     studies.definition(unit, trial)
     unit.require("trial.unblind", trial)
-    approvals.lock(unit, trial)
+    register.lock(unit, trial)
     state = studies.state(unit, trial)
     if state not in LOCKED:
         raise WrongState(

@@ -18,8 +18,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session, UOWTransaction
 
 import trialdm
+from trialdm.definitions.sources import BadDefinition
 from trialdm.domain import audit, roles
-from trialdm.domain.errors import Conflict, Forbidden, Missing, SignedOut
+from trialdm.domain.errors import Conflict, Forbidden, Missing, Refused, SignedOut, TrialError
 from trialdm.domain.roles import Grant
 from trialdm.store import tables
 from trialdm.store.engine import read_only, try_again
@@ -92,6 +93,7 @@ class Unit:
     _values: list[dict[str, Any]] = field(default_factory=list)
     _touched: dict[int, Any] = field(default_factory=dict)
     _recorded: set[int] = field(default_factory=set)
+    _attempt: tuple[str, str, str] = ("", "", "")
 
     @property
     def today(self) -> date:
@@ -108,8 +110,13 @@ class Unit:
     def may(self, action: str, trial: str, site: str | None = None) -> bool:
         return roles.may(self.actor.grants, action, trial, site)
 
+    def attempt(self, trial: str, action: str, *, site: str = "") -> None:
+        """Say what is about to be tried: where it is refused, the trail names it although nothing else is kept."""
+        self._attempt = (trial, action, site)
+
     def require(self, action: str, trial: str, site: str | None = None) -> None:
         """Raises SignedOut without a person, Forbidden without a role for the action there."""
+        self.attempt(trial, action, site=site or "")
         if self.actor is NOBODY:
             raise SignedOut("Sign in first.")
         if not self.may(action, trial, site):
@@ -240,8 +247,12 @@ class Units:
         Raises what the work raises (nothing is then committed), and Conflict where a constraint refused.
         """
         for attempt in range(1, _TRIES + 1):
+            tried: list[tuple[str, str, str]] = []
             try:
-                return self._once(actor, work)
+                return self._once(actor, work, tried)
+            except (Refused, Forbidden, BadDefinition) as refusal:
+                self._note(actor, refusal, *(tried or [("", "", "")])[-1])
+                raise
             except IntegrityError as error:
                 raise explain(error) from error
             except DBAPIError as error:
@@ -249,13 +260,28 @@ class Units:
                     raise
         raise AssertionError("unreachable")  # pragma: no cover
 
-    def _once(self, actor: Actor, work: Callable[[Unit], Result]) -> Result:
+    def _once(self, actor: Actor, work: Callable[[Unit], Result], tried: list[tuple[str, str, str]]) -> Result:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             unit = Unit(session, actor, self.clock(), self.keys, self.entropy, self.world, self.clock)
             event.listen(session, "before_flush", unit._watch)
-            result = work(unit)
+            try:
+                result = work(unit)
+            finally:
+                tried.append(unit._attempt)
             unit.finish()
         return result
+
+    def _note(self, actor: Actor, refusal: TrialError, trial: str, action: str, site: str) -> None:
+        """Keep a refused attempt in the trail: nothing else of it was written."""
+        if not action or actor in (SYSTEM, NOBODY):
+            return
+        codes = list(dict.fromkeys([refusal.code, *(d.code for d in refusal.details if d.severity == "block")]))
+
+        def work(unit: Unit) -> None:
+            changes = [Change("rules", None, codes)]
+            unit.record("refused", trial=trial, entity="attempt", entity_id=action, changes=changes, site=site)
+
+        self._once(actor, work, [])
 
     @contextmanager
     def reading(self, actor: Actor) -> Iterator[Unit]:

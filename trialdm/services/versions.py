@@ -19,7 +19,7 @@ from trialdm.domain.protocol import Protocol
 from trialdm.domain.roles import ACTIONS, ROLES, sites_seen
 from trialdm.domain.versions import Difference
 from trialdm.exports.dataset import Column, Table
-from trialdm.services import allocations, approvals, casebooks, packages, reach, studies
+from trialdm.services import allocations, casebooks, packages, reach, register, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.reach import Saved
 from trialdm.services.unit import Change, Unit
@@ -343,7 +343,7 @@ class _Reader:
     def _unmet(self, found: Sequence[Difference]) -> Iterator[Unmet]:
         """Complete forms that pass today and would not pass under the new version."""
         wanted = self._forms_to_judge(found)
-        registers = approvals.registers(self.unit, self.trial)
+        registers = register.choices(self.unit, self.trial)
         arms = allocations.all_arms(self.unit, self.old) if self.sees else {}
         for one in self.saved:
             if one.status != "complete" or one.form not in wanted or one.form not in {form.code for form in self.new.forms}:

@@ -122,6 +122,21 @@ class Delegation(Table):
     __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
 
 
+class DelegationAct(Table):
+    """What happened to a line of the delegation log: `sign` (the person), `countersign`, `decline` or `end` on a day."""
+
+    __tablename__ = "delegation_act"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    line: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    act: Mapped[str]
+    day: Mapped[date]
+    reason: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id", "line"], ["delegation.trial_id", "delegation.id"]), _STRICT)
+
+
 class Training(Table):
     __tablename__ = "training"
     trial_id: Mapped[str] = mapped_column(primary_key=True)
@@ -248,7 +263,8 @@ class Status(Table):
 
 
 class RegisterEntry(Table):
-    """A row of the approvals register: an approval or a document, as JSON, in the order of recording."""
+    """A row of the register, as JSON, in the order of recording: an approval, a document, a modification, a dated fact, or
+    what happened to an earlier row (`services.register` knows the kinds)."""
 
     __tablename__ = "register_entry"
     trial_id: Mapped[str] = mapped_column(primary_key=True)
@@ -258,6 +274,32 @@ class RegisterEntry(Table):
     recorded_at: Mapped[datetime]
     recorded_by: Mapped[str]
     __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+class Evidence(Table):
+    """A letter, certificate or document, by the SHA-256 of its content."""
+
+    __tablename__ = "evidence"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    media_type: Mapped[str]
+    content: Mapped[bytes] = mapped_column(deferred=True)
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
+class Reminder(Table):
+    """A reminder of a deadline that has been sent, so that it is sent once."""
+
+    __tablename__ = "reminder"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    deadline: Mapped[str] = mapped_column(primary_key=True)
+    due: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+    audited = False
 
 
 # --- participants and forms ------------------------------------------------------------------------------------------
@@ -314,6 +356,7 @@ class FormVersion(Table):
     reason_code: Mapped[str]
     reason_text: Mapped[str]
     confirmed: Mapped[str]
+    gate: Mapped[str] = mapped_column(default="", server_default="")
     __table_args__ = (
         ForeignKeyConstraint(["trial_id", "instance_id"], ["form_instance.trial_id", "form_instance.id"]),
         _STRICT,
@@ -687,6 +730,8 @@ class AuditValue(Table):
 APPEND_ONLY = (
     "role_grant",
     "delegation",
+    "delegation_act",
+    "evidence",
     "training",
     "credential",
     "definition",

@@ -1,0 +1,202 @@
+"""Asking the gate: the case of one act as the database knows it, the answer, and keeping the answer with the act.
+
+A kept answer holds what it stood on, so that anybody can give it again from the register of that moment (`replay`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+
+from trialdm.definitions.protocols import load_protocol
+from trialdm.domain import ethics, lifecycle
+from trialdm.domain.ethics import Answer, Case, Person
+from trialdm.domain.protocol import Protocol
+from trialdm.services import register, studies
+from trialdm.services.unit import LONDON, NOBODY, SYSTEM, Unit
+from trialdm.store.tables import Allocation, Definition, FormInstance, FormVersion, Scheme, Status
+
+
+def person(unit: Unit) -> Person | None:
+    """The actor as the gate knows them; None for the system and for nobody."""
+    return None if unit.actor in (SYSTEM, NOBODY) else Person(unit.actor.id, unit.actor.name, unit.actor.grants)
+
+
+def case(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None = None, **about: Any) -> Case:
+    """Everything that the rules may look at, for one act on one day (today unless another is named).
+
+    `about` are further fields of the case: `participant`, `form`, `modification` and so on.
+    """
+    protocol = studies.protocol(unit, trial)
+    day = on or unit.today
+    return Case(
+        action=action,
+        on=day,
+        protocol=protocol,
+        register=register.read(unit, trial),
+        trial_state=_state_on(unit, protocol, "trial", trial, day),
+        site=protocol.site(site) if site else None,
+        site_state=_state_on(unit, protocol, "site", site, day) if site else "",
+        person=person(unit),
+        randomised_count=_randomised(unit, protocol) if action == "randomise" else 0,
+        unblinded=action == "export-unblinded" and _state_on(unit, protocol, "blinding", trial, day) == "unblinded",
+        guidance_final=protocol.guidance.get("status") != "draft",
+        **about,
+        **_ends(unit, protocol, action),
+    )
+
+
+#: Acts that look at when the trial was halted or ended.
+_OF_THE_END = frozenset({"pause-trial", "resume-trial", "end-trial", "destroy-records"})
+
+
+def _ends(unit: Unit, protocol: Protocol, action: str) -> dict[str, Any]:
+    """Since when the trial has been halted, and on which day it ended; only for acts that look at it."""
+    if action not in _OF_THE_END:
+        return {}
+    history = studies.history(unit, protocol.id, "trial", protocol.id)
+    days = {row.event: row.at.astimezone(LONDON).date() for row in history}
+    halted = days.get("pause") if history and history[-1].state == "paused" else None
+    return {"halted_on": halted, "ended_on": days.get("end") or days.get("terminate")}
+
+
+def ask(unit: Unit, trial: str, action: str, **about: Any) -> Answer:
+    """The gate's answer for one act (see `case`)."""
+    return ethics.gate(case(unit, trial, action, **about))
+
+
+def require(unit: Unit, trial: str, action: str, **about: Any) -> dict[str, Any]:
+    """The answer that allows an act, as it is kept with it. Raises Refused with every reason against it."""
+    found = case(unit, trial, action, **about)
+    unit.attempt(trial, found.action, site=found.site.code if found.site else "")
+    answer = ethics.gate(found)
+    answer.require()
+    return kept(found, answer)
+
+
+def kept(found: Case, answer: Answer) -> dict[str, Any]:
+    """An answer with what it stood on."""
+    return {**answer.to_json(), "basis": ethics.basis(found)}
+
+
+def _randomised(unit: Unit, protocol: Protocol) -> int:
+    """How many participants have been randomised: as the scheme counts its places, and not by counting rows."""
+    if protocol.scheme.unit == "participant":
+        places = select(func.sum(Scheme.places)).where(Scheme.trial_id == protocol.id, Scheme.name == protocol.scheme.name)
+        return int(unit.session.scalar(places) or 0)
+    entered = ("randomise", "record-randomisation")
+    steps = select(func.count()).where(Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(entered))
+    return unit.session.scalar(steps) or 0
+
+
+def _state_on(unit: Unit, protocol: Protocol, machine: str, subject: str, day: date) -> str:
+    """The state at the end of a day that has passed, or the present one."""
+    if day >= unit.today:
+        return studies.state(unit, protocol.id, machine, subject)
+    end = datetime.combine(day + timedelta(days=1), time.min, LONDON).astimezone(UTC)
+    row = unit.session.scalars(
+        select(Status)
+        .where(Status.trial_id == protocol.id, Status.machine == machine, Status.subject == subject, Status.at < end)
+        .order_by(Status.seq.desc())
+        .limit(1)
+    ).first()
+    return row.state if row else lifecycle.INITIAL[machine]
+
+
+# --- steps of lifecycles ---------------------------------------------------------------------------------------------
+
+#: Steps of a lifecycle that the gate decides.
+_GATED = {
+    ("trial", "configure"): "configure-trial",
+    ("trial", "open"): "open-trial",
+    ("trial", "pause"): "pause-trial",
+    ("trial", "resume"): "resume-trial",
+    ("trial", "release"): "open-trial",
+    ("trial", "end"): "end-trial",
+    ("trial", "terminate"): "end-trial",
+    ("site", "activate"): "activate-site",
+    ("site", "resume"): "activate-site",
+}
+
+#: Steps of the trial that stop or restart recruitment: who may take them differs.
+_PAUSES = frozenset({"pause", "resume", "hold", "release", "terminate"})
+
+
+def move_trial(unit: Unit, trial: str, event: str, *, reason: str = "") -> str:
+    """Take a step of the trial's lifecycle, where role and gate allow it; gives the new state."""
+    unit.require("trial.pause" if event in _PAUSES else "trial.move", trial)
+    return _move(unit, trial, "trial", trial, event, reason)
+
+
+def move_site(unit: Unit, trial: str, site: str, event: str, *, reason: str = "") -> str:
+    """Take a step of a site's lifecycle, where role and gate allow it; gives the new state."""
+    unit.require("site.move", trial)
+    studies.protocol(unit, trial).site(site)
+    return _move(unit, trial, "site", site, event, reason)
+
+
+def _move(unit: Unit, trial: str, machine: str, subject: str, event: str, reason: str) -> str:
+    register.lock(unit, trial)
+    lifecycle.move(machine, studies.state(unit, trial, machine, subject), event)
+    action, site = _GATED.get((machine, event)), subject if machine == "site" else ""
+    answer = require(unit, trial, action, site=site) if action else None
+    return studies.move(unit, trial, machine, subject, event, reason=reason, gate=answer, site=site)
+
+
+# --- giving kept answers again ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A kept answer given again: which act, when, and what is different now (empty where nothing is)."""
+
+    act: str
+    subject: str
+    at: datetime
+    different: str
+
+
+def replay(unit: Unit, trial: str) -> Iterator[Replayed]:
+    """Every kept answer of a trial, given again from the register as it stood at that moment."""
+    unit.require("approvals.see", trial)
+    definitions = {d.seq: (d.loaded_at, d.texts) for d in unit.session.scalars(select(Definition).where(Definition.trial_id == trial))}
+    protocols: dict[int, Protocol] = {}
+    registers: dict[datetime, ethics.Register] = {}
+    for act, subject, at, text, seq in sorted(_kept_answers(unit, trial), key=lambda row: row[2]):
+        stored = json.loads(text)
+        if "basis" not in stored:
+            continue
+        number = seq or max((s for s, (loaded, _) in definitions.items() if loaded <= at), default=min(definitions))
+        if number not in protocols:
+            protocols[number] = load_protocol(json.loads(definitions[number][1]))
+        if at not in registers:
+            registers = {at: register.as_of(unit, trial, at)}
+        again = ethics.gate(ethics.case_of(stored["basis"], protocols[number], registers[at])).to_json()
+        first = {key: value for key, value in stored.items() if key != "basis"}
+        yield Replayed(act, subject, at, _difference(first, again))
+
+
+def _kept_answers(unit: Unit, trial: str) -> Iterator[tuple[str, str, datetime, str, int]]:
+    for s in unit.session.scalars(select(Status).where(Status.trial_id == trial, Status.gate != "")):
+        yield f"{s.machine} {s.event}", s.subject, s.at, s.gate, 0
+    for a in unit.session.scalars(select(Allocation).where(Allocation.trial_id == trial, Allocation.gate != "")):
+        yield "randomise", a.participant_id, a.at, a.gate, 0
+    forms = (
+        select(FormVersion, FormInstance)
+        .join(FormInstance, (FormInstance.trial_id == FormVersion.trial_id) & (FormInstance.id == FormVersion.instance_id))
+        .where(FormVersion.trial_id == trial, FormVersion.gate != "")
+    )
+    for version, instance in unit.session.execute(forms):
+        yield f"save {instance.form}", instance.participant_id, version.saved_at, version.gate, version.definition_seq
+
+
+def _difference(first: Mapping[str, Any], again: Mapping[str, Any]) -> str:
+    """What is different in two answers, in words."""
+    if json.loads(json.dumps(again)) == dict(first):
+        return ""
+    old, new = ([f"{r['rule']} {r['message']}" for r in found["reasons"]] for found in (first, again))
+    gone, come = [r for r in old if r not in new], [r for r in new if r not in old]
+    return "; ".join([*(f"no longer: {r}" for r in gone), *(f"now: {r}" for r in come)]) or "other rules were looked at"
