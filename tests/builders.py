@@ -260,7 +260,8 @@ ELIGIBLE = {
     ),
     **dict.fromkeys(
         (
-            "exc01_emerg exc02_nerve exc03_reg exc04_prevpain exc05_infx exc06_prevtmr exc07_bilat exc08_coenrol exc09_preg exc10_cogn"
+            "exc01_emerg exc02_nerve exc03_reg exc04_prevpain exc05_infx exc06_prevtmr exc07_bilat exc08_coenrol exc09_preg exc10_cogn "
+            "coenrol"
         ).split(),
         0,
     ),

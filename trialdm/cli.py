@@ -24,7 +24,7 @@ from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
 from trialdm.documents.page import html as document_html
 from trialdm.domain import errors, ethics, lifecycle
-from trialdm.domain.errors import TrialError
+from trialdm.domain.errors import Broken, TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.versions import compare
 from trialdm.exports import package
@@ -482,6 +482,21 @@ def gate(terminal: Terminal, trial: str, action: str, site: str, on: date | None
     terminal.say(answer.to_json(), "\n".join(lines))
     if not answer.allowed:
         raise click.exceptions.Exit(3)
+
+
+@main.command("gate-replay")
+@click.argument("trial")
+@pass_terminal
+def gate_replay(terminal: Terminal, trial: str) -> None:
+    """Give every kept answer of the gate again, from the register as it stood then; exit 5 where one is different."""
+    found = terminal.read(lambda unit: list(gates.replay(unit, trial)))
+    different = [row for row in found if row.different]
+    rows = [{"act": row.act, "subject": row.subject, "at": row.at.isoformat(), "different": row.different} for row in different]
+    words = [f"{len(found)} kept answers given again, {len(different)} different."]
+    words += [f"{row['at']} {row['act']} {row['subject']}: {row['different']}" for row in rows]
+    terminal.say({"answers": len(found), "different": rows}, "\n".join(words))
+    if different:
+        raise Broken(f"{len(different)} kept answers of the gate are different now.", code="GATE.REPLAY")
 
 
 @main.group("trial")

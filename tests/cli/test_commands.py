@@ -159,8 +159,12 @@ def test_a_dry_run_leaves_nothing(shell: Shell, sqlite_world: World, tmp_path: P
 def test_lifecycle_steps_and_the_register(shell: Shell) -> None:
     manager = email("trial-manager")
     assert shell("site", "move", TRIAL, "S03", "activate", who=manager)[0] == 3
-    for event in ("select", "set-up", "confirm", "green-light", "activate"):
+    for event in ("select", "set-up", "confirm", "green-light"):
         assert shell("site", "move", TRIAL, "S03", event, who=manager)[0] == 0
+    code, _, said = shell("site", "move", TRIAL, "S03", "activate", who=manager)
+    assert (code, "Sponsor green light missing: delegation log" in said) == (3, True)
+    for event in ("suspend", "resume"):
+        assert shell("site", "move", TRIAL, "S02", event, who=manager)[0] == 0
     assert shell("trial", "move", TRIAL, "pause", who=manager)[0] == 3
     assert shell("trial", "move", TRIAL, "pause", "--reason", "safety", who=email("sponsor"))[0] == 0
     code, rows = shell.json("ethics", "status", TRIAL, "--site", "S01", "--on", "2025-01-01")

@@ -61,8 +61,8 @@ BAD: list[Any] = [
     ("a site where none belongs", APPROVALS, "body: rec,", "body: rec, site: S01,", [
         "approvals.yaml:3: rec is not a decision about one site"]),
     ("an unknown body", APPROVALS, "body: rec,", "body: nice,", [
-        "approvals.yaml:3: body: must be one of: rec, hra_hcrw, nrs, hsc, registry, insurance, dpia, sponsor, sap, site_cc, "
-        "site_greenlight"]),
+        "approvals.yaml:3: body: must be one of: rec, hra_hcrw, nrs, hsc, mhra, cag, registry, insurance, dpia, sponsor, sap, "
+        "dmc, tsc, coenrolment, site_cc, site_siv, site_greenlight"]),
     ("a status of another body", APPROVALS, "status: favourable", "status: granted", [
         "approvals.yaml:3: rec cannot be 'granted': one of not_submitted, submitted, valid, further_information, favourable, "
         "favourable_with_conditions, unfavourable, withdrawn, suspended"]),

@@ -210,6 +210,7 @@ class Play:
         due = [entry for entry in self.pending if _known_on(entry) <= until]
         self.pending = self.pending[len(due) :]
         if due:
+            self.at(until, time(6))
             self.units.run(self._as("trial-manager"), lambda unit: [approvals.record(unit, TRIAL, e) for e in due])
             self.units.run(self._as("sponsor"), _check_all)
 

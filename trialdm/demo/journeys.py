@@ -243,7 +243,7 @@ def _eligibility(stage: Stage, person: Person) -> None:
         1,
     )
     given |= dict.fromkeys(
-        "exc01_emerg exc02_nerve exc03_reg exc04_prevpain exc05_infx exc06_prevtmr exc07_bilat exc08_coenrol exc10_cogn".split(), 0
+        "exc01_emerg exc02_nerve exc03_reg exc04_prevpain exc05_infx exc06_prevtmr exc07_bilat exc08_coenrol exc10_cogn coenrol".split(), 0
     )
     if person.fate == "not eligible":
         given["inc05_ga_fit"] = 0

@@ -4,7 +4,7 @@ Knows a form's definition, its answers and the context that is handed in. Refuse
 gives them, or what happens to a finding.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -12,7 +12,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
-from trialdm.domain import values
+from trialdm.domain import identifiers, values
 from trialdm.domain.expressions import Expression, decimal_text, round_half_away
 from trialdm.domain.values import MISSING_REASONS, NotAValue, Value
 
@@ -41,6 +41,30 @@ MEANINGS = {
     "consent_at": "date and time of consent",
     "consent_pis": "version of the information sheet given",
     "consent_icf": "version of the consent form signed",
+    "consent_route": "route of consent: 1 written, 2 witnessed, 3 personal and 4 nominated consultee, 5 electronic, 6 Scotland",
+    "consent_capacity": "whether the person was judged to have capacity",
+    "consent_witness": "whether an independent witness was present",
+    "consent_consultee_team": "whether the consultee is connected with the study",
+    "consent_no_personal": "why there is no personal consultee",
+    "consent_linkage": "whether linkage was agreed to",
+    "consent_sharing": "whether sharing was agreed to",
+    "capacity_lost": "day on which capacity was lost",
+    "capacity_plan": "what was planned for somebody who lost capacity",
+    "capacity_regained": "day on which capacity was regained",
+    "other_trial": "registration number of another trial that the person takes part in",
+    "screened_on": "day of screening",
+    "screened_eligible": "whether somebody who was screened looked eligible",
+    "screened_approached": "whether somebody who was screened was approached",
+    "screened_consented": "whether somebody who was screened consented",
+    "screened_reason": "why somebody who was screened did not enter",
+    "serious_aware": "when the site became aware of a serious adverse event",
+    "serious_reported": "when a serious adverse event was reported to the sponsor",
+    "serious_criteria": "why an event is serious: code 1 is death, 2 a threat to life",
+    "serious_ci_aware": "day on which the chief investigator became aware",
+    "serious_related": "relatedness by the site: 3 and more is related",
+    "serious_related_sponsor": "relatedness by the sponsor: 3 and more is related",
+    "serious_expected": "whether the event was expected",
+    "serious_sent": "day on which the committee was told",
     "eligible": "whether all eligibility criteria are met",
     "surgery_planned": "planned day of the operation",
     "surgeon_planned": "planned surgeon",
@@ -375,6 +399,7 @@ def validate(
     summary = summarise(form, rows, context)
     findings += _hidden(form, typed, reasons, shown)
     findings += _limits(form, typed, shown, context)
+    findings += _identifying(form, typed)
     if complete:
         findings += [f for f in _required(form, typed, reasons, shown) if not unread.issuperset(f.items)]
     findings += _checks(form, {**context.facts, **dict.fromkeys(form.by_name), **known, **summary}, rows)
@@ -382,6 +407,17 @@ def validate(
     left = tuple(f for f in findings if f.severity != "soft" or f.id not in agreed)
     in_form_order = {name: typed[name] for name in form.by_name if name in typed}
     return Verdict(Answers(in_form_order, reasons), left, frozenset(shown), summary, tuple(answered))
+
+
+def _identifying(form: Form, typed: Mapping[str, Value]) -> Iterator[Finding]:
+    """Direct identifiers in free text (GOV-41): a valid NHS number is refused, what only looks like one is asked about."""
+    for item in form.items:
+        text = typed.get(item.name)
+        if item.scan and isinstance(text, str):
+            for found in identifiers.search(text):
+                message = f"{item.label}: this looks like {found.words}. Remove it."
+                severity: Severity = "hard" if found.severity == "block" else "soft"
+                yield Finding(f"GOV-41.{item.name}", "GATE.GOV-41", severity, message, (item.name,), rule="GOV-41")
 
 
 def conditions(form: Form, typed: Mapping[str, Value], context: Context) -> frozenset[str]:

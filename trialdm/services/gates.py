@@ -4,6 +4,7 @@ A kept answer holds what it stood on, so that anybody can give it again from the
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -164,7 +165,7 @@ def replay(unit: Unit, trial: str) -> Iterator[Replayed]:
     unit.require("approvals.see", trial)
     definitions = {d.seq: (d.loaded_at, d.texts) for d in unit.session.scalars(select(Definition).where(Definition.trial_id == trial))}
     protocols: dict[int, Protocol] = {}
-    registers: dict[datetime, ethics.Register] = {}
+    changes, standing, known = register.moments(unit, trial), -1, ethics.Register()
     for act, subject, at, text, seq in sorted(_kept_answers(unit, trial), key=lambda row: row[2]):
         stored = json.loads(text)
         if "basis" not in stored:
@@ -172,9 +173,9 @@ def replay(unit: Unit, trial: str) -> Iterator[Replayed]:
         number = seq or max((s for s, (loaded, _) in definitions.items() if loaded <= at), default=min(definitions))
         if number not in protocols:
             protocols[number] = load_protocol(json.loads(definitions[number][1]))
-        if at not in registers:
-            registers = {at: register.as_of(unit, trial, at)}
-        again = ethics.gate(ethics.case_of(stored["basis"], protocols[number], registers[at])).to_json()
+        if (place := bisect_right(changes, at)) != standing:
+            standing, known = place, register.as_of(unit, trial, at)
+        again = ethics.gate(ethics.case_of(stored["basis"], protocols[number], known)).to_json()
         first = {key: value for key, value in stored.items() if key != "basis"}
         yield Replayed(act, subject, at, _difference(first, again))
 

@@ -8,21 +8,18 @@ from typing import Any
 from sqlalchemy import func, select
 
 from trialdm.domain import pseudonym
-from trialdm.domain.crf import Answers
 from trialdm.domain.errors import Forbidden, Invalid, WrongState
-from trialdm.domain.ethics import Answer, ConsentGiven, Standing
+from trialdm.domain.ethics import Answer, Capacity, ConsentGiven, Standing
+from trialdm.domain.ethics.withdrawal import LEVEL_OF
 from trialdm.domain.lifecycle import label
 from trialdm.domain.protocol import Factor, Protocol, Scheme
 from trialdm.domain.roles import sites_seen
 from trialdm.services import casebooks, gates, register, studies
-from trialdm.services.casebooks import Casebook
-from trialdm.services.unit import SYSTEM, Change, Unit, needed
+from trialdm.services.casebooks import Casebook, Stored
+from trialdm.services.unit import LONDON, SYSTEM, Change, Unit, needed
 from trialdm.store.tables import Allocation, FormVersion, Participant
 
 _TRIES = 20
-
-#: Levels of withdrawal among the codes of the item that means `withdrawal`.
-FULL_WITHDRAWAL = 3
 
 
 def add(unit: Unit, trial: str, site: str) -> Participant:
@@ -144,6 +141,7 @@ def standing(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
         id=book.participant.id,
         state=studies.state(unit, protocol.id, "participant", book.participant.id),
         consent=_consent(protocol, book),
+        capacity=_capacity(protocol, book),
         withdrawal_level=withdrawal_level(protocol, book),
     )
 
@@ -163,6 +161,8 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
         randomised=unit.session.get(Allocation, (protocol.id, protocol.scheme.name, book.participant.id)) is not None,
         surgery_planned=book.meaning(protocol, "surgery_planned"),
         surgeon_planned=book.meaning(protocol, "surgeon_planned"),
+        procedure_on=_first_procedure(protocol, book),
+        other_trial=str(book.meaning(protocol, "other_trial") or ""),
     )
 
 
@@ -183,26 +183,59 @@ def readiness_again(unit: Unit, protocol: Protocol, book: Casebook, scheme: Sche
 
 
 def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
-    """The consent on record: the first one gives the time, the newest one the versions of the documents."""
+    """The consent on record: the first one gives the time, the newest one the versions of the documents and the route."""
     found = protocol.meaning("consent_at")
     if found is None:
         return None
     form, item = found
-    given: list[tuple[datetime, int, Answers]] = []
+    given: list[tuple[datetime, int, Stored]] = []
     for order, stored in enumerate(book.all_of(form.code)):
         at = stored.answers(form).values.get(item.name)
         if stored.status == "complete" and isinstance(at, datetime):
-            given.append((at, order, stored.answers(form)))
+            given.append((at, order, stored))
     if not given:
         return None
-    newest = max(given, key=lambda one: one[:2])[2].values
-    documents: dict[str, int] = {}
-    for kind, meaning in (("PIS", "consent_pis"), ("ICF", "consent_icf")):
-        version = protocol.meaning(meaning)
-        code = newest.get(version[1].name) if version else None
-        if isinstance(code, int):
-            documents[kind] = code
-    return ConsentGiven(min(at for at, _, _ in given), documents)
+    first, newest = min(given, key=lambda one: one[:2]), max(given, key=lambda one: one[:2])
+    said = {i.means: newest[2].answers(form).values.get(i.name) for i in form.items if i.means}
+    codes = {"PIS": said.get("consent_pis"), "ICF": said.get("consent_icf")}
+    return ConsentGiven(
+        first[0],
+        {kind: code for kind, code in codes.items() if isinstance(code, int)},
+        route=_code(said.get("consent_route")),
+        capacity=_code(said.get("consent_capacity")),
+        witnessed=_code(said.get("consent_witness")),
+        consultee_on_team=_code(said.get("consent_consultee_team")),
+        no_personal_consultee=str(said.get("consent_no_personal") or ""),
+        recorded_on=first[2].saved_at.astimezone(LONDON).date() if first[2].instance.seq == 1 else None,
+        renewed=newest[0].date() if newest is not first else None,
+    )
+
+
+def _code(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _capacity(protocol: Protocol, book: Casebook) -> Capacity | None:
+    """The newest loss of capacity on record, and whether consent was given again after it was regained."""
+    found, consent = protocol.meaning("capacity_lost"), _consent(protocol, book)
+    if found is None:
+        return None
+    form = found[0]
+    rows = [{i.means: s.answers(form).values.get(i.name) for i in form.items if i.means} for s in book.all_of(form.code)]
+    lost = [(casebooks.as_day(row["capacity_lost"]), row) for row in rows]
+    newest = max(((day, order, row) for order, (day, row) in enumerate(lost) if day is not None), default=None)
+    if newest is None:
+        return None
+    regained = casebooks.as_day(newest[2].get("capacity_regained"))
+    renewed = bool(regained and consent and consent.renewed and consent.renewed >= regained)
+    return Capacity(newest[0], newest[2].get("capacity_plan") is not None, regained, renewed)
+
+
+def _first_procedure(protocol: Protocol, book: Casebook) -> date | None:
+    """The day of the baseline visit: nothing of the trial is done before it."""
+    found, visit = protocol.meaning("visit_date"), protocol.scheme.baseline
+    day = book.answer(found[0], visit, found[1].name) if found and visit else None
+    return day if isinstance(day, date) else None
 
 
 def _eligibility(unit: Unit, protocol: Protocol, book: Casebook) -> tuple[bool, tuple[str, ...], bool]:
@@ -292,4 +325,4 @@ def withdrawal_level(protocol: Protocol, book: Casebook) -> int:
         return 0
     form, item = found
     codes = [stored.answers(form).values.get(item.name) for stored in book.all_of(form.code) if stored.status == "complete"]
-    return max((code for code in codes if isinstance(code, int) and 1 <= code <= FULL_WITHDRAWAL), default=0)
+    return max((LEVEL_OF.get(code, 0) for code in codes if isinstance(code, int)), default=0)

@@ -4,7 +4,7 @@ A save is refused only for what cannot be (wrong types, impossible values), for 
 for a version that somebody else has replaced. What is true but irregular is saved, flagged, and opens a deviation.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -412,7 +412,7 @@ def _write(
         site=place.participant.site,
     )
     _note_findings(unit, place, instance, verdict)
-    broken = _rules_broken(unit, place, book)
+    broken = _rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})
     broken += _factors_changed(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
     seen = view(unit, place)
@@ -466,8 +466,11 @@ def _note_findings(unit: Unit, place: Place, instance: FormInstance, verdict: Ve
 _FACTS = (("consent_at", "consent", 2), ("surgery_date", "operate", 96))
 
 
-def _rules_broken(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
-    """Rules that a consent or an operation broke on its day: the fact is kept, flagged, and becomes a deviation."""
+def _rules_broken(unit: Unit, place: Place, book: Casebook, said: Collection[str]) -> list[Finding]:
+    """Rules that a consent or an operation broke on its day: the fact is kept, flagged, and becomes a deviation.
+
+    Those that a check of the form has `said` already are not said twice.
+    """
     stored = book.get(*place.key)
     if stored is None or stored.status != "complete" or place.protocol.historical:
         return []
@@ -485,7 +488,7 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
             on=day,
             participant=participants.readiness(unit, place.protocol, book),
         )
-        against = [r for r in ethics.gate(replace(case, person=None)).reasons if r.severity == "block"]
+        against = [r for r in ethics.gate(replace(case, person=None)).reasons if r.severity == "block" and r.rule not in said]
         found += [
             Finding(r.rule, f"GATE.{r.rule}", "alert", f"{r.message} {r.needs}", (item.name,), deviation=deviation, rule=r.rule)
             for r in against

@@ -121,6 +121,15 @@ def as_of(unit: Unit, trial: str, moment: datetime | None) -> Register:
     )
 
 
+def moments(unit: Unit, trial: str) -> list[datetime]:
+    """Every moment at which the register changed, in order."""
+    found: set[datetime] = set()
+    for table in _TABLES:
+        when = DelegationAct.at if table is DelegationAct else table.recorded_at
+        found |= set(unit.session.scalars(select(when).where(table.trial_id == trial)))
+    return sorted(found)
+
+
 def _line(row: Delegation, acts: Iterable[DelegationAct]) -> ethics.Delegation:
     """A line of the log with what happened to it. One that was taken over from paper counts as signed when it starts."""
     of = {act.act: act for act in acts}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from flask import Blueprint, abort, render_template
 from marshmallow import Schema, fields, validate
 
@@ -15,7 +16,8 @@ from trialdm.web.charts import paths
 
 pages = Blueprint("guide", __name__)
 
-_DECISIONS = Path(__file__).parent / "help" / "decisions"
+_HELP = Path(__file__).parent / "help"
+_DECISIONS = _HELP / "decisions"
 
 #: Page -> its title, in the order of the guide.
 PAGES = {
@@ -59,7 +61,14 @@ def _of_forms() -> dict[str, Any]:
 
 
 def _of_approvals() -> dict[str, Any]:
-    return {"rules": ethics.RULES, "actions": ethics.ACTIONS}
+    cases = yaml.safe_load((_HELP / "rules.yaml").read_text("utf-8"))
+    return {
+        "rules": ethics.RULES,
+        "actions": ethics.ACTIONS,
+        "packs": ethics.PACKS,
+        "cases": {row["rule"]: row for row in cases},
+        "parameters": ethics.PARAMETERS,
+    }
 
 
 def _of_exports() -> dict[str, Any]:

@@ -250,7 +250,7 @@ def _written(raw: dict[str, Any]) -> dict[str, Any]:
     return {
         key: _written(value) if isinstance(value, dict) else value.isoformat() if isinstance(value, date) else value
         for key, value in raw.items()
-        if value not in (None, "", (), False)
+        if value is not None and value is not False and value not in ("", ())
     }
 
 

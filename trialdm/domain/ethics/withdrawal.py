@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trialdm.domain.crf import FORM_KINDS
 
 _ALWAYS = frozenset({"status", "deviation", "system"})
-_ROUTINE = _ALWAYS | {"screening", "consent", "safety", "operative", "discharge", "unblinding"}
+_ROUTINE = frozenset(FORM_KINDS) - {"outcome", "visit"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Level:
     linked: bool
     shared: bool
 
+
+#: Code of the change of participation -> level: a clinician ends the treatment, a consultee's advice to withdraw ends all.
+LEVEL_OF = {1: 1, 2: 2, 3: 3, 5: 1, 6: 3}
 
 #: Level -> what it allows. 0 is full participation.
 LEVELS: Mapping[int, Level] = {

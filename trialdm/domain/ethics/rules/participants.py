@@ -139,7 +139,7 @@ def _withdrawal(case: Case) -> Found:
             if level >= 3
             else Against(
                 f"The participant has stopped visits and questionnaires (withdrawal level {level}): {case.form.title} is not collected.",
-                "Routine data and safety only; or the participant's own wish to take part again, on the status form.",
+                "Nothing: routine data and safety are still recorded.",
             )
         )
 
