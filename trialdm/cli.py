@@ -34,6 +34,7 @@ from trialdm.services import (
     approvals,
     balance,
     chains,
+    clocks,
     gates,
     history,
     imports,
@@ -482,6 +483,17 @@ def gate(terminal: Terminal, trial: str, action: str, site: str, on: date | None
     terminal.say(answer.to_json(), "\n".join(lines))
     if not answer.allowed:
         raise click.exceptions.Exit(3)
+
+
+@main.command("deadlines")
+@click.argument("trial")
+@pass_terminal
+def deadlines_list(terminal: Terminal, trial: str) -> None:
+    """What is due in a trial, by which day, and who owes it."""
+    found, now = terminal.read(lambda unit: (clocks.listed(unit, trial), clocks.now(unit)))
+    rows = [clocks.describe(deadline, now) for deadline in found]
+    words = [f"{row['due']:<20} {row['state']:<8} {row['rule']} {row['title']} {row['site']}".rstrip() for row in rows]
+    terminal.say(rows, "\n".join(words) or "Nothing is due.")
 
 
 @main.command("gate-replay")

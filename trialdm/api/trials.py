@@ -10,7 +10,7 @@ from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import instance, known_person, read
-from trialdm.services import overview, participants, people, schemes, studies, trail, versions
+from trialdm.services import clocks, overview, participants, people, schemes, studies, trail, versions
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_trials", __name__, url_prefix="/api/v1/trials", description="Trials and their definitions")
@@ -178,6 +178,18 @@ def protocol_versions(trial: str) -> Any:
 def protocol_version(trial: str, seq: int) -> Any:
     """What a version differs in from the one before it that is in use, and what of that touches what is saved."""
     return read(lambda unit: versions.impact(unit, trial, seq).to_json())
+
+
+@api.get("/<trial>/deadlines")
+@api.response(200)
+@known_person
+def deadlines(trial: str) -> Any:
+    """What is due, by which day, and who owes it: what the caller may see of it."""
+
+    def work(unit: Unit) -> list[dict[str, Any]]:
+        return [clocks.describe(deadline, clocks.now(unit)) for deadline in clocks.listed(unit, trial)]
+
+    return read(work)
 
 
 @api.get("/<trial>/gate")

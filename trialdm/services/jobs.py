@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from trialdm.domain.errors import TrialError
 from trialdm.rehearsal.simulate import Rehearsal
-from trialdm.services import ledgers, mail, packages, people, rehearsals
+from trialdm.services import clocks, ledgers, mail, packages, people, rehearsals
 from trialdm.services.unit import SYSTEM, Actor, Units
 from trialdm.settings import Mail
 from trialdm.store.tables import Account, ExportJob, RehearsalJob
@@ -105,12 +105,17 @@ class Jobs:
         work = [partial(ledgers.sign_daily, trial=trial, name=name, epoch=epoch) for trial, name, epoch in waiting]
         return sum(self.units.run(SYSTEM, sign) for sign in work)
 
+    def remind(self) -> int:
+        """Remind whoever owes something that is due; gives how many reminders were sent."""
+        return self.units.run(SYSTEM, clocks.remind_all)
+
     def _sign_daily(self) -> None:
         while not self._stopping.is_set():
-            try:
-                self.sign_heads()
-            except Exception:
-                logging.getLogger("trialdm").exception("fault in the signing of heads")
+            for what, work in (("signing of heads", self.sign_heads), ("reminding of deadlines", self.remind)):
+                try:
+                    work()
+                except Exception:
+                    logging.getLogger("trialdm").exception("fault in the %s", what)
             self._stopping.wait(_HEADS_SECONDS)
 
     def _post(self, server: Mail) -> None:

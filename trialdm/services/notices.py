@@ -32,6 +32,8 @@ KINDS = {
     "blinding": "unblinding of the trial",
     "allocation": "a new allocation",
     "theatre": "check in theatre",
+    "deadline": "a deadline",
+    "delegation": "the delegation log",
 }
 
 

@@ -77,7 +77,7 @@ def written(entry: Entry) -> dict[str, Any]:
 #: What was read last, by database and trial, with the counts of rows that it was read from.
 _KNOWN: dict[tuple[str, str], tuple[tuple[Any, ...], Register]] = {}
 
-_TABLES = (RegisterEntry, Delegation, DelegationAct, Training, Credential)
+_TABLES: tuple[Any, ...] = (RegisterEntry, Delegation, DelegationAct, Training, Credential)
 
 
 def read(unit: Unit, trial: str) -> Register:

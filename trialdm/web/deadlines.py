@@ -1,0 +1,93 @@
+"""Deadlines of a trial: what is due, by when, who owes it; recording that one was met, and an urgent safety measure."""
+
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+
+from flask import Blueprint, Response, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from trialdm.domain import roles
+from trialdm.domain.errors import Invalid, TrialError
+from trialdm.domain.ethics import FACTS, Fact
+from trialdm.domain.ethics.clocks import STATES, counted
+from trialdm.door.errors import status_of
+from trialdm.door.security import change, read, signed_in
+from trialdm.services import approvals, clocks, studies
+from trialdm.services.unit import Unit
+from trialdm.web.layout import page
+from trialdm.web.typed import normal
+
+pages = Blueprint("deadlines", __name__, url_prefix="/trials/<trial>/deadlines")
+
+#: Facts that somebody records on this page, and what each starts.
+_STARTS = ("usm", "identity-breach")
+
+
+@pages.get("")
+@signed_in
+def listing(trial: str) -> str:
+    """Every deadline that has begun, by state."""
+    return read(lambda unit: _page(unit, trial))
+
+
+@pages.post("/met")
+@signed_in
+def met(trial: str) -> AnyResponse:
+    """Record that a deadline was met."""
+    sent = request.form
+    return _done(trial, lambda unit: clocks.meet(unit, trial, sent.get("key", ""), _day("on"), sent.get("text", "")))
+
+
+@pages.post("/facts")
+@signed_in
+def fact(trial: str) -> AnyResponse:
+    """Record an urgent safety measure or a breach of identity, which starts a deadline or calls for a review."""
+    sent = request.form
+
+    def work(unit: Unit) -> None:
+        if sent.get("kind") not in _STARTS:
+            raise Invalid("Choose what happened.", code="CLOCK.KIND", needs="One of the two.")
+        if not sent.get("text", "").strip():
+            raise Invalid("Say what happened and what was done.", code="CLOCK.TEXT", needs="A sentence without names.")
+        approvals.state(unit, trial, Fact(sent["kind"], _day("on"), sent.get("site", ""), text=sent["text"].strip()))
+
+    return _done(trial, work)
+
+
+def _day(field: str) -> date:
+    try:
+        return date.fromisoformat(normal("date", request.form.get(field, "")))
+    except ValueError:
+        raise Invalid("Write the day as 7/3/2026 or 2026-03-07.", code="CLOCK.DAY", needs="A day.") from None
+
+
+def _done(trial: str, work: Callable[[Unit], None]) -> AnyResponse:
+    try:
+        change(work)
+    except TrialError as problem:
+        return Response(read(partial(_page, trial=trial, problem=problem)), status_of(problem))
+    return redirect(url_for("deadlines.listing", trial=trial), 303)
+
+
+def _page(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
+    protocol = studies.protocol(unit, trial)
+    found, now = clocks.listed(unit, trial), clocks.now(unit)
+    return page(
+        "deadlines.html",
+        protocol,
+        groups=[(state, words, [d for d in found if d.state(now) == state]) for state, words in _ORDER.items()],
+        counts=counted(found, now),
+        states=STATES,
+        roles=roles.ROLES,
+        by_hand=clocks.ended_by_hand,
+        records=unit.may("facts.record", trial),
+        starts={kind: FACTS[kind] for kind in _STARTS},
+        today=unit.today,
+        problem=problem,
+        sent=request.form if problem else {},
+    )
+
+
+#: States in the order in which the page shows them.
+_ORDER = {state: STATES[state] for state in ("overdue", "today", "soon", "open", "late", "met")}
