@@ -4,6 +4,7 @@ One person records, and for an ethics opinion and a green light another one chec
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -163,6 +164,12 @@ def _new_version(unit: Unit, trial: str, entry: Document) -> None:
     if any(d.code == entry.code or d.version == entry.version for d in known):
         message = f"{entry.kind} v{entry.version} or code {entry.code} is on record already."
         raise Conflict(message, code="REGISTER.TWICE", needs="The next version and code.")
+    if not re.fullmatch(r"\d+\.\d+", entry.version):
+        raise Invalid(f"'{entry.version}' is not a version.", code="REGISTER.VERSION", needs="Two numbers, such as 2.0.")
+    if entry.modification and register.read(unit, trial).modification(entry.modification) is None and not entry.approved_on:
+        raise Invalid(
+            "A document is approved on a day, or comes with a modification.", code="REGISTER.MODIFICATION", needs="One of the two."
+        )
     if (entry.approved_on or entry.dated) > unit.today or entry.dated > unit.today:
         raise Refused("The document is dated in the future.", code="REGISTER.FUTURE", needs="The day on the document.")
     for site in entry.sites:
@@ -173,9 +180,8 @@ def check(unit: Unit, trial: str, number: int) -> Approval:
     """Confirm, as the second person, what somebody else recorded. Raises Forbidden for one's own entry."""
     unit.require("approvals.check", trial)
     unit.attempt(trial, "register.check")
-    approval = _approval(unit, trial, number)
-    row = unit.session.get_one(RegisterEntry, (trial, number))
-    if row.recorded_by == unit.actor.id:
+    approval = one(unit, trial, number)
+    if recorded_by_me(unit, trial, number):
         needs = "Another person who may check approvals."
         raise Forbidden("Nobody checks what they recorded themselves.", code="REGISTER.OWN", needs=needs)
     if not approval.waits_for_check:
@@ -187,7 +193,7 @@ def check(unit: Unit, trial: str, number: int) -> Approval:
 def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evidence: str) -> None:
     """Record how a condition of an approval was met. `evidence` names the letter, with its digest where it is kept."""
     unit.require("approvals.record", trial)
-    approval = _approval(unit, trial, number)
+    approval = one(unit, trial, number)
     if not 0 <= condition < len(approval.conditions):
         raise Missing("The approval has no such condition.", code="REGISTER.CONDITION")
     if not evidence.strip():
@@ -198,7 +204,13 @@ def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evid
     register.note(unit, trial, "condition-met", data)
 
 
-def _approval(unit: Unit, trial: str, number: int) -> Approval:
+def recorded_by_me(unit: Unit, trial: str, number: int) -> bool:
+    """Whether the actor recorded this entry."""
+    return unit.session.get_one(RegisterEntry, (trial, number)).recorded_by == unit.actor.id
+
+
+def one(unit: Unit, trial: str, number: int) -> Approval:
+    """The decision with this number in the register. Raises Missing."""
     found = next((a for a in register.read(unit, trial).approvals if a.entry == number), None)
     return needed(found, f"There is no approval {number}.", code="REGISTER.UNKNOWN")
 
@@ -209,10 +221,11 @@ def take_up(unit: Unit, trial: str, kind: str, code: int, site: str, on: date) -
         unit.require("documents.take-up", trial, site)
     studies.protocol(unit, trial).site(site)
     unit.attempt(trial, "register.uptake", site=site)
-    document = needed(register.read(unit, trial).document(kind, code), f"There is no {kind} {code}.", code="REGISTER.UNKNOWN")
-    if document.approved_on is None or document.approved_on > on:
+    found = document(unit, trial, kind, code)
+    approved = register.read(unit, trial).approved_on(found)
+    if approved is None or approved > on:
         raise Refused(
-            f"{document.title} is not approved on {on.isoformat()}.", code="GATE.GOV-12", needs="A day from the day of its approval on."
+            f"{found.title} is not approved on {on.isoformat()}.", code="GATE.GOV-12", needs="A day from the day of its approval on."
         )
     register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
 
@@ -220,7 +233,7 @@ def take_up(unit: Unit, trial: str, kind: str, code: int, site: str, on: date) -
 def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) -> None:
     """Take a version of a document out of use from a day on, everywhere."""
     unit.require("approvals.record", trial)
-    needed(register.read(unit, trial).document(kind, code), f"There is no {kind} {code}.", code="REGISTER.UNKNOWN")
+    document(unit, trial, kind, code)
     if not reason.strip():
         raise Invalid("Say why the document is revoked.", code="REGISTER.REASON", needs="A reason.")
     register.note(unit, trial, "revocation", {"kind": kind, "code": code, "on": on.isoformat(), "reason": reason.strip()})
@@ -234,6 +247,16 @@ def state(unit: Unit, trial: str, fact: Fact) -> int:
     if fact.on > unit.today:
         raise Refused("A fact cannot lie in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
     return register.add(unit, trial, fact)
+
+
+def document(unit: Unit, trial: str, kind: str, code: int) -> Document:
+    """The version of a document with this code. Raises Missing."""
+    return needed(register.read(unit, trial).document(kind, code), f"There is no {kind} {code}.", code="REGISTER.UNKNOWN")
+
+
+def next_code(unit: Unit, trial: str, kind: str) -> int:
+    """The code that the next version of a document gets in consent forms."""
+    return max((d.code for d in register.read(unit, trial).documents if d.kind == kind), default=0) + 1
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from flask import Flask
 
 from trialdm.web import (
     allocation,
+    approvals,
     deadlines,
     envelopes,
     exports,
@@ -11,6 +12,7 @@ from trialdm.web import (
     forms,
     guide,
     layout,
+    modifications,
     notices,
     participants,
     rehearsals,
@@ -26,6 +28,8 @@ def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
     of_participants = (participants.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
-    of_trials = (trials.pages, deadlines.pages, allocation.pages, envelopes.pages, exports.pages, rehearsals.pages, versions.pages)
-    for pages in (sign_in.pages, *of_trials, *of_participants, notices.pages, guide.pages):
+    of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
+    of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
+    of_trials = (trials.pages, *of_ethics, *of_allocation, exports.pages, *of_participants)
+    for pages in (sign_in.pages, *of_trials, notices.pages, guide.pages):
         app.register_blueprint(pages)

@@ -6,7 +6,7 @@ from flask import Flask, render_template, request
 
 import trialdm
 from trialdm.domain import roles
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import NATIONS, Protocol
 from trialdm.door.security import actor
 from trialdm.services import people
 from trialdm.web import wording
@@ -14,7 +14,9 @@ from trialdm.web import wording
 
 def register(app: Flask) -> None:
     """Give templates their filters and what they ask of every page."""
-    app.jinja_env.filters.update(day=wording.day, moment=wording.moment, month=wording.month, state=wording.state)
+    app.jinja_env.filters.update(
+        day=wording.day, moment=wording.moment, month=wording.month, state=wording.state, nation=NATIONS.get, zipped=zip
+    )
     constant = {"held": _held, "idle_minutes": int(people.IDLE.total_seconds() // 60), "version": trialdm.__version__}
     app.context_processor(lambda: constant)
 

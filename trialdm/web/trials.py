@@ -1,7 +1,6 @@
 """The trials of a person, the home of one, its approvals, and the question whether something may be done here today."""
 
 from datetime import date
-from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -10,7 +9,7 @@ from trialdm.domain import ethics
 from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import read, signed_in
-from trialdm.services import approvals, overview, participants, schemes, studies
+from trialdm.services import overview, participants, schemes, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
 from trialdm.web.layout import page
@@ -82,35 +81,6 @@ def _answer(unit: Unit, protocol: Protocol, asked: dict[str, str]) -> ethics.Ans
         raise ValueError("action")
     on = date.fromisoformat(asked["on"]) if asked["on"] else None
     return participants.gate(unit, protocol.id, asked["action"], site=asked["site"], on=on, participant=asked["participant"])
-
-
-@pages.get("/trials/<trial>/approvals")
-@signed_in
-def register(trial: str) -> str:
-    """The register of approvals and documents as it stood on a day."""
-
-    def work(unit: Unit) -> str:
-        protocol = _seen(unit, trial)
-        unit.require("approvals.see", trial)
-        site, problem, on = request.args.get("site", ""), "", unit.today
-        try:
-            on = date.fromisoformat(request.args.get("on") or unit.today.isoformat())
-        except ValueError:
-            problem = "Write the date as year-month-day, such as 2026-03-07."
-        rows = approvals.as_of(unit, trial, on, site)
-        return page("approvals.html", protocol, on=on, site=site, problem=problem, **_parted(rows))
-
-    return read(work)
-
-
-def _parted(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Approvals of the whole trial, and what each site has: approvals of its own, and versions of documents."""
-    local = [row for row in rows if row["site"]]
-    return {
-        "whole": [row for row in rows if not row["site"]],
-        "columns": list(dict.fromkeys(row["body"] for row in local)),
-        "local": {site: {r["body"]: r for r in local if r["site"] == site} for site in sorted({r["site"] for r in local})},
-    }
 
 
 def _seen(unit: Unit, trial: str) -> Protocol:

@@ -353,13 +353,20 @@ class Register:
         free = came_with.free_at(site.code, objection_days)
         return max(free, document.effective_from) if free else None
 
+    def approved_on(self, document: Document) -> date | None:
+        """The day of its approval: its own, or that of the modification that it came with."""
+        came_with = self.modification(document.modification) if document.modification else None
+        if document.approved_on is not None or came_with is None:
+            return document.approved_on
+        return came_with.when("favourable") or came_with.when("acknowledge")
+
     def current_document(self, kind: str, site: Site, on: date) -> Document | None:
         """The version of a document that is to be used at a site on a day."""
         here = [(d, self.starts_at(d, site)) for d in self.documents if d.kind == kind and site.nation in d.nations]
         begun = [
             (first, document.code, document)
             for document, first in here
-            if document.approved_on is not None and document.approved_on <= on and first is not None and first <= on
+            if (approved := self.approved_on(document)) is not None and approved <= on and first is not None and first <= on
         ]
         usable = [row for row in begun if row[2].revoked_on is None or row[2].revoked_on > on]
         newest = max(usable, key=lambda row: row[:2])[2] if usable else None

@@ -1,0 +1,129 @@
+"""Modifications of an approved study: proposing one, its way through the committee, and putting it into practice site by site."""
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
+from trialdm.domain.ethics import Modification, Step, modifications
+from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, SITE_STEPS
+from trialdm.services import gates, register, studies, versions
+from trialdm.services.unit import Unit, needed
+from trialdm.store.tables import RegisterEntry
+
+
+def propose(unit: Unit, trial: str, new: Modification) -> int:
+    """Record a modification with its class and the Modification Tool's output; gives its number in the register.
+
+    Raises Refused by GOV-21; GOV-23 warns of a class that is lighter than usual until it is justified.
+    """
+    unit.require("modification.propose", trial)
+    register.lock(unit, trial)
+    proposed = replace(new, created_on=unit.today, steps=())
+    _fits(unit, trial, proposed)
+    answer = gates.require(unit, trial, "propose-modification", modification=proposed)
+    usual = modifications.suggested(proposed.changes)
+    if modifications.lighter(proposed.kind, usual) and not proposed.justification.strip():
+        raise Invalid(
+            f"These changes usually count as {CLASSES[usual]}. Confirm or justify.",
+            code="GATE.GOV-23",
+            needs="Why the class is a lighter one, in a sentence; or the usual class.",
+        )
+    return register.note(unit, trial, "modification", {**register.written(proposed), "gate": answer})
+
+
+def _fits(unit: Unit, trial: str, new: Modification) -> None:
+    """Raises Invalid or Conflict for what cannot be a modification of this trial."""
+    if not new.ref.strip() or not new.title.strip():
+        raise Invalid("A modification has a reference and a title.", code="MODIFICATION.NAME", needs="For example SM02 and what changes.")
+    if register.read(unit, trial).modification(new.ref):
+        raise Conflict(f"There is a modification {new.ref} already.", code="MODIFICATION.TWICE", needs="Another reference.")
+    if not new.changes or set(new.changes) - set(CHANGES):
+        raise Invalid("Say what is changed.", code="MODIFICATION.CHANGES", needs=f"One or more of: {', '.join(CHANGES)}.")
+    if new.category not in CATEGORIES:
+        raise Invalid("Give the category of the sites.", code="MODIFICATION.CATEGORY", needs="A, B or C.")
+    if new.proposes and new.proposes not in {row.version for row in versions.proposed(unit, trial)}:
+        message = f"No version {new.proposes} of the protocol waits to go live."
+        raise Invalid(message, code="MODIFICATION.VERSION", needs="Load it first ('protocol load').")
+    for kind, code in new.documents:
+        if register.read(unit, trial).document(kind, code) is None:
+            raise Invalid(f"There is no {kind} {code} on record.", code="MODIFICATION.DOCUMENT", needs="Record the document first.")
+
+
+def step(unit: Unit, trial: str, ref: str, taken: Step) -> None:
+    """Record what happened to a modification: at the committee, or at one site.
+
+    Raises Forbidden, WrongState, and Refused by GOV-22 and GOV-24 for putting it into practice too early.
+    """
+    at_site = taken.event in SITE_STEPS
+    if at_site != bool(taken.site):
+        raise Invalid(
+            "This step is taken at a site: name it." if at_site else "This step is not taken at a site.", code="MODIFICATION.SITE"
+        )
+    unit.require("modification.site" if at_site else "modification.propose", trial, taken.site or None)
+    unit.attempt(trial, f"modification.{taken.event}", site=taken.site)
+    register.lock(unit, trial)
+    found = one(unit, trial, ref)
+    if taken.site:
+        studies.protocol(unit, trial).site(taken.site)
+    if taken.on > unit.today and taken.event != "implement":
+        raise Refused("The step lies in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
+    modifications.check_step(found, taken)
+    if taken.event == "favourable":
+        _second_person(unit, trial, found)
+    data: dict[str, Any] = {"ref": ref, "event": taken.event, "on": taken.on.isoformat(), "site": taken.site}
+    data |= {"evidence": taken.evidence, "note": taken.note}
+    if taken.event == "implement":
+        data["gate"] = gates.require(unit, trial, "implement-modification", site=taken.site, on=taken.on, modification=found)
+    register.note(unit, trial, "step", {key: value for key, value in data.items() if value}, site=taken.site)
+    if taken.event == "implement":
+        _put_into_practice(unit, trial, found, taken)
+
+
+def _second_person(unit: Unit, trial: str, found: Modification) -> None:
+    """A favourable opinion is recorded by somebody else than whoever proposed the modification."""
+    if unit.session.get_one(RegisterEntry, (trial, found.entry)).recorded_by == unit.actor.id:
+        raise Forbidden(
+            "Whoever proposed a modification does not record its favourable opinion.",
+            code="REGISTER.OWN",
+            needs="Another person who may record approvals.",
+        )
+
+
+def _put_into_practice(unit: Unit, trial: str, found: Modification, taken: Step) -> None:
+    """The site takes up the documents and the protocol version that come with the modification."""
+    for kind, code in found.documents:
+        data = {"kind": kind, "code": code, "site": taken.site, "on": taken.on.isoformat()}
+        register.note(unit, trial, "uptake", data, site=taken.site)
+    if found.proposes:
+        row = next(r for r in versions.proposed(unit, trial) if r.version == found.proposes)
+        versions.use(unit, trial, row.seq, taken.site, taken.on, found.ref)
+
+
+def one(unit: Unit, trial: str, ref: str) -> Modification:
+    """The modification of this reference. Raises Missing."""
+    found = register.read(unit, trial).modification(ref)
+    return needed(found, f"There is no modification {ref}.", code="MODIFICATION.UNKNOWN")
+
+
+def describe(found: Modification, on: date, sites: list[str]) -> dict[str, Any]:
+    """A modification as commands and the API give it, on a day."""
+    return {
+        "ref": found.ref,
+        "title": found.title,
+        "class": found.kind,
+        "legacy_class": found.legacy,
+        "category": found.category,
+        "changes": list(found.changes),
+        "state": found.state(on),
+        "approved": found.approved(on),
+        "version": found.proposes,
+        "sites": {site: found.site_state(site, on) for site in sites},
+    }
+
+
+def listed(unit: Unit, trial: str) -> list[dict[str, Any]]:
+    """Every modification of a trial as it stands today."""
+    unit.require("approvals.see", trial)
+    sites = [site.code for site in studies.protocol(unit, trial).sites]
+    return [describe(m, unit.today, sites) for m in register.read(unit, trial).modifications]

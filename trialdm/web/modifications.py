@@ -1,0 +1,155 @@
+"""Modifications as pages: the list, proposing one, and its way through committee and sites."""
+
+from collections.abc import Mapping
+from datetime import date
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, Response, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from trialdm.domain import ethics
+from trialdm.domain.errors import Invalid, TrialError
+from trialdm.domain.ethics import Modification, Step
+from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, LEGACY_CLASSES, SITE_STEPS, STEP_NAMES, STEPS
+from trialdm.door.errors import status_of
+from trialdm.door.security import change, read, signed_in
+from trialdm.services import approvals, gates, modifications, register, studies, versions
+from trialdm.services.unit import Unit
+from trialdm.web.layout import page
+from trialdm.web.typed import normal
+
+pages = Blueprint("modifications", __name__, url_prefix="/trials/<trial>/modifications")
+
+
+@pages.get("")
+@signed_in
+def listing(trial: str) -> str:
+    """Every modification, with its state."""
+
+    def work(unit: Unit) -> str:
+        rows = modifications.listed(unit, trial)
+        return page("modifications.html", studies.protocol(unit, trial), rows=rows, classes=CLASSES)
+
+    return read(work)
+
+
+@pages.get("/new")
+@signed_in
+def ask(trial: str) -> str:
+    """The questions about a modification."""
+    return read(lambda unit: _ask(unit, trial))
+
+
+@pages.post("")
+@signed_in
+def propose(trial: str) -> AnyResponse:
+    """Record a modification, with the output of the Modification Tool."""
+    sent, tool = request.form, request.files.get("tool")
+    content = tool.read() if tool and tool.filename else b""
+
+    def work(unit: Unit) -> str:
+        digest = approvals.keep(unit, trial, tool.filename or "", content) if tool and content else ""
+        new = _modification(sent, digest, unit.today)
+        modifications.propose(unit, trial, new)
+        return new.ref
+
+    try:
+        ref = change(work)
+    except TrialError as problem:
+        return Response(read(partial(_ask, trial=trial, problem=problem)), status_of(problem))
+    return redirect(url_for("modifications.one", trial=trial, ref=ref), 303)
+
+
+def _modification(sent: Mapping[str, Any], digest: str, today: date) -> Modification:
+    named = [text.partition(" ") for text in request.form.getlist("documents")]
+    return Modification(
+        ref=sent.get("ref", "").strip(),
+        title=sent.get("title", "").strip(),
+        changes=tuple(request.form.getlist("changes")),
+        kind=sent.get("kind", ""),
+        category=sent.get("category", ""),
+        created_on=today,
+        legacy=sent.get("legacy", ""),
+        justification=sent.get("justification", "").strip(),
+        tool=digest,
+        proposes=sent.get("proposes", ""),
+        documents=tuple((kind, int(code)) for kind, _, code in named if code.isdecimal()),
+    )
+
+
+def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
+    unit.require("modification.propose", trial)
+    known = register.read(unit, trial)
+    return page(
+        "modification_new.html",
+        studies.protocol(unit, trial),
+        changes=CHANGES,
+        classes=CLASSES,
+        legacy=LEGACY_CLASSES,
+        categories=CATEGORIES,
+        proposed=versions.proposed(unit, trial),
+        documents=[d for d in known.documents if known.approved_on(d) is None or d.modification == ""],
+        names=ethics.DOCUMENT_NAMES,
+        problem=problem,
+        sent=request.form if problem else {},
+    )
+
+
+@pages.get("/<ref>")
+@signed_in
+def one(trial: str, ref: str) -> str:
+    """One modification: its steps, its sites, and what may be done next."""
+    return read(lambda unit: _one(unit, trial, ref))
+
+
+@pages.post("/<ref>/steps")
+@signed_in
+def step(trial: str, ref: str) -> AnyResponse:
+    """Record a step, at the committee or at a site."""
+    sent = request.form
+    try:
+        taken = Step(sent.get("event", ""), _day(sent.get("on", "")), sent.get("site", ""), note=sent.get("note", "").strip())
+        change(lambda unit: modifications.step(unit, trial, ref, taken))
+    except TrialError as problem:
+        return Response(read(partial(_one, trial=trial, ref=ref, problem=problem)), status_of(problem))
+    return redirect(url_for("modifications.one", trial=trial, ref=ref), 303)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(normal("date", text))
+    except ValueError:
+        raise Invalid(f"'{text}' is not a day.", code="REGISTER.DAY", needs="A day such as 7/3/2026 or 2026-03-07.") from None
+
+
+def _one(unit: Unit, trial: str, ref: str, problem: TrialError | None = None) -> str:
+    protocol = studies.protocol(unit, trial)
+    unit.require("approvals.see", trial)
+    found, today = modifications.one(unit, trial, ref), unit.today
+    state = found.state(today)
+    sites = []
+    for site in protocol.sites:
+        at = found.site_state(site.code, today)
+        answer = gates.ask(unit, trial, "implement-modification", site=site.code, modification=found)
+        nexts = [event for event, (sources, _) in SITE_STEPS.items() if at in sources and unit.may("modification.site", trial, site.code)]
+        sites.append((site, at, found.free_at(site.code, ethics.param(protocol, "site_objection_days")), answer, nexts))
+    proposed = next((v for v in versions.listed(unit, trial) if v.version == found.proposes), None) if found.proposes else None
+    return page(
+        "modification.html",
+        protocol,
+        modification=found,
+        state=state,
+        nexts=[event for event, (sources, _) in STEPS.items() if state in sources] if unit.may("modification.propose", trial) else [],
+        sites=sites,
+        step_names=STEP_NAMES,
+        changes=CHANGES,
+        classes=CLASSES,
+        legacy=LEGACY_CLASSES,
+        categories=CATEGORIES,
+        names=ethics.DOCUMENT_NAMES,
+        version=proposed,
+        today=today,
+        problem=problem,
+        sent=request.form if problem else {},
+    )
