@@ -34,6 +34,7 @@ from trialdm.services import (
     approvals,
     balance,
     chains,
+    delegations,
     gates,
     history,
     imports,
@@ -295,7 +296,7 @@ def people_load(terminal: Terminal, file: Path) -> None:
     trial = source.data.get("trial", "") if isinstance(source.data, dict) else ""
 
     def work(unit: Unit) -> list[tuple[str, str]]:
-        return people.load(unit, trial, people_file.load_people(file.name, text, studies.protocol(unit, trial)))
+        return delegations.load(unit, trial, people_file.load_people(file.name, text, studies.protocol(unit, trial)))
 
     created = terminal.change(work)
     words = "\n".join(f"Added {email}. Password: {password}" for email, password in created) or "Loaded; no new account."
