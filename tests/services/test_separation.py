@@ -20,7 +20,7 @@ from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Approval
 from trialdm.instance import Instance
 from trialdm.services import allocations, approvals, delegations, factors, packages, people, records, trail, unblinding
-from trialdm.services.unit import SYSTEM
+from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent, AuditValue
 
 
@@ -277,11 +277,11 @@ def addresses(world: World, ident: str) -> tuple[FlaskClient, list[str]]:
         line = delegations.lines(unit, TRIAL)[0].id
     known = {
         "trial": TRIAL, "participant": ident, "visit": "EV", "form": "AE", "row": 1, "site": "S01", "seq": 1, "line": line,
-        "step": "end", "kind": "html", "name": "roles", "filename": "page.js",
+        "step": "end", "kind": "html", "name": "roles",
     }  # fmt: skip
     found = []
     for rule in app.url_map.iter_rules():
-        if "GET" in (rule.methods or set()):
+        if "GET" in (rule.methods or set()) and "static" not in rule.endpoint:
             with app.test_request_context():
                 found.append(str(rule.build({name: known.get(name, 1) for name in rule.arguments})[1]))
     return client, found
@@ -291,7 +291,7 @@ def test_a_system_administrator_reads_no_clinical_value_on_any_page_or_address(s
     """(5) Neither the answers nor the number of a participant, on no page and at no address of the API; no export either."""
     ident, value = marked(sqlite_world)
     client, paths = addresses(sqlite_world, ident)
-    assert len(paths) > 60
+    assert len(paths) > 50
     answers = {path: client.get(path) for path in paths}
     assert any(answer.status_code == 200 for answer in answers.values())
     assert not [path for path, answer in answers.items() if value in answer.get_data(as_text=True)]
@@ -301,7 +301,7 @@ def test_a_system_administrator_reads_no_clinical_value_on_any_page_or_address(s
         asked = packages.Request(blinding=blinding, reason="curious")
         with pytest.raises(TrialError) as refused:
             sqlite_world.read("system-administrator", lambda unit, asked=asked: packages.write(unit, TRIAL, "nowhere", asked))  # type: ignore[arg-type]
-        assert refused.value.code.startswith("ROLE.EXPORT")
+        assert refused.value.code in ("ROLE.EXPORT.BLINDED", "GATE.GOV-45")
     with pytest.raises(TrialError) as refused:
         sqlite_world.read("system-administrator", lambda unit: trail.of_trial(unit, TRIAL, trail.Filter()))
     assert refused.value.code == "ROLE.AUDIT.SEE"

@@ -144,8 +144,8 @@ class Play:
             self.actors[(member.role, member.site)] = self._actor(member.email)
         self.entries = registers.load_ethics(sources.read_folder(definitions_folder("ethics") / TRIAL), self.protocol, shift=self.shift)
         self.pending = sorted([*self.entries.approvals, *self.entries.documents], key=_known_on)
-        self._register(self.opens - timedelta(days=1))
         self.at(self.opens - timedelta(days=1), time(10))
+        self._register(self.opens - timedelta(days=1))
         self._trial(manager, "approve")
         self._allocation()
         self._team(None, self.opens)
@@ -263,8 +263,8 @@ class Play:
         total = (self.last - self.opens).days + 1
         for offset in range(total):
             day = self.opens + timedelta(days=offset)
-            self._register(day)
             self._sign_head(day)
+            self._register(day)
             if day == self.last:
                 self._asked_today()
             for when, site in [row for row in opening if row[0] == day]:
