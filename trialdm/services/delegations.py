@@ -21,7 +21,7 @@ from trialdm.domain import ethics, roles
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, WrongState
 from trialdm.domain.ethics import Case, Person, Register
 from trialdm.domain.ethics.rules import people as rules
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Protocol, Site
 from trialdm.domain.roles import Grant
 from trialdm.services import approvals, gates, people, register, studies
 from trialdm.services.unit import LONDON, Change, Unit, needed
@@ -781,6 +781,11 @@ def trainings(unit: Unit, trial: str, on: date | None = None) -> list[Trained]:
                 who.name, who.email, (held.site,), "credential", words, held.valid_from, held.valid_to
             )
     return [found[key] for key in sorted(found)]
+
+
+def sites(unit: Unit, trial: str) -> list[Site]:
+    """The sites whose log the actor reads."""
+    return [site for site in studies.protocol(unit, trial).sites if _may_see(unit, trial, site.code)]
 
 
 def members(unit: Unit, trial: str, site: str = "") -> list[Account]:
