@@ -2,7 +2,8 @@
 
 from marshmallow import Schema, fields, validate
 
-from trialdm.domain import ethics, roles
+from trialdm.domain import ethics
+from trialdm.domain.roles import TASKS
 from trialdm.services import delegations, packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
@@ -59,7 +60,7 @@ class Delegation(Schema):
     name = fields.String()
     roles = fields.List(fields.String())
     site = fields.String(metadata={"description": "Empty for the whole trial."})
-    tasks = fields.List(fields.String(validate=validate.OneOf(tuple(roles.TASKS))))
+    tasks = fields.List(fields.String(validate=validate.OneOf(tuple(TASKS))))
     state = fields.String(validate=validate.OneOf(tuple(delegations.STATES)))
     paper = fields.Boolean(metadata={"description": "Taken over from the log on paper."})
     proposed_by = fields.String()
@@ -71,7 +72,7 @@ class Delegation(Schema):
 
 
 class WhoQuery(Schema):
-    task = fields.String(required=True, validate=validate.OneOf(tuple(roles.TASKS)))
+    task = fields.String(required=True, validate=validate.OneOf(tuple(TASKS)))
     site = fields.String(required=True, validate=validate.Length(min=2, max=8))
     on = fields.Date(load_default=None, metadata={"description": _DAY})
 
