@@ -764,20 +764,20 @@ def trainings(unit: Unit, trial: str, on: date | None = None) -> list[Trained]:
         if line.person == unit.actor.id or _may_see(unit, trial, line.site):
             places.setdefault(line.person, {})[line.site] = None
             known[line.person] = line
-    found: dict[tuple[str, str, str], Trained] = {}
+    found: dict[tuple[str, str, str, str], Trained] = {}
     wanted = select(Training).where(Training.trial_id == trial, Training.on <= day).order_by(Training.on, Training.recorded_at)
     for row in unit.session.scalars(wanted):
         if row.account_id in known:
             who = known[row.account_id]
             until = trained_until(protocol, on_record, row.account_id, row.kind, day)
             words = ethics.TRAININGS[row.kind]
-            found[(who.name, row.kind, "")] = Trained(
+            found[(who.name, who.email, row.kind, "")] = Trained(
                 who.name, who.email, tuple(places[who.person]), row.kind, words, row.on, until, kept.get(row.id, "")
             )
     for held in on_record.credentials:
         if held.person in known and held.valid_from <= day:
             who, words = known[held.person], f"TMR, {held.cases} supervised cases (surgeon {held.surgeon})"
-            found[(who.name, "credential", held.site)] = Trained(
+            found[(who.name, who.email, "credential", held.site)] = Trained(
                 who.name, who.email, (held.site,), "credential", words, held.valid_from, held.valid_to
             )
     return [found[key] for key in sorted(found)]
