@@ -12,7 +12,7 @@ from trialdm.demo import figures
 from trialdm.domain.ethics import Approval, Condition, Document
 from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, epochs, gates, participants, people, records, register, schemes, studies
+from trialdm.services import allocations, approvals, delegations, epochs, gates, participants, people, records, register, schemes, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
 
@@ -110,7 +110,9 @@ def furnish(instance: Instance) -> None:
     units.run(manager, _open)
     units.run(sponsor, _check)
     units.run(manager, lambda unit: gates.move_trial(unit, TRIAL, "open"))
-    units.run(manager, _people_and_sites)
+    units.run(manager, _trained)
+    _delegated(units)
+    units.run(manager, _sites)
 
 
 def _open(unit: Unit) -> None:
@@ -131,15 +133,40 @@ def _check(unit: Unit) -> None:
     epochs.sign(unit, TRIAL)
 
 
-def _people_and_sites(unit: Unit) -> None:
+def _trained(unit: Unit) -> None:
+    """Training and credentials of everybody in the log. The log of S02 is on paper, and taken over from there."""
     for (role, site), tasks in CAST.items():
         if not tasks:
             continue
         account = people.by_email(unit, email(role, site))
-        people.train(unit, TRIAL, account, kind="gcp", on=_START)
-        people.delegate(unit, TRIAL, account, tasks=tasks, start=_START, site=site, signed_by_pi=True)
+        delegations.train(unit, TRIAL, account, kind="gcp", on=_START)
         if role == "surgeon":
-            people.credential(unit, TRIAL, account, surgeon=int(site[1:]), site=site, valid_from=_START, cases=9)
+            delegations.credential(unit, TRIAL, account, surgeon=int(site[1:]), site=site, valid_from=_START, cases=9)
+        if site == "S02":
+            delegations.transcribe(unit, TRIAL, account, tasks=tasks, start=_START, site=site)
+
+
+def _delegated(units: Units) -> None:
+    """Lines of S01 and of the trial's office: proposed, signed by the person, and countersigned."""
+    with units.reading(SYSTEM) as unit:
+        who = {(role, site): people.actor(unit, people.by_email(unit, email(role, site)), "test") for role, site in CAST}
+
+    def work(unit: Unit) -> None:
+        for (role, site), tasks in CAST.items():
+            if not tasks or site == "S02":
+                continue
+            unit.actor = who[("trial-manager", "")]
+            line = delegations.propose(unit, TRIAL, people.by_email(unit, email(role, site)), tasks=tasks, start=_START, site=site)
+            unit.actor = who[(role, site)]
+            delegations.sign(unit, TRIAL, line)
+            chief = role == "principal-investigator" or not site
+            unit.actor = who[("chief-investigator", "")] if chief else who[("principal-investigator", "S01")]
+            delegations.countersign(unit, TRIAL, line)
+
+    units.run(SYSTEM, work)
+
+
+def _sites(unit: Unit) -> None:
     for site in ("S01", "S02"):
         for event in ("select", "set-up", "confirm", "green-light", "activate"):
             gates.move_site(unit, TRIAL, site, event)

@@ -28,6 +28,7 @@ from trialdm.domain.errors import Broken, TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.versions import compare
 from trialdm.exports import package
+from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.rehearsal_commands import rehearse
 from trialdm.services import (
     allocations,
@@ -35,6 +36,7 @@ from trialdm.services import (
     balance,
     chains,
     clocks,
+    delegations,
     gates,
     history,
     imports,
@@ -53,6 +55,7 @@ from trialdm.services import (
 from trialdm.services.records import Submission
 from trialdm.services.unit import LONDON, SYSTEM, Unit
 from trialdm.terminal import PATH, Terminal, pass_terminal, text_of
+from trialdm.terminal import day as _day
 
 Result = TypeVar("Result")
 
@@ -134,13 +137,6 @@ def _error_json(problem: TrialError) -> dict[str, Any]:
         return problem.outcome.to_json()
     said = {"code": problem.code, "message": problem.message, "needs": problem.needs, "details": [vars(d) for d in problem.details]}
     return {**said, **problem.shows}
-
-
-def _day(_context: Any, _option: Any, text: str | None) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise click.BadParameter(f"'{text}' is not a date such as 2026-03-01") from None
 
 
 def _moment(_context: Any, _option: Any, text: str | None) -> datetime | None:
@@ -296,11 +292,15 @@ def people_load(terminal: Terminal, file: Path) -> None:
     trial = source.data.get("trial", "") if isinstance(source.data, dict) else ""
 
     def work(unit: Unit) -> list[tuple[str, str]]:
-        return people.load(unit, trial, people_file.load_people(file.name, text, studies.protocol(unit, trial)))
+        return delegations.load(unit, trial, people_file.load_people(file.name, text, studies.protocol(unit, trial)))
 
     created = terminal.change(work)
     words = "\n".join(f"Added {email}. Password: {password}" for email, password in created) or "Loaded; no new account."
     terminal.say({"created": [{"email": e, "password": p} for e, p in created]}, words)
+
+
+for _command in (delegation_group, who, training_group, credential_group):
+    main.add_command(_command)
 
 
 @main.group("token")

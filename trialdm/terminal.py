@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +62,22 @@ class Terminal:
 
 
 pass_terminal = click.make_pass_decorator(Terminal)
+
+
+def day(_context: Any, _option: Any, text: str | None) -> date | None:
+    """A day that was typed, as a callback of an option."""
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not a date such as 2026-03-01") from None
+
+
+def bytes_of(path: Path) -> bytes:
+    """The content of a file. Raises Invalid where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise errors.Invalid(f"{path} cannot be read: {problem.strerror}.", code="FILE.UNREADABLE") from None
 
 
 def text_of(path: Path) -> str:

@@ -15,6 +15,7 @@ from trialdm.domain.roles import Grant
 from trialdm.services import (
     allocations,
     chains,
+    delegations,
     disclosures,
     gates,
     mail,
@@ -225,8 +226,8 @@ def another(world: World, email: str = "second.assessor@trial.example") -> Actor
 
     def add(unit: Unit) -> None:
         account = people.add(unit, email, "Second Assessor", builders.PASSWORD, [("blinded-assessor", "S01")])
-        people.train(unit, TRIAL, account, kind="gcp", on=builders._START)
-        people.delegate(unit, TRIAL, account, tasks=("crf", "assess"), start=builders._START, site="S01", signed_by_pi=True)
+        delegations.train(unit, TRIAL, account, kind="gcp", on=builders._START)
+        delegations.transcribe(unit, TRIAL, account, tasks=("crf", "assess"), start=builders._START, site="S01")
 
     world.run("trial-manager", add)
     with world.units.reading(SYSTEM) as unit:

@@ -3,7 +3,8 @@
 from marshmallow import Schema, fields, validate
 
 from trialdm.domain import ethics
-from trialdm.services import packages, unblinding
+from trialdm.domain.roles import TASKS
+from trialdm.services import delegations, packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
 
@@ -37,6 +38,53 @@ class GateAnswer(Schema):
 class Page(Schema):
     page = fields.Integer(load_default=1, validate=validate.Range(min=1, max=1_000_000))
     per_page = fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
+
+
+class DelegationQuery(Schema):
+    site = fields.String(load_default="", validate=validate.Length(max=8))
+    on = fields.Date(load_default=None, metadata={"description": _DAY})
+
+
+class DelegationAct(Schema):
+    act = fields.String(validate=validate.OneOf(("sign", "countersign", "decline", "end")))
+    day = fields.String(metadata={"description": "The day from which it holds."})
+    by = fields.String()
+    reason = fields.String()
+
+
+class Delegation(Schema):
+    """A line of the delegation log, with its state on the day that was asked for."""
+
+    id = fields.String()
+    person = fields.String(metadata={"description": "E-mail address."})
+    name = fields.String()
+    roles = fields.List(fields.String())
+    site = fields.String(metadata={"description": "Empty for the whole trial."})
+    tasks = fields.List(fields.String(validate=validate.OneOf(tuple(TASKS))))
+    state = fields.String(validate=validate.OneOf(tuple(delegations.STATES)))
+    paper = fields.Boolean(metadata={"description": "Taken over from the log on paper."})
+    proposed_by = fields.String()
+    acts = fields.List(fields.Nested(DelegationAct))
+    to = fields.String(allow_none=True, metadata={"description": "Last day."})
+
+    class Meta:
+        include = {"from": fields.String(metadata={"description": "First day."})}
+
+
+class WhoQuery(Schema):
+    task = fields.String(required=True, validate=validate.OneOf(tuple(TASKS)))
+    site = fields.String(required=True, validate=validate.Length(min=2, max=8))
+    on = fields.Date(load_default=None, metadata={"description": _DAY})
+
+
+class Able(Schema):
+    """Somebody whom the log let do a task, and whether training and credential did so too."""
+
+    person = fields.String(metadata={"description": "E-mail address."})
+    name = fields.String()
+    allowed = fields.Boolean()
+    why = fields.List(fields.String(), metadata={"description": "What kept them from it."})
+    lines = fields.List(fields.String())
 
 
 class NewParticipant(Schema):

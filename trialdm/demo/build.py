@@ -28,6 +28,7 @@ from trialdm.rehearsal.simulate import sha256
 from trialdm.services import (
     allocations,
     approvals,
+    delegations,
     epochs,
     gates,
     ledgers,
@@ -143,8 +144,8 @@ class Play:
             self.actors[(member.role, member.site)] = self._actor(member.email)
         self.entries = registers.load_ethics(sources.read_folder(definitions_folder("ethics") / TRIAL), self.protocol, shift=self.shift)
         self.pending = sorted([*self.entries.approvals, *self.entries.documents], key=_known_on)
-        self._register(self.opens - timedelta(days=1))
         self.at(self.opens - timedelta(days=1), time(10))
+        self._register(self.opens - timedelta(days=1))
         self._trial(manager, "approve")
         self._allocation()
         self._team(None, self.opens)
@@ -215,21 +216,39 @@ class Play:
             self.units.run(self._as("sponsor"), _check_all)
 
     def _team(self, site: str | None, opened: date) -> None:
-        """Delegation, training and credentials of a site's team (None: of the trial's own staff)."""
+        """Training, credentials and lines of a site's team (None: of the trial's own staff); each person signs their own."""
         team = [m for m in self.members if (m.site == site if site else not m.site) and m.tasks]
+        trained = cast.trained_on(opened)
 
         def work(unit: Unit) -> None:
             for member in team:
                 account = people.by_email(unit, member.email)
-                start = cast.trained_on(opened)
-                people.train(unit, TRIAL, account, kind="gcp", on=start, valid_to=start + timedelta(days=1095))
-                people.delegate(unit, TRIAL, account, tasks=member.tasks, start=start, site=member.site, signed_by_pi=True)
+                unit.actor = self._as("trial-manager")
+                until = self.last + cast.TRAINING_LEFT if member.email == cast.RUNS_OUT else trained + timedelta(days=1095)
+                delegations.train(unit, TRIAL, account, kind="gcp", on=trained, valid_to=until)
                 if member.surgeon is not None:
-                    people.credential(
-                        unit, TRIAL, account, surgeon=member.surgeon, site=member.site, valid_from=start, cases=6 + member.surgeon % 5
-                    )
+                    cases = 6 + member.surgeon % 5
+                    delegations.credential(unit, TRIAL, account, surgeon=member.surgeon, site=member.site, valid_from=trained, cases=cases)
+                line = delegations.propose(unit, TRIAL, account, tasks=member.tasks, start=opened, site=member.site)
+                unit.actor = self._as(member.role, member.site)
+                delegations.sign(unit, TRIAL, line)
+                chief = not member.site or member.role == "principal-investigator"
+                unit.actor = self._as("chief-investigator") if chief else self._as("principal-investigator", member.site)
+                delegations.countersign(unit, TRIAL, line)
 
-        self.units.run(self.actors[("trial-manager", "")], work)
+        self.units.run(SYSTEM, work)
+
+    def _asked_today(self) -> None:
+        """What waits on the last day: a line for emergencies that the sub-investigator of the first site has still to sign."""
+        self.at(self.last, time(6))
+        site = self.protocol.sites[0].code
+        asked = next(m for m in self.members if (m.role, m.site) == ("sub-investigator", site))
+
+        def work(unit: Unit) -> None:
+            account = people.by_email(unit, asked.email)
+            delegations.propose(unit, TRIAL, account, tasks=("unblind",), start=self.last, site=site)
+
+        self.units.run(self._as("principal-investigator", site), work)
 
     # --- playing -----------------------------------------------------------------------------------------------------
 
@@ -245,8 +264,10 @@ class Play:
         total = (self.last - self.opens).days + 1
         for offset in range(total):
             day = self.opens + timedelta(days=offset)
-            self._register(day)
             self._sign_head(day)
+            self._register(day)
+            if day == self.last:
+                self._asked_today()
             for when, site in [row for row in opening if row[0] == day]:
                 self._open_site(site, when)
             for site in sites:

@@ -44,6 +44,10 @@ FIRST_SITE = {"auditor": "audit", "governance-lead": "governance"}
 ADMINISTRATOR, MANAGER = f"admin@{DOMAIN}", f"manager@{DOMAIN}"
 
 
+#: Whose training ends soon, and in how many days from the last one of the play.
+RUNS_OUT, TRAINING_LEFT = f"si.s02@{DOMAIN}", timedelta(days=21)
+
+
 @dataclass(frozen=True)
 class Member:
     """Somebody in the demonstration."""

@@ -82,7 +82,21 @@ ACTIONS: dict[str, frozenset[str]] = {
         "modification.propose": ("trial-manager", "sponsor"),
         "modification.site": ("principal-investigator", "trial-manager", "sponsor"),
         "delegation.propose": ("principal-investigator", "trial-manager"),
-        "delegation.countersign": ("principal-investigator", "chief-investigator"),
+        "delegation.countersign": ("principal-investigator", "chief-investigator", "sponsor"),
+        "delegation.end": ("principal-investigator", "trial-manager", "chief-investigator", "sponsor"),
+        "delegation.see": (
+            *_SITE_TEAM,
+            "surgeon",
+            "blinded-assessor",
+            "trial-coordinator",
+            "trial-manager",
+            "chief-investigator",
+            "monitor",
+            "inspector",
+            "sponsor",
+            "system-administrator",
+        ),
+        "training.record": ("trial-manager", "sponsor"),
         "approvals.see": (
             *_CLINICAL_READERS,
             "sponsor",
@@ -235,6 +249,11 @@ def names(grants: Iterable[Grant], trial: str | None = None) -> list[str]:
     """The roles' names, for pages and the audit trail."""
     held = dict.fromkeys(g.role for g in grants if trial is None or g.trial in ("*", trial))
     return [ROLES[role][0] for role in held]
+
+
+def knew(role: str, ended: Iterable[str]) -> str:
+    """A role that ended and that keeps somebody from this one: an unblinded statistician never becomes the blinded one."""
+    return "statistician-unblinded" if role == "statistician-blinded" and "statistician-unblinded" in set(ended) else ""
 
 
 def clash(roles: Iterable[str]) -> tuple[str, str] | None:

@@ -5,13 +5,14 @@ later participants are minimised against the corrected value is a parameter of t
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
 
+from trialdm.domain.errors import Forbidden
 from trialdm.domain.protocol import Factor, Protocol, Scheme
 from trialdm.services import allocations, participants
 from trialdm.services.casebooks import Casebook
@@ -100,6 +101,23 @@ def follow(unit: Unit, protocol: Protocol, book: Casebook, form: str) -> list[Ch
         if made is not None:
             found += _corrected(unit, protocol, scheme, made, book)
     return found
+
+
+def require_another_hand(
+    unit: Unit, protocol: Protocol, participant: str, form: str, visit: str, changed: Collection[str], *, row: int = 1
+) -> None:
+    """Raises Forbidden where the actor made an allocation and would now change an answer that it used: another person does."""
+    for scheme in protocol.schemes:
+        used = {factor.item for factor in scheme.factors if (factor.form, factor.visit) == (form, visit) and row == 1}
+        if not used & set(changed):
+            continue
+        made = unit.session.get(Allocation, (protocol.id, scheme.name, participant))
+        if made is not None and made.by == unit.actor.id:
+            raise Forbidden(
+                f"You randomised participant {participant}: you do not change the answers that the allocation used.",
+                code="ROLE.RANDOMISER",
+                needs="Another person enters the correction.",
+            )
 
 
 def _corrected(unit: Unit, protocol: Protocol, scheme: Scheme, made: Allocation, book: Casebook) -> list[Changed]:

@@ -1,11 +1,10 @@
-"""Accounts, roles, sign-in sessions and tokens, and the lines of the delegation log.
+"""Accounts, roles, sign-in sessions and tokens. What people may do with a role is in the delegation log (`delegations`).
 
 Passwords are Argon2id. A session or token is kept as the hash of its secret only. Failed sign-ins slow the next ones down
 and are answered alike whether or not the account exists.
 """
 
 import hashlib
-import json
 import secrets
 import threading
 import uuid
@@ -17,13 +16,12 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import func, select
 
-from trialdm.definitions.people import PersonEntry
 from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, SignedOut
 from trialdm.domain.roles import Grant
-from trialdm.services import register, studies
+from trialdm.services import studies
 from trialdm.services.unit import Actor, Change, Unit
-from trialdm.store.tables import Account, ApiToken, Credential, Delegation, RoleGrant, SignInFailure, Training, Trial, WebSession
+from trialdm.store.tables import Account, ApiToken, RoleGrant, SignInFailure, Trial, WebSession
 
 #: OWASP's floor for Argon2id; the number of hashes computed at once is capped so that a flood cannot take all memory.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -113,8 +111,22 @@ def give(unit: Unit, account: Account, role: str, trial: str, site: str = "") ->
         raise Conflict(
             f"One person cannot be {roles.ROLES[clash[0]][0].lower()} and {roles.ROLES[clash[1]][0].lower()} in a trial.",
             code="PEOPLE.SEPARATION",
+            needs="Another person.",
+        )
+    before = roles.knew(role, _ended(unit, account.id, trial))
+    if before:
+        raise Conflict(
+            f"{account.name} has been {roles.ROLES[before][0].lower()} in this trial and cannot be {roles.ROLES[role][0].lower()}.",
+            code="PEOPLE.SEPARATION",
+            needs="Another person.",
         )
     _grant(unit, account, role, trial, site)
+
+
+def _ended(unit: Unit, account: str, trial: str) -> set[str]:
+    """Roles in a trial that ended for this person."""
+    had = select(RoleGrant.role, RoleGrant.trial_id).where(RoleGrant.account_id == account, RoleGrant.state == "ended")
+    return {role for role, where in unit.session.execute(had) if trial == "*" or where in ("*", trial)}
 
 
 def _place_exists(unit: Unit, trial: str, site: str) -> None:
@@ -278,112 +290,7 @@ def token_account(unit: Unit, secret: str) -> Account:
     return account
 
 
-# --- delegation, training, credentials -------------------------------------------------------------------------------
-
-
-def load(unit: Unit, trial: str, entries: Iterable[PersonEntry]) -> list[tuple[str, str]]:
-    """People of a file: new accounts (with a password made here, given back once), roles and log lines.
-
-    Gives (e-mail, password) of the accounts that were created.
-    """
-    unit.require("people.manage", trial)
-    created: list[tuple[str, str]] = []
-    for entry in entries:
-        account = unit.session.scalars(select(Account).where(Account.email == entry.email)).first()
-        if account is None:
-            password = secrets.token_urlsafe(15)
-            account = _create(unit, entry.email, entry.name, password)
-            created.append((entry.email, password))
-        held = grants(unit, account.id)
-        for role, site in entry.roles:
-            if Grant(role, trial, site) not in held:
-                give(unit, account, role, trial, site)
-        for line in entry.delegations:
-            delegate(unit, trial, account, **line)
-        for training in entry.trainings:
-            train(unit, trial, account, **training)
-        if entry.credential:
-            credential(unit, trial, account, **entry.credential)
-    return created
-
-
-def delegate(
-    unit: Unit,
-    trial: str,
-    account: Account,
-    *,
-    tasks: Iterable[str],
-    start: Any,
-    end: Any = None,
-    site: str = "",
-    signed_by_pi: bool = False,
-) -> None:
-    """Write a line of the delegation log."""
-    unit.require("people.manage", trial)
-    row = Delegation(
-        trial_id=trial,
-        id=uuid.uuid4().hex,
-        account_id=account.id,
-        site=site,
-        tasks=json.dumps(sorted(tasks)),
-        start=start,
-        end=end,
-        signed_by_pi=int(signed_by_pi),
-        recorded_at=unit.now,
-        recorded_by=unit.actor.id,
-    )
-    _log(unit, row, trial, account, "delegation.record", row.tasks, site)
-
-
-def train(unit: Unit, trial: str, account: Account, *, kind: str, on: Any, valid_to: Any = None) -> None:
-    """Record a training certificate."""
-    unit.require("people.manage", trial)
-    row = Training(
-        trial_id=trial,
-        id=uuid.uuid4().hex,
-        account_id=account.id,
-        kind=kind,
-        on=on,
-        valid_to=valid_to,
-        recorded_at=unit.now,
-        recorded_by=unit.actor.id,
-    )
-    _log(unit, row, trial, account, "training.record", kind, "")
-
-
-def credential(
-    unit: Unit, trial: str, account: Account, *, surgeon: int, site: str, valid_from: Any, cases: int, valid_to: Any = None
-) -> None:
-    """Record a surgeon's credential."""
-    unit.require("people.manage", trial)
-    row = Credential(
-        trial_id=trial,
-        id=uuid.uuid4().hex,
-        account_id=account.id,
-        surgeon=surgeon,
-        site=site,
-        valid_from=valid_from,
-        valid_to=valid_to,
-        cases=cases,
-        recorded_at=unit.now,
-        recorded_by=unit.actor.id,
-    )
-    _log(unit, row, trial, account, "credential.record", surgeon, site)
-
-
-def _log(unit: Unit, row: Any, trial: str, account: Account, action: str, value: Any, site: str) -> None:
-    unit.add(row)
-    unit.record(
-        action,
-        row,
-        trial=trial,
-        entity="account",
-        entity_id=account.id,
-        changes=[Change(action.partition(".")[0], None, value)],
-        site=site,
-    )
-    unit.session.flush()
-    register.forget(unit, trial)
+# --- showing ---------------------------------------------------------------------------------------------------------
 
 
 def describe(account: Account, held: Iterable[Grant]) -> Mapping[str, Any]:

@@ -289,6 +289,8 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
         disclosures.require_blind(unit, protocol.id, place.participant.id)
     if protocol.historical:
         return {}
+    if form.kind == "outcome" and not importer:
+        _require_no_surgeon(unit, place, book)
     state = studies.state(unit, protocol.id)
     if state not in _RECORDING:
         raise WrongState(
@@ -304,6 +306,21 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     answer = ethics.gate(case)
     answer.require()
     return gates.kept(case, answer)
+
+
+def _require_no_surgeon(unit: Unit, place: Place, book: Casebook) -> None:
+    """Raises Forbidden where the actor is named as a surgeon of the participant's operation: whoever operated assesses nothing."""
+    protocol = place.protocol
+    operative = [form for form in protocol.forms if form.kind == "operative"]
+    asked = [(form, item.name) for form in operative for item in form.items if item.source == "surgeons"]
+    named = {stored.answers(form).values.get(item) for form, item in asked for stored in book.all_of(form.code)}
+    own = {c.surgeon for c in register.read(unit, protocol.id).credentials if c.person == unit.actor.id}
+    if named & own:
+        raise Forbidden(
+            f"You operated on participant {place.participant.id}: another assessor is needed.",
+            code="ROLE.OPERATED",
+            needs="Somebody at this site who did not operate enters the outcome.",
+        )
 
 
 def _same_definition(unit: Unit, place: Place, opened: int | None) -> None:
@@ -384,6 +401,9 @@ def _write(
     again = place.form.kind == "eligibility" and bool(sent.reason.strip())
     if stored and not changes and (status == "complete" or event == "save") and not again:
         return view(unit, place)
+    if not place.protocol.historical:
+        changed = [change.field for change in changes]
+        factors.require_another_hand(unit, place.protocol, place.participant.id, place.form.code, place.visit_code, changed, row=place.row)
     if status == "complete" and not sent.reason.strip():
         raise Invalid(
             "This form is complete: say why it is changed.",

@@ -7,7 +7,7 @@ allocation never commits after the withdrawal of what it stood on.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
@@ -23,6 +23,10 @@ Kept = TypeVar("Kept")
 
 #: What a row holds -> the kind under which it is kept. Other kinds say something about an earlier row.
 KINDS: Mapping[type, str] = {Approval: "approval", Document: "document", Modification: "modification", Fact: "fact"}
+
+
+#: Kinds of rows that no rule looks at: the certificate of a training.
+BESIDE = frozenset({"certificate"})
 
 
 def lock(unit: Unit, trial: str, *, shared: bool = False) -> None:
@@ -61,7 +65,8 @@ def note(unit: Unit, trial: str, kind: str, data: Mapping[str, Any], *, site: st
 
 
 def forget(unit: Unit, trial: str) -> None:
-    """The register has changed: read it again when it is needed next."""
+    """The register has changed: read it again when it is needed next. What may yet be taken back is kept for nobody else."""
+    unit.remembered[("register changed", trial)] = True
     unit.remembered.pop(("register", trial), None)
     unit.remembered.pop(("registers", trial), None)
 
@@ -84,6 +89,8 @@ def read(unit: Unit, trial: str) -> Register:
     """Everything on record for a trial that the gate looks at."""
 
     def find() -> Register:
+        if ("register changed", trial) in unit.remembered:
+            return as_of(unit, trial, None)
         counts = [select(func.count()).where(table.trial_id == trial).scalar_subquery() for table in _TABLES]
         stamp = tuple(unit.session.execute(select(*counts)).one())
         where = (str(unit.session.get_bind().engine.url), trial)
@@ -105,7 +112,7 @@ def as_of(unit: Unit, trial: str, moment: datetime | None) -> Register:
         wanted = select(table).where(table.trial_id == trial).order_by(*order, when)
         return list(unit.session.scalars(wanted if moment is None else wanted.where(when <= moment)))
 
-    entries = rows(RegisterEntry, RegisterEntry.seq)
+    entries = [row for row in rows(RegisterEntry, RegisterEntry.seq) if row.kind not in BESIDE]
     acts: dict[str, list[DelegationAct]] = {}
     for act in rows(DelegationAct, DelegationAct.seq):
         acts.setdefault(act.line, []).append(act)
@@ -131,11 +138,12 @@ def moments(unit: Unit, trial: str) -> list[datetime]:
 
 
 def _line(row: Delegation, acts: Iterable[DelegationAct]) -> ethics.Delegation:
-    """A line of the log with what happened to it. One that was taken over from paper counts as signed when it starts."""
+    """A line of the log with what happened to it. One that was taken over from paper counts as signed when it starts; one that
+    was ended counts no more from the day of its end on."""
     of = {act.act: act for act in acts}
     paper = row.start if row.signed_by_pi else None
     signed, countersigned = (of[act].day if act in of else paper for act in ("sign", "countersign"))
-    ends = [day for day in (row.end, of["end"].day if "end" in of else None) if day is not None]
+    ends = [day for day in (row.end, of["end"].day - timedelta(days=1) if "end" in of else None) if day is not None]
     if "decline" in of:
         countersigned = None
     end = min(ends, default=None)

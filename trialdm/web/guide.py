@@ -11,7 +11,7 @@ from marshmallow import Schema, fields, validate
 from trialdm.definitions import schemas
 from trialdm.domain import crf, ethics, expressions, lifecycle, roles, values
 from trialdm.domain.randomisation.schemes import METHODS, PARAMETERS
-from trialdm.services import packages
+from trialdm.services import delegations, packages
 from trialdm.web.charts import paths
 
 pages = Blueprint("guide", __name__)
@@ -26,6 +26,7 @@ PAGES = {
     "randomising": "Randomising",
     "unblinding": "Unblinding and the day of surgery",
     "approvals": "Approvals and the gate",
+    "people": "Delegation, training, credentials",
     "exports": "Exports",
     "rehearsals": "Rehearsing the allocation",
     "allocation": "Allocation for statisticians",
@@ -69,6 +70,11 @@ def _of_approvals() -> dict[str, Any]:
         "cases": {row["rule"]: row for row in cases},
         "parameters": ethics.PARAMETERS,
     }
+
+
+def _of_people() -> dict[str, Any]:
+    numbers = {name: ethics.PARAMETERS[name] for name in ("gcp_months", "gcp_policy", "protocol_training", "min_tmr_cases")}
+    return {"tasks": roles.TASKS, "states": delegations.STATES, "trainings": ethics.TRAININGS, "numbers": numbers}
 
 
 def _of_exports() -> dict[str, Any]:
@@ -197,6 +203,7 @@ def _split(text: str) -> tuple[str, list[list[str]]]:
 _TABLES: dict[str, Callable[[], dict[str, Any]]] = {
     "forms": _of_forms,
     "approvals": _of_approvals,
+    "people": _of_people,
     "exports": _of_exports,
     "allocation": _of_allocation,
     "roles": _of_roles,

@@ -26,6 +26,13 @@ def _delegated(case: Case) -> Found:
             f"{person.name} is not delegated for {roles.TASKS[task]} at site {case.site.code} on {on.isoformat()}.",
             "A line of the delegation log for this task, signed by the principal investigator and in force on this day.",
         )
+    yield from _trained(case)
+
+
+def _trained(case: Case) -> Found:
+    if case.person is None:
+        return
+    person, on = case.person, case.on
     if not case.register.trained(person.id, "gcp", on):
         yield Against(
             f"{person.name} has no valid training in {TRAININGS['gcp']} on {on.isoformat()}.",
@@ -38,6 +45,12 @@ def _delegated(case: Case) -> Found:
             "The day of the training in the protocol (sponsor policy).",
             policy,
         )
+
+
+def training(case: Case) -> Found:
+    """What the person of a case lacks in training on its day, whatever the act: GOV-14 and the interval of GOV-16."""
+    yield from _trained(case)
+    yield from _training_interval(case)
 
 
 def _severity(policy: int) -> Severity | None:
@@ -72,7 +85,8 @@ def _line_signed(case: Case) -> Found:
     if case.person is not None and case.person.id == case.line_of:
         yield Against(
             "Nobody countersigns their own line of the delegation log.",
-            "The principal investigator's signature; for the principal investigator's own line, the chief investigator's.",
+            "The principal investigator's signature; for the principal investigator's own line the chief investigator's, and for the "
+            "chief investigator's the sponsor's.",
         )
     elif not case.line_of and not case.reason:
         yield Against("PI has not signed this delegation.", "The principal investigator's signature before the task starts.")
@@ -92,6 +106,17 @@ def _surgeon_credentialed(case: Case) -> Found:
         yield Against("No nerve surgeon is named for the operation.", "A credentialed surgeon in the planned-operation form.")
         return
     yield from _credential(case, surgeon, case.site.code if case.site else "", planned or case.on)
+
+
+def credentialed(case: Case) -> Found:
+    """What the person of a case lacks for operating themselves at its site on its day (GOV-52)."""
+    if case.person is None:
+        return
+    own = next((c.surgeon for c in reversed(case.register.credentials) if c.person == case.person.id), None)
+    if own is None:
+        yield Against(f"{case.person.name} has no credential for TMR on record.", "A credential valid on the day (sponsor policy).")
+    else:
+        yield from _credential(case, own, case.site.code if case.site else "", case.on)
 
 
 def _credential(case: Case, surgeon: int, site: str, on: object) -> Found:
