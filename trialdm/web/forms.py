@@ -140,7 +140,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         obstacle=overview.obstacle(unit, place),
         window=schedule.window(place.visit, records.book(unit, place).facts(place.protocol)),
         saved=saved == str(view.version) and view.version > 0,
-        alerts=[f for f in alerts if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
+        alerts=[f for f in (alerts or view.alerts) if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
         saved_by=casebooks.names(unit, [view.saved_by]).get(view.saved_by, ""),
         has_rows=place.protocol.rows_at(place.form, place.visit),
         address=_url(place),
