@@ -10,7 +10,7 @@ Steiner and others, Biostatistics 2000;1:441 (CUSUM by log-likelihood).
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from functools import lru_cache
 
@@ -59,12 +59,13 @@ class Followed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One audited case: where, when, before the procedure, and at each month of follow-up."""
+    """One audited case: where, when, before the procedure, at each month of follow-up, and when the follow-up ended early."""
 
     site: str
     on: date
     baseline: Measured
     followed: Mapping[int, Followed] = field(default_factory=dict)
+    ended_on: date | None = None
 
     @property
     def harms(self) -> frozenset[str]:
@@ -133,12 +134,9 @@ def decimal(value: Fraction | None, places: int = 1) -> str:
     return f"-{text}" if value < 0 and whole else text
 
 
-# --- safety ----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Tally:
-    """How many of the cases whose safety is known had an event."""
+    """How many of some cases something is true of."""
 
     events: int
     cases: int
@@ -146,6 +144,25 @@ class Tally:
     @property
     def rate(self) -> Fraction | None:
         return Fraction(self.events, self.cases) if self.cases else None
+
+
+# --- completeness ----------------------------------------------------------------------------------------------------
+
+
+def returned(cases: Iterable[Outcome], closes: Mapping[int, int], on: date) -> dict[int, Tally]:
+    """By month, how many follow-ups were recorded of those whose window had closed (`closes`: days after the procedure).
+
+    A follow-up that was recorded counts as expected; one of somebody whose follow-up had ended before it closed does not.
+    """
+    found: dict[int, Tally] = {}
+    listed = list(cases)
+    for month, days in closes.items():
+        due = [case for case in listed if month in case.followed or min(on, case.ended_on or on) > case.on + timedelta(days=days)]
+        found[month] = Tally(sum(month in case.followed for case in due), len(due))
+    return found
+
+
+# --- safety ----------------------------------------------------------------------------------------------------------
 
 
 def safety(cases: Iterable[Outcome]) -> dict[str, Tally]:

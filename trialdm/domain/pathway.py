@@ -12,7 +12,6 @@ from trialdm.domain.ethics.parameters import param
 from trialdm.domain.ethics.register import Fact, Register
 from trialdm.domain.protocol import Protocol
 
-
 #: Facts that an organisation of the treatment pathway records itself.
 FACTS = frozenset(
     "governance-notice governance-seen procedures review-planned review-held review-action review-closed appraisal guidance".split()

@@ -1,6 +1,6 @@
 """Cases of the treatment pathway: who sees which, what the gate says to the record of a procedure, and all of them for counting.
 
-What the forms ask is named here once (`SET`): reports and counts read it by these names.
+Reports and counts read what the forms ask by the names of the items, here and in `services/outcomes.py`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,8 +22,11 @@ from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import LONDON, Unit, remember
 from trialdm.store.tables import Participant
 
-#: Forms of the audit, and the visit of the first one.
-PROCEDURE, FOLLOW_UP, AT_PROCEDURE = "AUD1", "AUD2", "PROC"
+#: Forms of the audit: the procedure, an outcome, the end of follow-up.
+PROCEDURE, FOLLOW_UP, END = "AUD1", "AUD2", "AUD3"
+
+#: The visits at which the first and the last one are filled.
+AT_PROCEDURE, AT_END = "PROC", "END"
 
 #: Meaning of an item -> what the gate reads it as.
 _OF_THE_GATE = {
@@ -132,7 +135,7 @@ def known(unit: Unit, trial: str) -> list[Known]:
 
     def find() -> list[Known]:
         people = list(unit.session.scalars(select(Participant).where(Participant.trial_id == trial)))
-        books = casebooks.some_forms(unit, trial, people, (PROCEDURE, FOLLOW_UP))
+        books = casebooks.some_forms(unit, trial, people, (PROCEDURE, FOLLOW_UP, END))
         found = [one for person in people if (one := _known(studies.protocol_at(unit, trial, person.site), books[person.id]))]
         return sorted(found, key=lambda one: (one.outcome.on, one.participant.site, one.participant.number))
 
@@ -156,9 +159,16 @@ def _known(protocol: Protocol, book: Casebook) -> Known | None:
         on=on,
         baseline=_measured(answers, "au_rlp0", "au_plp0", "au_eq0"),
         followed={month: _followed(values) for month, values in later.items()},
+        ended_on=_ended(protocol, book),
     )
     surgeon = answers.get("au_surgeon")
     return Known(book.participant, outcome, surgeon if isinstance(surgeon, int) else None, answers, later)
+
+
+def _ended(protocol: Protocol, book: Casebook) -> date | None:
+    stored = book.get(AT_END, END, 1)
+    day = stored.answers(protocol.form(END)).values.get("au3_date") if stored and stored.status == "complete" else None
+    return day if isinstance(day, date) else None
 
 
 def _measured(values: Mapping[str, Any], *names: str) -> tuple[int | None, int | None, int | None]:

@@ -13,7 +13,7 @@ from trialdm.domain.crf import Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import casebooks, overview, records, trail
+from trialdm.services import casebooks, governance, overview, records, trail
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
 from trialdm.web import typed as fields
@@ -150,6 +150,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         change_reasons=audit.CHANGE_REASONS,
         clear=fields.CLEAR,
         sent=request.form,
+        followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
         **more,
     )
 

@@ -32,4 +32,4 @@ def page(template: str, protocol: Protocol, **values: Any) -> str:
     def may(action: str, site: str | None = None) -> bool:
         return roles.may(actor().grants, roles.named(action, protocol.pathway), protocol.id, site)
 
-    return render_template(template, trial=protocol, may=may, here=request.endpoint or "", **values)
+    return render_template(template, trial=protocol, word=protocol.machine, may=may, here=request.endpoint or "", **values)
