@@ -786,7 +786,7 @@ main.add_command(rehearse)
 
 
 @main.command()
-@click.argument("name", type=click.Choice(("balance", "RP-17", "RP-18", "RP-19")))
+@click.argument("name", type=click.Choice(("balance", "RP-17", "RP-18", "RP-19")), is_eager=True)
 @click.argument("trial")
 @click.option("--scheme", default="", help="balance: scheme; the trial's first one where left out.")
 @click.option("--operator", type=int, help="RP-18: number of the operator.")

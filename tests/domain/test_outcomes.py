@@ -79,6 +79,15 @@ def test_follow_ups_are_expected_once_their_window_has_closed_unless_the_follow_
     assert outcomes.returned(found, {3: 136}, on) == {3: Tally(2, 4)}
 
 
+def test_a_mean_beside_a_part_of_it_leaves_five_others_or_is_not_shown() -> None:
+    (residual, *_) = outcomes.changes([outcome()] * 9, [3], beside=[outcome()] * 5)
+    assert (residual.cases, residual.change) == (9, None)
+    (residual, *_) = outcomes.changes([outcome()] * 10, [3], beside=[outcome()] * 5)
+    assert residual.change == -4
+    (residual, *_) = outcomes.changes([outcome()] * 6, [3], beside=[outcome()] * 6)
+    assert residual.change == -4
+
+
 # --- safety ----------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ Steiner and others, Biostatistics 2000;1:441 (CUSUM by log-likelihood).
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from fractions import Fraction
 from functools import lru_cache
@@ -105,9 +105,19 @@ class Changed:
         return None if self.before is None or self.after is None else self.after - self.before
 
 
-def changes(cases: Sequence[Outcome], months: Iterable[int]) -> list[Changed]:
-    """The change of every measure by month, over the cases that have both values; no mean of fewer than five."""
-    return [_changed(cases, place, name, month) for place, name in enumerate(MEASURES) for month in months]
+def changes(cases: Sequence[Outcome], months: Iterable[int], *, beside: Sequence[Outcome] | None = None) -> list[Changed]:
+    """The change of every measure by month, over the cases that have both values.
+
+    No mean of fewer than five, nor one from which those of a part shown `beside` it leave fewer than five others.
+    """
+    found = [_changed(cases, place, name, month) for place, name in enumerate(MEASURES) for month in months]
+    if beside is None:
+        return found
+    return [_beside(one, part) for one, part in zip(found, changes(beside, months), strict=True)]
+
+
+def _beside(one: Changed, part: Changed) -> Changed:
+    return replace(one, before=None, after=None) if 0 < one.cases - part.cases < FEWEST else one
 
 
 def _changed(cases: Sequence[Outcome], place: int, name: str, month: int) -> Changed:
@@ -227,6 +237,14 @@ def funnel(cases: Sequence[Outcome], sites: Iterable[str]) -> Funnel:
             continue
         places.append(Place(site, tally, _outside(tally, pooled.rate)))
     return Funnel(pooled, tuple(places), tuple(left_out))
+
+
+def without(found: Funnel, sites: Iterable[str]) -> Funnel:
+    """The funnel without the places of some organisations, which are named as left out."""
+    hidden = set(sites)
+    kept = tuple(place for place in found.places if place.site not in hidden)
+    gone = tuple(place.site for place in found.places if place.site in hidden)
+    return replace(found, places=kept, left_out=(*found.left_out, *gone))
 
 
 def _outside(tally: Tally, rate: Fraction) -> str:

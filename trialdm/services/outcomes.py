@@ -42,7 +42,7 @@ class Part:
 
     @property
     def changes(self) -> list[Changed]:
-        return outcomes.changes(self.cases, self.months)
+        return outcomes.changes(self.cases, self.months, beside=self.within)
 
     @property
     def returned(self) -> dict[int, Tally]:
@@ -88,10 +88,11 @@ def dashboard(unit: Unit, trial: str) -> Dashboard:
     everything = [one.outcome for one in found]
     funnel = outcomes.funnel(everything, [site.code for site in protocol.sites])
     expected = _expected(protocol, funnel)
+    parts = list(_parts(unit, protocol, found, sites))
     return Dashboard(
-        list(_parts(unit, protocol, found, sites)),
+        parts,
         [governance.organisation(unit, trial, site) for site in sites],
-        funnel,
+        outcomes.without(funnel, _given_away(parts)),
         [course for site in sites if sees_all(unit, trial, site) and (course := _course(everything, site, expected))],
         expected,
         _operates(unit, trial, sites),
@@ -117,6 +118,11 @@ def _part(unit: Unit, protocol: Protocol, title: str, found: Sequence[Outcome], 
     scheduled = [visit for visit in protocol.visits if visit.kind == "scheduled" and visit.target is not None]
     closes = {visit.number: (visit.target or 0) + visit.after for visit in scheduled}
     return Part(title, found, list(closes), closes, unit.today, within)
+
+
+def _given_away(parts: Sequence[Part]) -> set[str]:
+    """Organisations whose count beside the reader's own cases would tell of fewer than five others."""
+    return {part.cases[0].site for part in parts if part.within is not None and part.cases and part.safety[-1][1] == outcomes.FEWER}
 
 
 def _expected(protocol: Protocol, funnel: Funnel) -> Fraction | None:

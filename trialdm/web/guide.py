@@ -24,6 +24,7 @@ PAGES = {
     "randomising": "Randomising",
     "unblinding": "Unblinding and the day of surgery",
     "approvals": "Approvals and the gate",
+    "treatment": "The treatment pathway",
     "exports": "Exports",
     "rehearsals": "Rehearsing the allocation",
     "allocation": "Allocation for statisticians",
