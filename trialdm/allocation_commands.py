@@ -380,15 +380,15 @@ def write_envelopes(terminal: Terminal, trial: str, site: str, count: int, out: 
 
 def write_document(out: Path, text: str) -> None:
     """A document as HTML, or as PDF where the file's name says so."""
-    _write(out, page.pdf(text) if out.suffix.lower() == ".pdf" else text.encode())
+    _put(out, page.pdf(text) if out.suffix.lower() == ".pdf" else text.encode())
 
 
 def write_text(out: Path, text: str) -> None:
     """A text as it is."""
-    _write(out, text.encode())
+    _put(out, text.encode())
 
 
-def _write(out: Path, content: bytes) -> None:
+def _put(out: Path, content: bytes) -> None:
     try:
         out.write_bytes(content)
     except OSError as problem:
