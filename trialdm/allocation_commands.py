@@ -380,11 +380,17 @@ def write_envelopes(terminal: Terminal, trial: str, site: str, count: int, out: 
 
 def write_document(out: Path, text: str) -> None:
     """A document as HTML, or as PDF where the file's name says so."""
+    _put(out, page.pdf(text) if out.suffix.lower() == ".pdf" else text.encode())
+
+
+def write_text(out: Path, text: str) -> None:
+    """A text as it is."""
+    _put(out, text.encode())
+
+
+def _put(out: Path, content: bytes) -> None:
     try:
-        if out.suffix.lower() == ".pdf":
-            out.write_bytes(page.pdf(text))
-        else:
-            out.write_text(text, "utf-8")
+        out.write_bytes(content)
     except OSError as problem:
         raise errors.Invalid(f"{out} cannot be written: {problem.strerror}.", code="FILE.UNWRITABLE") from None
 

@@ -19,9 +19,10 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
-from trialdm.allocation_commands import allocation_group, document_file, write_document
+from trialdm.allocation_commands import allocation_group, document_file, write_document, write_text
 from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
+from trialdm.documents.page import Document
 from trialdm.documents.page import html as document_html
 from trialdm.domain import errors, ethics, lifecycle
 from trialdm.domain.errors import Broken, TrialError
@@ -34,6 +35,7 @@ from trialdm.services import (
     allocations,
     approvals,
     balance,
+    cases,
     chains,
     clocks,
     delegations,
@@ -42,6 +44,7 @@ from trialdm.services import (
     imports,
     mail,
     notices,
+    outcomes,
     packages,
     participants,
     people,
@@ -137,6 +140,15 @@ def _error_json(problem: TrialError) -> dict[str, Any]:
         return problem.outcome.to_json()
     said = {"code": problem.code, "message": problem.message, "needs": problem.needs, "details": [vars(d) for d in problem.details]}
     return {**said, **problem.shows}
+
+
+def _report_file(context: Any, option: Any, out: Path) -> Path:
+    """The name of a report's file, before anything is made for it: RP-17 is a CSV file, every other one a document."""
+    if context.params.get("name") != "RP-17":
+        return document_file(context, option, out)
+    if out.suffix.lower() != ".csv":
+        raise click.BadParameter(f"'{out}' must end in .csv: RP-17 is a table")
+    return out
 
 
 def _moment(_context: Any, _option: Any, text: str | None) -> datetime | None:
@@ -801,17 +813,38 @@ main.add_command(rehearse)
 
 
 @main.command()
-@click.argument("name", type=click.Choice(("balance",)))
+@click.argument("name", type=click.Choice(("balance", "RP-17", "RP-18", "RP-19")), is_eager=True)
 @click.argument("trial")
-@click.option("--scheme", default="", help="Scheme; the trial's first one where left out.")
-@click.option("--out", required=True, type=PATH, callback=document_file, help="File to write: .html or .pdf.")
+@click.option("--scheme", default="", help="balance: scheme; the trial's first one where left out.")
+@click.option("--operator", type=int, help="RP-18: number of the operator.")
+@click.option("--site", default="", help="RP-19: code of the organisation.")
+@click.option("--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-17: .csv.")
 @pass_terminal
-def report(terminal: Terminal, name: str, trial: str, scheme: str, out: Path) -> None:
-    """Write a report. balance: achieved balance, ledger against allocations, order of events; for the unblinded statistician."""
-    found = terminal.change(lambda unit: balance.report(unit, trial, name=scheme))
-    write_document(out, document_html(found))
+def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int | None, site: str, out: Path) -> None:
+    """Write a report. balance: achieved balance, ledger against allocations, order of events; for the unblinded statistician.
+
+    Of the treatment pathway, RP-17: the audit minimum set of the cases that you see. RP-18: an operator's outcomes for the annual
+    appraisal. RP-19: what a review at an organisation needs.
+    """
+    if name == "RP-17":
+        write_text(out, terminal.change(lambda unit: outcomes.minimum_set(unit, trial)))
+    else:
+        write_document(out, document_html(terminal.change(lambda unit: _report(unit, name, trial, scheme, operator, site))))
     out.chmod(0o600)
     terminal.say({"trial": trial, "report": name, "file": str(out)}, f"Wrote {out}.")
+
+
+def _report(unit: Unit, name: str, trial: str, scheme: str, operator: int | None, site: str) -> Document:
+    if name == "balance":
+        return balance.report(unit, trial, name=scheme)
+    cases.require_pathway(unit, trial)
+    if name == "RP-18":
+        if operator is None:
+            raise errors.Invalid("Say whose appraisal it is.", code="REPORT.OPERATOR", needs="--operator and the operator's number.")
+        return outcomes.appraisal(unit, trial, operator)
+    if not site:
+        raise errors.Invalid("Say which organisation reviews.", code="REPORT.SITE", needs="--site and the organisation's code.")
+    return outcomes.review_pack(unit, trial, site)
 
 
 # --- exports and audit -----------------------------------------------------------------------------------------------

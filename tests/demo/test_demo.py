@@ -10,9 +10,9 @@ import pytest
 from trialdm import instance as instances
 from trialdm import settings
 from trialdm.cli import run
-from trialdm.demo import build
+from trialdm.demo import audit, build
 from trialdm.domain import roles
-from trialdm.services import chains, overview, packages, participants, people, schemes, trail
+from trialdm.services import chains, governance, overview, packages, participants, people, schemes, trail
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
 
@@ -64,6 +64,21 @@ def test_everything_in_it_was_audited_and_the_allocations_hang_together(demo: in
         assert trail.verify(unit, build.TRIAL) > 3000
         assert chains.verify_chain(unit, build.TRIAL) > 3
         assert schemes.status(unit, build.TRIAL)["world"] == "test"
+
+
+def test_the_treatment_pathway_is_audited_with_a_gap_and_an_overdue_review(demo: instances.Instance) -> None:
+    with demo.units.reading(SYSTEM) as unit:
+        actor = people.actor(unit, people.by_email(unit, "sponsor@demo.example"), "test")
+    with demo.units.reading(actor) as unit:
+        found = {site.code: governance.organisation(unit, audit.AUDIT, site.code) for site in governance.organisations(unit, audit.AUDIT)}
+        cases = participants.listed(unit, audit.AUDIT)
+        assert trail.verify(unit, audit.AUDIT) > 1000
+    assert (len(cases), {state for _, state in cases}) == (60, {"operated", "follow_up"})
+    assert {site: one.unaudited for site, one in found.items()} == {"S01": 0, "S02": 2, "S03": 0}
+    late = {site for site, one in found.items() for due in one.deadlines if due.rule == "GOV-57" and not due.done_on and due.late(TODAY)}
+    assert late == {"S03"}
+    first = {role: next(row for row in sign_ins(demo) if row["role"] == role) for role in ("auditor", "governance-lead")}
+    assert {row["site"] for row in first.values()} == {"S01"}
 
 
 def test_somebody_is_ready_to_be_randomised(demo: instances.Instance) -> None:

@@ -57,7 +57,7 @@ CASES: list[tuple[tuple[str, str, str], Row]] = [
     ((TOP, '9: "2.4"}', '9: "2.5"}'), ("table", "ome_factor", "value of 9", "2.4", "2.5", "alters")),
     ((TOP, '1: "0.1", ', ""), ("table", "ome_factor", "value of 1", "0.1", "none", "alters")),
     ((TOP, "identity: vault", "identity: site-held"), ("identity", "", "how participants are identified", "vault", "site-held", "breaks")),
-    ((TOP, "pathway: primary", "pathway: secondary"), ("identity", "", "pathway", "primary", "secondary", "breaks")),
+    ((TOP, "pathway: primary", "pathway: none"), ("identity", "", "pathway", "primary", "none", "breaks")),
     ((TOP, "after: V07}", "after: V08}"), ("unblinding", "", "visit after which", "V07", "V08", "breaks")),
     ((TOP, "wording: shipped", "wording: none"), ("instrument", "", "wording", "shipped", "none", "none")),
     # sites

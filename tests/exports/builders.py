@@ -54,7 +54,7 @@ def protocol(*forms: Form) -> Protocol:
     return Protocol(
         id="test", version="1.0", short_title="Test", title="A test", study_type="", origin="new", pathway="", identity="vault",
         target_participants=10, target_months=12, arms=(Arm(1, "a", "A"), Arm(2, "b", "B")), sites=(Site("S01", "Here", "ENG"),),
-        visits=(Visit("V01", 1, "Baseline", "scheduled"),), forms=forms, codelists={}, scheme=Scheme("s", "simple", ()),
+        visits=(Visit("V01", 1, "Baseline", "scheduled"),), forms=forms, codelists={}, schemes=(Scheme("s", "simple", ()),),
     )  # fmt: skip
 
 

@@ -26,8 +26,10 @@ class Surroundings:
 
 
 def schemes_of(around: Surroundings) -> list[Scheme]:
-    """The first scheme and the later ones, in the order of the file."""
+    """The first scheme and the later ones, in the order of the file; none where nobody is allocated."""
     top = around.top
+    if not (top.get("allocation") and top["arms"]):
+        return []
     rows = [(("allocation",), top["allocation"], top["arms"])]
     rows += [(("later_allocations", i), raw, raw["arms"]) for i, raw in enumerate(top["later_allocations"])]
     found: list[Scheme] = []

@@ -188,7 +188,8 @@ def _build(
     by_code = {form.code: form for form in forms}
     facts = tuple(Fact(**fact) for fact in top["context"])
     _places(folder, top, visits, by_code)
-    first, *later = schemes_of(
+    _of_its_pathway(folder, top, forms)
+    schemes = schemes_of(
         Surroundings(
             top=top,
             forms=by_code,
@@ -213,8 +214,7 @@ def _build(
         visits=visits,
         forms=tuple(forms),
         codelists=codelists,
-        scheme=first,
-        later_schemes=tuple(later),
+        schemes=tuple(schemes),
         context=facts,
         params={name: Parameter(name, p["value"], p.get("source", "")) for name, p in top["params"].items()},
         tables=building.tables,
@@ -222,6 +222,21 @@ def _build(
         guidance=trial.get("guidance", {}),
         participant_told_after=top.get("unblinding", {}).get("participant_after", ""),
     )
+
+
+def _of_its_pathway(folder: _Folder, top: Mapping[str, Any], forms: Iterable[Form]) -> None:
+    """Only a study of the treatment pathway goes without arms and allocation, and it holds nothing but audit forms; a trial none."""
+    source, treats = folder.protocol, top["trial"]["pathway"] == "secondary"
+    for key in ("arms", "allocation", "later_allocations", "unblinding"):
+        if treats and top.get(key):
+            folder.say(source, (key,), f"'{key}' has no place in the treatment pathway (pathway: secondary): nobody is allocated there")
+    for key in ("arms", "allocation"):
+        if not treats and not top.get(key):
+            folder.say(source, (), f"'{key}' is missing: only a study of the treatment pathway (pathway: secondary) goes without")
+    for form in forms:
+        if treats != (form.kind == "audit"):
+            which = "only forms of kind audit belong to" if treats else "forms of kind audit belong to no study but one of"
+            folder.say(source, (), f"form {form.code} is of kind {form.kind}: {which} the treatment pathway (pathway: secondary)")
 
 
 def _places(folder: _Folder, top: Mapping[str, Any], visits: tuple[Visit, ...], forms: Mapping[str, Form]) -> None:
@@ -300,7 +315,7 @@ class _Forms:
         self.folder, self.top, self.codelists, self.visits = folder, top, codelists, visits
         self.params = {name: p["value"] for name, p in top["params"].items()}
         self.tables = {name: self._table(name, table) for name, table in top["tables"].items()}
-        self.factors = {factor["name"] for factor in top["allocation"]["factors"]}
+        self.factors = {factor["name"] for factor in top.get("allocation", {}).get("factors", ())}
 
     def _table(self, name: str, table: Mapping[str, Any]) -> dict[Decimal, Decimal]:
         rows: dict[Decimal, Decimal] = {}

@@ -33,7 +33,7 @@ TRIAL_ID = validate.Regexp(
 REGISTERS = ("documents.PIS", "documents.ICF", "staff", "surgeons")
 
 #: Values that the system fills; `factor.NAME` is any factor of the allocation.
-SYSTEM = ("screening_no", "row", "rand_no", "rand_dtm", "rand_arm", "rand_by", "rand_method")
+SYSTEM = ("screening_no", "audit_no", "row", "rand_no", "rand_dtm", "rand_arm", "rand_by", "rand_method")
 
 
 class Text(fields.String):
@@ -338,9 +338,11 @@ class ProtocolSchema(Schema):
         load_default=dict,
         metadata={"description": "Numbers that rules and checks use, each with its source."},
     )
-    arms = many(ArmSchema, "Arms in fixed order.", required=True, validate=validate.Length(min=2))
+    arms = many(ArmSchema, "Arms in fixed order; left out in the treatment pathway.", load_default=list, validate=validate.Length(min=2))
     sites = many(SiteSchema, "Sites.", required=True, validate=validate.Length(min=1))
-    allocation = fields.Nested(AllocationSchema, required=True, metadata={"description": "How participants are allocated."})
+    allocation = fields.Nested(
+        AllocationSchema, metadata={"description": "How participants are allocated; left out in the treatment pathway."}
+    )
     later_allocations = many(
         LaterAllocationSchema, "Further randomisations of the same participants, each with its own scheme and arms.", load_default=list
     )

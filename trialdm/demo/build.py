@@ -19,7 +19,7 @@ from typing import Any
 from trialdm import instance as instances
 from trialdm import settings
 from trialdm.definitions import registers, sources
-from trialdm.demo import cast, figures
+from trialdm.demo import audit, cast, figures
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.protocol import Protocol
@@ -88,6 +88,7 @@ def build(folder: Path, *, count: int, seed: int, today: date | None, say: Say) 
     play = Play(opened.units, last, rng, say)
     play.prepare()
     play.run(count)
+    play.pathway(seed)
     rows = [{**entry, "token": play.tokens[entry["email"]]} for entry in play.sign_ins]
     (folder / SIGN_INS).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     (folder / SIGN_INS).chmod(0o600)
@@ -138,8 +139,12 @@ class Play:
         self.protocol: Protocol = self.units.run(manager, lambda unit: studies.load(unit, texts))
         for event in ("configure", "submit"):
             self._trial(manager, event)
+        pathway = sources.read_folder(definitions_folder("protocols") / audit.AUDIT)
+        self.units.run(manager, lambda unit: studies.load(unit, pathway))
         self.members = cast.members(self.protocol)
         self.units.run(admin, lambda unit: [self._account(unit, m.email, m.name, m.role, m.site) for m in self.members])
+        self.units.run(admin, lambda unit: [self._account(unit, m.email, m.name, m.role, m.site, audit.AUDIT) for m in cast.pathway()])
+        self.units.run(admin, self._readers)
         for member in self.members:
             self.actors[(member.role, member.site)] = self._actor(member.email)
         self.entries = registers.load_ethics(sources.read_folder(definitions_folder("ethics") / TRIAL), self.protocol, shift=self.shift)
@@ -186,11 +191,16 @@ class Play:
         """Set the moment (wall time in Europe/London)."""
         self.moment = datetime.combine(day, clock, LONDON).astimezone(UTC)
 
-    def _account(self, unit: Unit, email: str, name: str, role: str, site: str) -> None:
+    def _readers(self, unit: Unit) -> None:
+        """Who reads the treatment pathway beside the trial."""
+        for role in cast.READERS:
+            people.give(unit, people.by_email(unit, f"{cast.UNIT[role]}@{cast.DOMAIN}"), role, audit.AUDIT)
+
+    def _account(self, unit: Unit, email: str, name: str, role: str, site: str, of: str = TRIAL) -> None:
         if email == cast.ADMINISTRATOR:
             account = people.first(unit, email, name, self.password)
         else:
-            trial = "*" if email == cast.MANAGER else TRIAL
+            trial = "*" if email == cast.MANAGER else of
             account = people.add(unit, email, name, self.password, [(role, site)], trial=trial)
         self.sign_ins.append({"email": email, "password": self.password, "role": role, "site": site})
         own = replace(unit.actor, id=account.id)
@@ -279,6 +289,11 @@ class Play:
                     self._site_day(day, sites[site], todays, queue)
             if offset % 7 == 0 or offset == total - 1:
                 self.say(f"\r{day.isoformat()}  {round(100 * (offset + 1) / total):3d}%  {self.steps} forms and acts  ")
+
+    def pathway(self, seed: int) -> None:
+        """The treatment pathway, audited beside the trial."""
+        actors = {member.email: self._actor(member.email) for member in cast.pathway()}
+        self.steps += audit.play(self.units, actors, self.actors[("trial-manager", "")], self.at, self.last, seed)
 
     def _recruits(self, count: int, opened: Mapping[str, date]) -> list[Person]:
         """The people to come, each with a site, a day of screening, and dirt on some of the journeys."""

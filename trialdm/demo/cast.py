@@ -38,8 +38,17 @@ UNIT = {
     "inspector": "inspector",
 }
 
-#: Roles at the first site only.
-FIRST_SITE = {"auditor": "audit", "governance-lead": "governance"}
+#: The people of the treatment pathway: audit clinicians with their organisation and their number as operators, and governance leads.
+AUDITORS = {
+    f"audit.s01@{DOMAIN}": ("S01", 1),
+    f"audit.second.s01@{DOMAIN}": ("S01", 2),
+    f"audit.s02@{DOMAIN}": ("S02", 3),
+    f"audit.s03@{DOMAIN}": ("S03", 4),
+}
+LEADS = {site: f"governance.{site.lower()}@{DOMAIN}" for site in ("S01", "S02", "S03")}
+
+#: Roles of the trial's office that read the treatment pathway as well.
+READERS = ("sponsor", "inspector")
 
 ADMINISTRATOR, MANAGER = f"admin@{DOMAIN}", f"manager@{DOMAIN}"
 
@@ -69,8 +78,13 @@ def members(protocol: Protocol) -> list[Member]:
             number = 1 + i if role == "surgeon" else None
             email = f"{part}.{site.code.lower()}@{DOMAIN}"
             people.append(Member(email, _name(20 + 7 * i + j), role, site.code, tasks, number))
-    first = protocol.sites[0].code
-    people += [Member(f"{part}.{first.lower()}@{DOMAIN}", _name(170 + i), role, first) for i, (role, part) in enumerate(FIRST_SITE.items())]
+    return people
+
+
+def pathway() -> list[Member]:
+    """Everybody of the treatment pathway, those of the first organisation first."""
+    people = [Member(email, _name(170 + 2 * i), "auditor", site) for i, (email, (site, _)) in enumerate(AUDITORS.items())]
+    people += [Member(email, _name(171 + 2 * i), "governance-lead", site) for i, (site, email) in enumerate(LEADS.items())]
     return people
 
 

@@ -85,6 +85,14 @@ MEANINGS = {
     "unblinding_reason": "why somebody learned the allocation: codes 1 and 2 are emergencies, 3 an accident, 5 the planned end",
     "unblinding_by": "who learned the allocation (staff number)",
     "unblinding_at": "date and time at which somebody learned the allocation",
+    "case_date": "day of a procedure that is audited",
+    "case_timing": "whether the procedure prevents pain (1) or treats it (2)",
+    "case_uncertainty": "whether the uncertainty about benefit and harm was explained",
+    "case_shared_decision": "day of the shared decision conversation",
+    "case_team": "whether a multidisciplinary team selected the patient",
+    "case_surgeon": "who operated (number of the surgeon)",
+    "case_lapse_reported": "day on which a lapse of the special arrangements was reported to the governance lead",
+    "case_end": "why the follow-up of a case ends: code 1 is death",
 }
 
 #: The finding that asks what to do with answers to questions that no longer apply.

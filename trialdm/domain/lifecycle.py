@@ -69,6 +69,12 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
             "died",
         ),
     },
+    "case": {
+        "operate": (("recorded",), "operated"),
+        "follow-up": (("operated",), "follow_up"),
+        "close": (("operated", "follow_up"), "closed"),
+        "die": (("recorded", "operated", "follow_up", "closed"), "died"),
+    },
     "form": {
         "save": (("blank", "draft"), "draft"),
         "finish": (("blank", "draft"), "complete"),
@@ -92,7 +98,15 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
 }
 
 #: The state in which each kind of thing starts.
-INITIAL = {"trial": "draft", "site": "identified", "participant": "screened", "form": "blank", "scheme": "draft", "blinding": "blinded"}
+INITIAL = {
+    "trial": "draft",
+    "site": "identified",
+    "participant": "screened",
+    "case": "recorded",
+    "form": "blank",
+    "scheme": "draft",
+    "blinding": "blinded",
+}
 
 #: States shown to people.
 LABELS = {

@@ -142,7 +142,8 @@ class Instrument:
 class Protocol:
     """One version of one trial's protocol.
 
-    `participant_told_after` is the visit after which participants are told their allocation; empty where they are not.
+    `schemes` are its randomisations, the first one first: none where nobody is allocated. `participant_told_after` is the visit
+    after which participants are told their allocation; empty where they are not.
     """
 
     id: str
@@ -160,12 +161,11 @@ class Protocol:
     visits: tuple[Visit, ...]
     forms: tuple[Form, ...]
     codelists: Mapping[str, Codelist]
-    scheme: Scheme
+    schemes: tuple[Scheme, ...] = ()
     context: tuple[Fact, ...] = ()
     params: Mapping[str, Parameter] = field(default_factory=dict)
     tables: Mapping[str, Mapping[Any, Decimal]] = field(default_factory=dict)
     instruments: tuple[Instrument, ...] = ()
-    later_schemes: tuple[Scheme, ...] = ()
     guidance: Mapping[str, str] = field(default_factory=dict)
     participant_told_after: str = ""
 
@@ -175,13 +175,35 @@ class Protocol:
         return self.origin == "historical"
 
     @property
-    def schemes(self) -> tuple[Scheme, ...]:
-        """Every randomisation of the trial, the first one first."""
-        return (self.scheme, *self.later_schemes)
+    def treats(self) -> bool:
+        """Whether it is a study of the treatment pathway: cases of organisations are audited, and nobody is allocated."""
+        return self.pathway == "secondary"
+
+    @property
+    def machine(self) -> str:
+        """The lifecycle of those whom it is about: participants, or cases."""
+        return "case" if self.treats else "participant"
+
+    @property
+    def scheme(self) -> Scheme:
+        """The first randomisation. Raises Missing where nobody is allocated."""
+        if not self.schemes:
+            raise Missing(
+                f"Nobody is allocated in {self.short_title}.",
+                code="ALLOC.NO_SCHEME",
+                needs="A trial with arms; the treatment pathway has none.",
+            )
+        return self.schemes[0]
+
+    @property
+    def later_schemes(self) -> tuple[Scheme, ...]:
+        """The randomisations after the first one."""
+        return self.schemes[1:]
 
     def scheme_named(self, name: str) -> Scheme:
         """The randomisation of this name, the first one where none is named. Raises Missing."""
-        found = self.scheme if not name else next((scheme for scheme in self.schemes if scheme.name == name), None)
+        first = self.scheme
+        found = first if not name else next((scheme for scheme in self.schemes if scheme.name == name), None)
         if found is None:
             raise Missing(f"Trial {self.id} has no allocation scheme '{name}'.", code="ALLOC.NO_SCHEME")
         return found

@@ -166,8 +166,39 @@ ACTIONS: dict[str, frozenset[str]] = {
         ),
         "export.unblinded": ("statistician-unblinded", "statistician-blinded"),
         "audit.see": (*_CLINICAL_READERS, "sponsor"),
+        "case.see": ("auditor", "governance-lead", "sponsor", "inspector"),
+        "case.add": ("auditor",),
+        "case.trail": ("sponsor", "inspector"),
+        "case.export": ("sponsor",),
+        "case.report": ("auditor", "governance-lead", "sponsor", "inspector"),
+        "case.never": (),
+        "notice.give": ("auditor",),
+        "notice.confirm": ("governance-lead",),
+        "procedures.record": ("auditor", "governance-lead"),
+        "review.hold": ("governance-lead",),
+        "appraisal.record": ("auditor", "governance-lead"),
+        "guidance.change": ("trial-manager", "sponsor"),
     }.items()
 }
+
+#: In the treatment pathway: action on participants -> the right over cases that it takes there. No right over the participants
+#: of a trial gives one over cases, and none over cases one over participants.
+OF_CASES: dict[str, str] = {
+    "participant.see": "case.see",
+    "form.see": "case.see",
+    "participant.add": "case.add",
+    "audit.see": "case.trail",
+    "export.blinded": "case.export",
+    "export.unblinded": "case.never",
+    "participant.randomise": "case.never",
+    "form.import": "case.never",
+    "history.import": "case.never",
+    "unblinding.see": "case.never",
+    "trial.unblind": "case.never",
+}
+
+#: Roles that see their own cases only: those that they entered or operated on.
+OWN_CASES = frozenset({"auditor"})
 
 #: kind of form -> roles that may enter it
 FORM_ENTRY: dict[str, frozenset[str]] = {
@@ -221,6 +252,17 @@ class Grant:
 def may(grants: Iterable[Grant], action: str, trial: str, site: str | None = None) -> bool:
     """Whether one of the roles held allows the action there."""
     return any(grant.role in ACTIONS[action] and grant.covers(trial, site) for grant in grants)
+
+
+def named(action: str, pathway: str) -> str:
+    """What an action is called in a study of this pathway (`OF_CASES`)."""
+    return OF_CASES.get(action, action) if pathway == "secondary" else action
+
+
+def own_cases_only(grants: Iterable[Grant], trial: str, site: str) -> bool:
+    """Whether the cases of a site are seen by a role only that sees its own."""
+    seen = {grant.role for grant in grants if grant.role in ACTIONS["case.see"] and grant.covers(trial, site)}
+    return bool(seen) and seen <= OWN_CASES
 
 
 def may_enter(grants: Iterable[Grant], kind: str, trial: str, site: str) -> bool:

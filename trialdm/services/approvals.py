@@ -16,6 +16,7 @@ from trialdm.definitions.registers import FORMATS, fits, load_ethics
 from trialdm.domain import ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused
 from trialdm.domain.ethics import Approval, Document, Fact
+from trialdm.domain.pathway import FACTS
 from trialdm.services import register, studies
 from trialdm.services.unit import Unit, needed
 from trialdm.store.tables import Evidence, RegisterEntry
@@ -244,6 +245,12 @@ def state(unit: Unit, trial: str, fact: Fact) -> int:
     unit.require("facts.record", trial, fact.site or None)
     if fact.kind not in ethics.FACTS:
         raise Invalid(f"There is no fact '{fact.kind}'.", code="REGISTER.KIND", needs=f"One of: {', '.join(ethics.FACTS)}.")
+    if fact.kind in FACTS:
+        raise Refused(
+            f"'{ethics.FACTS[fact.kind]}' is recorded by the organisation whose fact it is.",
+            code="REGISTER.KIND",
+            needs="The audit clinician or the governance lead there, on the page of the organisation.",
+        )
     if fact.on > unit.today:
         raise Refused("A fact cannot lie in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
     return register.add(unit, trial, fact)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from trialdm.definitions.protocols import load_protocol
-from trialdm.domain import ethics, lifecycle
+from trialdm.domain import ethics, guidance, lifecycle
 from trialdm.domain.ethics import Answer, Case, Person
 from trialdm.domain.protocol import Protocol
 from trialdm.services import register, studies
@@ -44,7 +44,7 @@ def case(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None
         person=person(unit),
         randomised_count=_randomised(unit, protocol) if action == "randomise" else 0,
         unblinded=action == "export-unblinded" and _state_on(unit, protocol, "blinding", trial, day) == "unblinded",
-        guidance_final=protocol.guidance.get("status") != "draft",
+        guidance_final=guidance.final(protocol, register.read(unit, trial), day),
         **about,
         **_ends(unit, protocol, action),
     )

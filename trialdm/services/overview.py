@@ -19,7 +19,7 @@ from trialdm.services.unit import LONDON, Unit
 from trialdm.store.tables import Allocation, FormInstance, Participant, Status
 
 #: Participants in these states have no visits to come.
-_FINISHED = ("withdrawn", "died", "lost", "completed", "screened", "ineligible")
+_FINISHED = ("withdrawn", "died", "lost", "completed", "screened", "ineligible", "recorded", "closed")
 
 _MOST = 200
 
@@ -69,13 +69,7 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
     screened = dict(
         unit.session.execute(select(Participant.site, func.count()).where(Participant.trial_id == trial).group_by(Participant.site)).all()
     )
-    randomised = Counter(
-        unit.session.scalars(
-            select(Participant.site)
-            .join(Allocation, (Allocation.trial_id == Participant.trial_id) & (Allocation.participant_id == Participant.id))
-            .where(Participant.trial_id == trial, Allocation.scheme == protocol.scheme.name)
-        )
-    )
+    randomised = _randomised_by_site(unit, protocol)
     states = studies.states(unit, trial, "site")
     return [
         SiteRow(
@@ -90,6 +84,18 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
         for site in protocol.sites
         if seen is None or site.code in seen
     ]
+
+
+def _randomised_by_site(unit: Unit, protocol: Protocol) -> Counter[str]:
+    if not protocol.schemes:
+        return Counter()
+    return Counter(
+        unit.session.scalars(
+            select(Participant.site)
+            .join(Allocation, (Allocation.trial_id == Participant.trial_id) & (Allocation.participant_id == Participant.id))
+            .where(Participant.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name)
+        )
+    )
 
 
 def recruitment(unit: Unit, trial: str) -> Recruitment:

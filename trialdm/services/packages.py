@@ -18,7 +18,7 @@ import trialdm
 from trialdm.domain import schedule, values
 from trialdm.domain.crf import Code, Codelist, Form, Item
 from trialdm.domain.errors import Forbidden, Invalid, Missing
-from trialdm.domain.lifecycle import MACHINES, label
+from trialdm.domain.lifecycle import INITIAL, MACHINES, label
 from trialdm.domain.protocol import ARM_FACT, Factor, Protocol, Scheme
 from trialdm.exports import dataset, package
 from trialdm.exports.dataset import StoredRow, Table
@@ -205,28 +205,37 @@ def _with_arm(row: StoredRow, items: Sequence[str], arms: Mapping[str, int]) -> 
     return row._replace(data=json.dumps(document))
 
 
-#: Codes of the states of a participant, in the order in which the lifecycle names them.
-_STATE_CODES = {
-    state: code for code, state in enumerate(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]), 1)
-}
-_STATES = Codelist("CL_STATE", tuple(Code(code, label(state).capitalize()) for state, code in _STATE_CODES.items()))
+def _state_codes(protocol: Protocol) -> dict[str, int]:
+    """Codes of the states of a participant, or case, in the order in which the lifecycle names them."""
+    machine = protocol.machine
+    states = dict.fromkeys([INITIAL[machine], *(target for _, target in MACHINES[machine].values())])
+    return {state: code for code, state in enumerate(states, 1)}
 
 
 def _participants_table(protocol: Protocol, blinded: bool) -> Table:
-    arms = Codelist("CL_ALLOCATED", tuple(Code(arm.code, arm.label) for arm in protocol.arms))
+    states = Codelist("CL_STATE", tuple(Code(code, label(state).capitalize()) for state, code in _state_codes(protocol).items()))
     items = [
         Item("number", "Number at the site", "int", minimum=None),
-        Item("state", "State of the participant", "code", codelist=_STATES),
+        Item("state", f"State of the {protocol.machine}", "code", codelist=states),
         Item("added_on", "Added to the trial", "date"),
+        *_allocation_items(protocol),
+    ]
+    title = "Cases" if protocol.treats else "Participants"
+    return dataset.table_of_items("participants", title, items, blinded=blinded, keys=("participant", "site"), origin="kept by the system")
+
+
+def _allocation_items(protocol: Protocol) -> list[Item]:
+    """What an allocation gives; nothing where nobody is allocated."""
+    if not protocol.schemes:
+        return []
+    arms = Codelist("CL_ALLOCATED", tuple(Code(arm.code, arm.label) for arm in protocol.arms))
+    return [
         Item("rand_no", "Randomisation number", "text", length=20),
         Item("rand_on", "Day of randomisation", "date"),
         Item("arm", "Allocated arm", "code", codelist=arms, restricted=True),
         *_factor_items(protocol),
         *(item for scheme in protocol.later_schemes for item in _later_items(scheme)),
     ]
-    return dataset.table_of_items(
-        "participants", "Participants", items, blinded=blinded, keys=("participant", "site"), origin="kept by the system"
-    )
 
 
 #: How a factor value came about: end of the column's name, and words.
@@ -293,32 +302,38 @@ def _participant_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: date
     newest: dict[str, str] = {}
     for subject, state in unit.session.execute(
         select(Status.subject, Status.state)
-        .where(Status.trial_id == trial, Status.machine == "participant", Status.at <= as_of)
+        .where(Status.trial_id == trial, Status.machine == protocol.machine, Status.at <= as_of)
         .order_by(Status.subject, Status.seq)
     ):
         newest[subject] = state
-    allocated = {
-        row.participant_id: row
-        for row in unit.session.scalars(
-            select(Allocation).where(Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name, Allocation.at <= as_of)
-        )
-    }
-    arms = {} if blinded else allocations.all_arms(unit, protocol)
-    values, later = factors.of_all(unit, protocol, as_of), _later_answers(unit, protocol, blinded, as_of)
+    states, first = _state_codes(protocol), INITIAL[protocol.machine]
+    given = _allocation_answers(unit, protocol, blinded, as_of) if protocol.schemes else {}
     for person in people:
-        answers: dict[str, Any] = {"number": person.number, "state": _STATE_CODES[newest.get(person.id, "screened")]}
+        answers: dict[str, Any] = {"number": person.number, "state": states[newest.get(person.id, first)]}
         if not protocol.historical:
             answers["added_on"] = person.added_at.date().isoformat()
-        if person.id in allocated:
-            row = allocated[person.id]
-            answers["rand_no"] = row.number
-            if not protocol.historical:
-                answers["rand_on"] = row.at.date().isoformat()
-            answers |= _factor_answers(protocol, values[person.id])
-        if person.id in arms and (person.id in allocated or protocol.scheme.unit == "site"):
-            answers["arm"] = arms[person.id]
-        answers |= later.get(person.id, {})
+        answers |= given.get(person.id, {})
         yield StoredRow(person.id, person.site, data=json.dumps({"answers": answers, "missing": {}}))
+
+
+def _allocation_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> dict[str, dict[str, Any]]:
+    """By participant, what the randomisations gave."""
+    made = select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name, Allocation.at <= as_of)
+    arms = {} if blinded else allocations.all_arms(unit, protocol)
+    values = factors.of_all(unit, protocol, as_of)
+    found: dict[str, dict[str, Any]] = {}
+    for row in unit.session.scalars(made):
+        answers = found.setdefault(row.participant_id, {})
+        answers["rand_no"] = row.number
+        if not protocol.historical:
+            answers["rand_on"] = row.at.date().isoformat()
+        answers |= _factor_answers(protocol, values[row.participant_id])
+    for person, arm in arms.items():
+        if person in found or protocol.scheme.unit == "site":
+            found.setdefault(person, {})["arm"] = arm
+    for person, answers in _later_answers(unit, protocol, blinded, as_of).items():
+        found.setdefault(person, {}).update(answers)
+    return found
 
 
 _WINDOWS = Codelist(

@@ -11,10 +11,9 @@ from trialdm.domain import pseudonym
 from trialdm.domain.errors import Forbidden, Invalid, WrongState
 from trialdm.domain.ethics import Answer, Capacity, ConsentGiven, Standing
 from trialdm.domain.ethics.withdrawal import LEVEL_OF
-from trialdm.domain.lifecycle import label
+from trialdm.domain.lifecycle import INITIAL, label
 from trialdm.domain.protocol import Factor, Protocol, Scheme
-from trialdm.domain.roles import sites_seen
-from trialdm.services import casebooks, gates, register, studies
+from trialdm.services import casebooks, cases, gates, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, SYSTEM, Change, Unit, needed
 from trialdm.store.tables import Allocation, FormVersion, Participant
@@ -53,7 +52,7 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
         site=site,
     )
     unit.session.flush()
-    studies.enter(unit, trial, "participant", row.id, "create", "screened", site=site)
+    studies.enter(unit, trial, protocol.machine, row.id, "create", INITIAL[protocol.machine], site=site)
     return row
 
 
@@ -66,15 +65,22 @@ def _unused(unit: Unit, trial: str) -> str:
 
 
 def find(unit: Unit, trial: str, typed: str, action: str = "participant.see") -> Participant:
-    """The participant that was typed. Raises Invalid for a typing error, Missing, or Forbidden for another site's."""
-    studies.definition(unit, trial)
-    unit.require(action, trial)
+    """The participant that was typed. Raises Invalid for a typing error, Missing, or Forbidden for another site's (or clinician's)."""
+    asked = (action, "participant.see") if studies.protocol(unit, trial).treats else (action,)
+    for one in asked:
+        unit.require(one, trial)
     row = known(unit, trial, typed)
-    if not unit.may(action, trial, row.site):
+    if not all(unit.may(one, trial, row.site) for one in asked):
         raise Forbidden(
             f"Participant {row.id} belongs to another site.",
             code="ROLE.SITE",
             needs="A role at the participant's site, or for the whole trial.",
+        )
+    if not cases.seen(unit, trial, row):
+        raise Forbidden(
+            f"Case {row.id} was entered by somebody else.",
+            code="ROLE.OWN_CASES",
+            needs="The clinician who entered it or operated, or the clinical governance lead.",
         )
     return row
 
@@ -110,17 +116,19 @@ def listed(unit: Unit, trial: str) -> list[tuple[Participant, str]]:
     """The participants that the person may see, with their states, by site and number."""
     studies.definition(unit, trial)
     unit.require("participant.see", trial)
+    protocol = studies.protocol(unit, trial)
     wanted = select(Participant).where(Participant.trial_id == trial).order_by(Participant.site, Participant.number)
-    sites = sites_seen(unit.actor.grants, "participant.see", trial)
+    sites = unit.sites("participant.see", trial)
     if sites is not None:
         wanted = wanted.where(Participant.site.in_(sites))
-    states = studies.states(unit, trial, "participant")
-    return [(row, states.get(row.id, "screened")) for row in unit.session.scalars(wanted)]
+    states = studies.states(unit, trial, protocol.machine)
+    first = INITIAL[protocol.machine]
+    return [(row, states.get(row.id, first)) for row in unit.session.scalars(wanted) if cases.seen(unit, trial, row)]
 
 
 def state(unit: Unit, trial: str, row: Participant) -> str:
     """The state of a participant."""
-    return studies.state(unit, trial, "participant", row.id)
+    return studies.state(unit, trial, studies.protocol(unit, trial).machine, row.id)
 
 
 def describe(row: Participant, state: str) -> dict[str, Any]:
@@ -139,7 +147,7 @@ def standing(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
     protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
     return Standing(
         id=book.participant.id,
-        state=studies.state(unit, protocol.id, "participant", book.participant.id),
+        state=studies.state(unit, protocol.id, protocol.machine, book.participant.id),
         consent=_consent(protocol, book),
         capacity=_capacity(protocol, book),
         withdrawal_level=withdrawal_level(protocol, book),
@@ -149,6 +157,8 @@ def standing(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
 def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
     """What the gate needs to know of a participant before somebody randomises or operates, by the forms that the site works with."""
     protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
+    if not protocol.schemes:
+        return standing(unit, protocol, book)
     complete, failures, signed = _eligibility(unit, protocol, book)
     return replace(
         standing(unit, protocol, book),

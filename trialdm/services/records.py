@@ -4,6 +4,7 @@ A save is refused only for what cannot be (wrong types, impossible values), for 
 for a version that somebody else has replaced. What is true but irregular is saved, flagged, and opens a deviation.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -15,10 +16,10 @@ from trialdm.domain import audit, crf, ethics, lifecycle, roles, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
-from trialdm.services import allocations, casebooks, disclosures, factors, gates, notices, participants, register, studies
+from trialdm.services import allocations, casebooks, cases, disclosures, factors, gates, notices, participants, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, Change, Unit
-from trialdm.store.tables import Account, FormInstance, Participant, TheatreCheck
+from trialdm.store.tables import Account, FormInstance, FormVersion, Participant, TheatreCheck
 
 #: States of a trial in which forms may be saved.
 _RECORDING = ("open", "paused", "held", "closed_recruitment", "follow_up")
@@ -182,6 +183,8 @@ def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:
             found[item.name] = given[item.name]
         elif item.system == "screening_no":
             found[item.name] = f"{place.participant.site}-S-{place.participant.number:04d}"
+        elif item.system == "audit_no":
+            found[item.name] = f"{place.participant.site}-A-{place.participant.number:04d}"
         elif item.system == "row":
             found[item.name] = place.row
     return found
@@ -208,10 +211,19 @@ def view(unit: Unit, place: Place) -> View:
         _without(full, hidden),
         crf.conditions(place.form, full.values, beside),
         hidden,
+        tuple(_flagged(unit, place, stored)),
         saved_at=stored.saved_at if stored else None,
         saved_by=stored.saved_by if stored else "",
         summary=_summary(place, book, beside, blinded) if place.form.repeating else {},
     )
+
+
+def _flagged(unit: Unit, place: Place, stored: Stored | None) -> list[Finding]:
+    """What the gate said to watch when the record of a procedure was saved."""
+    if stored is None or not cases.is_procedure(place.form):
+        return []
+    kept = unit.session.get(FormVersion, (place.protocol.id, stored.instance.id, stored.instance.seq))
+    return cases.flags(place.form, json.loads(kept.gate)["reasons"]) if kept and kept.gate else []
 
 
 def _summary(place: Place, book: Casebook, beside: crf.Context, blinded: bool) -> dict[str, Any]:
@@ -259,16 +271,20 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
+    finished = sent.complete or (stored is not None and stored.status == "complete")
     verdict = crf.validate(
         place.form,
         {**kept.values, **sent.answers},
         {**kept.missing, **sent.missing},
         context(unit, place, book),
-        complete=sent.complete or (stored is not None and stored.status == "complete"),
+        complete=finished,
         confirmed=sent.confirm,
     )
     _judge(unit, place, verdict)
-    return _write(unit, place, book, stored, sent, verdict, gate)
+    warned: list[Finding] = []
+    if cases.is_procedure(place.form):
+        gate, warned = cases.require(unit, place.protocol, place.form, place.participant.site, verdict.answers.values, complete=finished)
+    return _write(unit, place, book, stored, sent, verdict, gate, warned)
 
 
 def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = False) -> dict[str, Any]:
@@ -392,7 +408,14 @@ def _details(findings: Iterable[Finding]) -> list[Detail]:
 
 
 def _write(
-    unit: Unit, place: Place, book: Casebook, stored: Stored | None, sent: Submission, verdict: Verdict, gate: Mapping[str, Any]
+    unit: Unit,
+    place: Place,
+    book: Casebook,
+    stored: Stored | None,
+    sent: Submission,
+    verdict: Verdict,
+    gate: Mapping[str, Any],
+    warned: Sequence[Finding] = (),
 ) -> View:
     before = stored.answers(place.form) if stored else Answers({}, {})
     status = stored.status if stored else lifecycle.INITIAL["form"]
@@ -431,12 +454,12 @@ def _write(
         reason_text=text,
         site=place.participant.site,
     )
-    _note_findings(unit, place, instance, verdict)
+    _note_findings(unit, place, instance, verdict, warned)
     broken = _rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})
     broken += _factors_changed(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
     seen = view(unit, place)
-    alerts = [f for f in (*verdict.of("alert"), *broken) if not set(f.items) & seen.hidden_from_reader]
+    alerts = [f for f in (*verdict.of("alert"), *broken, *warned) if not set(f.items) & seen.hidden_from_reader]
     return replace(seen, alerts=tuple(alerts))
 
 
@@ -467,14 +490,14 @@ def reason_of(given: str) -> tuple[str, str]:
     return "other", given.strip()
 
 
-def _note_findings(unit: Unit, place: Place, instance: FormInstance, verdict: Verdict) -> None:
+def _note_findings(unit: Unit, place: Place, instance: FormInstance, verdict: Verdict, warned: Sequence[Finding]) -> None:
     """The prompts that somebody answered, and the alerts that arose, as entries of the trail."""
     about = {"trial": place.protocol.id, "entity": "form", "entity_id": instance.id, "site": place.participant.site}
     closed = place.form.restricted or instance.restricted or any(item.restricted for item in place.form.items)
     stream = "unblinded" if closed else "open"
     if verdict.confirmed:
         unit.record("form.confirm", changes=[Change(f.id, None, f.message, stream) for f in verdict.confirmed], **about)
-    alerts = verdict.of("alert")
+    alerts = [*verdict.of("alert"), *warned]
     if alerts:
         unit.record("form.alert", changes=[Change(f.id, None, f.message, stream) for f in alerts], **about)
 
@@ -564,10 +587,11 @@ def _move_participant(unit: Unit, place: Place, book: Casebook) -> None:
     protocol, participant = place.protocol, place.participant
     if protocol.historical:
         return
-    for event in _events(unit, place, book):
-        state = studies.state(unit, protocol.id, "participant", participant.id)
-        if lifecycle.may("participant", state, event):
-            studies.move(unit, protocol.id, "participant", participant.id, event, site=participant.site)
+    machine = protocol.machine
+    for event in _events(unit, place, book) if machine == "participant" else _case_events(place, book):
+        state = studies.state(unit, protocol.id, machine, participant.id)
+        if lifecycle.may(machine, state, event):
+            studies.move(unit, protocol.id, machine, participant.id, event, site=participant.site)
 
 
 def _events(unit: Unit, place: Place, book: Casebook) -> list[str]:
@@ -594,6 +618,19 @@ def _events(unit: Unit, place: Place, book: Casebook) -> list[str]:
         last = max((v.number for v in place.protocol.visits if v.kind == "scheduled"), default=0)
         return ["follow-up", "complete"] if place.visit.number == last else ["follow-up"]
     return []
+
+
+def _case_events(place: Place, book: Casebook) -> list[str]:
+    """Steps of a case that this form may cause: the procedure, a follow-up, the last one, the end of follow-up."""
+    meanings = {item.means: item.name for item in place.form.items if item.means}
+    stored = book.get(*place.key)
+    answers = stored.answers(place.form).values if stored else {}
+    if "case_date" in meanings:
+        return ["operate"]
+    if "case_end" in meanings:
+        return ["die"] if answers.get(meanings["case_end"]) == 1 else ["close"]
+    last = max((v.number for v in place.protocol.visits if v.kind == "scheduled"), default=0)
+    return ["follow-up", "close"] if place.visit.number == last else ["follow-up"]
 
 
 def _note_unblinding(unit: Unit, place: Place, answers: Mapping[str, Any]) -> None:

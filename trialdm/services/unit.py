@@ -108,7 +108,25 @@ class Unit:
     # --- who may -----------------------------------------------------------------------------------------------------
 
     def may(self, action: str, trial: str, site: str | None = None) -> bool:
-        return roles.may(self.actor.grants, action, trial, site)
+        """Whether a role of the actor's allows the action there: over cases in the treatment pathway, over participants elsewhere."""
+        return roles.may(self.actor.grants, self.named(action, trial), trial, site)
+
+    def sites(self, action: str, trial: str) -> frozenset[str] | None:
+        """Sites at which the actor may do this, or None where it is all of them."""
+        return roles.sites_seen(self.actor.grants, self.named(action, trial), trial)
+
+    def named(self, action: str, trial: str) -> str:
+        """What the action is called in this study (`roles.OF_CASES`)."""
+        return roles.named(action, self._pathway(trial)) if action in roles.OF_CASES else action
+
+    def _pathway(self, trial: str) -> str:
+        """The pathway of a study; none of one that is not there yet."""
+        from trialdm.services import studies  # which stands on this room
+
+        try:
+            return studies.protocol(self, trial).pathway
+        except Missing:
+            return "none"
 
     def attempt(self, trial: str, action: str, *, site: str = "") -> None:
         """Say what is about to be tried: where it is refused, the trail names it although nothing else is kept."""
@@ -122,11 +140,12 @@ class Unit:
         if not self.may(action, trial, site):
             where = f" at site {site}" if site else ""
             held = self.actor.role_names(trial) or "no role in this trial"
+            action = self.named(action, trial)
             allowed = ", ".join(roles.ROLES[role][0] for role in roles.ROLES if role in roles.ACTIONS[action])
             raise Forbidden(
                 f"{self.actor.name} ({held}) may not do this{where}.",
                 code=f"ROLE.{action.upper()}",
-                needs=f"One of these roles: {allowed}.",
+                needs=f"One of these roles: {allowed}." if allowed else "A trial: in the treatment pathway nobody does this.",
             )
 
     def sees_allocations(self, trial: str, site: str | None) -> bool:
@@ -136,7 +155,7 @@ class Unit:
         """
         if roles.sees_allocations(self.actor.grants, trial, site):
             return True
-        sites = roles.sites_seen(self.actor.grants, "participant.see", trial)
+        sites = self.sites("participant.see", trial)
         entitled = sites is None or site in sites or self.may("export.unblinded", trial)
         return entitled and self._unblinded(trial)
 

@@ -289,7 +289,7 @@ class _Reader:
         self.old, self.new = studies.parsed(before), studies.parsed(after)
         self.sees = unit.sees_allocations(self.trial, None)
         self.sites = sites_seen(unit.actor.grants, "trial.see", self.trial)
-        self.named = sites_seen(unit.actor.grants, "participant.see", self.trial)
+        self.named = unit.sites("participant.see", self.trial)
         counted = [one for one in reach.saved(unit, self.trial) if self.sites is None or one.site in self.sites]
         self.saved = [one for one in counted if self.sees or not self._hidden(one)]
         self.books = _books(unit, self.trial, counted)
@@ -384,7 +384,7 @@ class _Reader:
 
     def _owed(self) -> Iterator[Where]:
         """Forms that become required at visits that participants have reached, and that nobody has saved there."""
-        states = studies.states(self.unit, self.trial, "participant")
+        states = studies.states(self.unit, self.trial, self.new.machine)
         for book in self.books.values():
             if states.get(book.participant.id) in _FINISHED:
                 continue

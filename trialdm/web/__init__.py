@@ -15,6 +15,7 @@ from trialdm.web import (
     modifications,
     notices,
     participants,
+    pathway,
     people,
     rehearsals,
     sign_in,
@@ -31,6 +32,6 @@ def register(app: Flask) -> None:
     of_participants = (participants.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
-    of_trials = (trials.pages, *of_ethics, *of_allocation, exports.pages, people.pages, *of_participants)
+    of_trials = (trials.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)
     for pages in (sign_in.pages, *of_trials, notices.pages, guide.pages):
         app.register_blueprint(pages)

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
+from trialdm.domain.outcomes import FUNNEL_FROM, LEVELS, SIGNAL, Funnel, decimal, limits
 from trialdm.services.overview import Recruitment
 from trialdm.web.wording import month
 
@@ -71,6 +73,77 @@ def _y(value: int, top: int) -> float:
 
 def _points(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x},{y}" for x, y in places)
+
+
+# --- the treatment pathway -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points over an area with lines: a funnel or a CUSUM. `lines` are a class of the style, and points; `marks` x, y, and words."""
+
+    lines: tuple[tuple[str, str], ...]
+    marks: tuple[tuple[float, float, str], ...]
+    rows: tuple[tuple[float, str], ...]
+    columns: tuple[tuple[float, str], ...]
+    labels: tuple[tuple[float, float, str], ...] = ()
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = _LEFT
+    right: int = WIDTH - _RIGHT
+    floor: int = HEIGHT - _BOTTOM
+
+
+def funnel(found: Funnel) -> Scatter | None:
+    """Organisations by size and proportion, between exact limits about the pooled rate; None where nothing may be shown."""
+    rate = found.pooled.rate
+    if rate is None or not found.places:
+        return None
+    sizes = [place.tally.cases for place in found.places]
+    most = _round_up(max(sizes) + 2)
+    steps = range(FUNNEL_FROM, most + 1, max(1, most // 60))
+    lines = [("chart-expected", _points([(_x(n, most), _share(rate)) for n in (FUNNEL_FROM, most)]))]
+    labels = [(_x(most, most) + 6, _share(rate) + 4, "pooled")]
+    for level, style in zip(LEVELS, ("chart-limit", "chart-limit-outer"), strict=True):
+        for side in (0, 1):
+            edge = [(_x(n, most), _share(Fraction(limits(n, rate, level)[side], n))) for n in steps]
+            lines.append((style, _points(edge)))
+            if side:
+                labels.append((edge[-1][0] + 6, edge[-1][1] + (14 if level == LEVELS[0] else -4), f"{decimal(level * 100)}%"))
+    return Scatter(
+        tuple(lines),
+        tuple((_x(p.tally.cases, most), _share(p.tally.rate or Fraction(0)), p.site) for p in found.places),
+        tuple((_share(Fraction(percent, 100)), f"{percent}%") for percent in range(0, 101, 25)),
+        tuple((_x(n, most), str(n)) for n in range(0, most + 1, most // 4)),
+        tuple(labels),
+    )
+
+
+def _x(value: int, most: int) -> float:
+    return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * value / most, 1)
+
+
+def _share(rate: Fraction) -> float:
+    return round(HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * float(rate), 1)
+
+
+def cusum(values: Sequence[float]) -> Scatter:
+    """The sum case by case, with the line at which it signals."""
+    top = max(6.0, *values)
+    most = _round_up(len(values))
+
+    def y(value: float) -> float:
+        return round(HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * value / top, 1)
+
+    places = [(_x(i, most), y(value)) for i, value in enumerate([0.0, *values])]
+    signal = y(SIGNAL)
+    return Scatter(
+        (("chart-limit-outer", _points([(_x(0, most), signal), (_x(most, most), signal)])), ("chart-actual", _points(places))),
+        tuple((x, at, "") for (x, at), value in zip(places[1:], values, strict=True) if value >= SIGNAL),
+        tuple((y(value), str(value)) for value in range(0, int(top) + 1, 2)),
+        tuple((_x(n, most), str(n)) for n in range(0, most + 1, most // 4)),
+        ((_x(most, most) + 6, signal + 4, f"signal {SIGNAL}"),),
+    )
 
 
 # --- lifecycles ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from trialdm.domain.crf import Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import casebooks, overview, records, trail
+from trialdm.services import casebooks, governance, overview, records, trail
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
 from trialdm.web import typed as fields
@@ -140,7 +140,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         obstacle=overview.obstacle(unit, place),
         window=schedule.window(place.visit, records.book(unit, place).facts(place.protocol)),
         saved=saved == str(view.version) and view.version > 0,
-        alerts=[f for f in alerts if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
+        alerts=[f for f in (alerts or view.alerts) if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
         saved_by=casebooks.names(unit, [view.saved_by]).get(view.saved_by, ""),
         has_rows=place.protocol.rows_at(place.form, place.visit),
         address=_url(place),
@@ -150,6 +150,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         change_reasons=audit.CHANGE_REASONS,
         clear=fields.CLEAR,
         sent=request.form,
+        followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
         **more,
     )
 

@@ -27,6 +27,7 @@ PAGES = {
     "unblinding": "Unblinding and the day of surgery",
     "approvals": "Approvals and the gate",
     "people": "Delegation, training, credentials",
+    "treatment": "The treatment pathway",
     "exports": "Exports",
     "rehearsals": "Rehearsing the allocation",
     "allocation": "Allocation for statisticians",

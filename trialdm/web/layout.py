@@ -32,6 +32,6 @@ def page(template: str, protocol: Protocol, **values: Any) -> str:
     """A page about a trial: `may` tells the template which ways lead on for this person."""
 
     def may(action: str, site: str | None = None) -> bool:
-        return roles.may(actor().grants, action, protocol.id, site)
+        return roles.may(actor().grants, roles.named(action, protocol.pathway), protocol.id, site)
 
-    return render_template(template, trial=protocol, may=may, here=request.endpoint or "", **values)
+    return render_template(template, trial=protocol, word=protocol.machine, may=may, here=request.endpoint or "", **values)

@@ -9,11 +9,11 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, TrialError
-from trialdm.domain.lifecycle import MACHINES
+from trialdm.domain.lifecycle import INITIAL, MACHINES
 from trialdm.domain.protocol import Protocol, Scheme
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import allocations, casebooks, overview, participants, schemes, studies, theatre, unblinding
+from trialdm.services import allocations, casebooks, governance, overview, participants, schemes, studies, theatre, unblinding
 from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
@@ -55,13 +55,13 @@ def one(trial: str, participant: str) -> str:
         protocol = studies.protocol(unit, trial)
         row = participants.find(unit, trial, participant)
         local = studies.protocol_at(unit, trial, row.site)
-        history = studies.history(unit, trial, "participant", row.id)
+        history = studies.history(unit, trial, protocol.machine, row.id)
         return page(
             "participant.html",
             protocol,
             participant=row,
             state=participants.state(unit, trial, row),
-            allocated=allocations.shown(unit, protocol, row),
+            allocated=allocations.shown(unit, protocol, row) if protocol.schemes else None,
             later=[(scheme, allocations.shown(unit, protocol, row, name=scheme.name)) for scheme in protocol.later_schemes],
             sees=unit.sees_allocations(trial, row.site),
             before_surgery=theatre.waits(unit, protocol, row),
@@ -70,6 +70,7 @@ def one(trial: str, participant: str) -> str:
             history=history,
             names=casebooks.names(unit, {entry.by for entry in history}),
             added="added" in request.args,
+            followed=governance.followed(unit, protocol) if protocol.treats else None,
         )
 
     return read(work)
@@ -119,14 +120,16 @@ def _listing(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         site=site,
         state=state,
         sites=sorted({row.site for row, _ in rows}),
-        states=[s for s in _STATES if any(held == s for _, held in rows)],
+        states=[s for s in _states(protocol) if any(held == s for _, held in rows)],
         open_sites=_open_sites(unit, protocol),
         problem=problem,
     )
 
 
-#: States in the order of a participant's way through the trial.
-_STATES = list(dict.fromkeys(["screened", *(target for _, target in MACHINES["participant"].values())]))
+def _states(protocol: Protocol) -> list[str]:
+    """States in the order of the way through the trial."""
+    steps = MACHINES[protocol.machine].values()
+    return list(dict.fromkeys([INITIAL[protocol.machine], *(target for _, target in steps)]))
 
 
 def _open_sites(unit: Unit, protocol: Protocol) -> list[Any]:

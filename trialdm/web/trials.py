@@ -9,7 +9,7 @@ from trialdm.domain import ethics
 from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import read, signed_in
-from trialdm.services import overview, participants, schemes, studies
+from trialdm.services import governance, overview, participants, schemes, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
 from trialdm.web.layout import page
@@ -37,7 +37,7 @@ def trial(trial: str) -> str:
 
     def work(unit: Unit) -> str:
         protocol = _seen(unit, trial)
-        recruited = overview.recruitment(unit, trial)
+        recruited = overview.recruitment(unit, trial) if protocol.schemes else None
         tasks = overview.tasks(unit, trial)
         return page(
             "trial.html",
@@ -45,8 +45,9 @@ def trial(trial: str) -> str:
             state=studies.state(unit, trial),
             sites=overview.sites(unit, trial),
             recruited=recruited,
-            chart=charts.recruitment(recruited),
-            sees_rehearsals=schemes.may_see_specification(unit, trial),
+            chart=charts.recruitment(recruited) if recruited else None,
+            followed=governance.followed(unit, protocol) if protocol.treats else None,
+            sees_rehearsals=bool(protocol.schemes) and schemes.may_see_specification(unit, trial),
             tasks=[(kind, heading, [t for t in tasks if t.kind == kind]) for kind, heading in _TASKS.items()],
         )
 
@@ -70,10 +71,18 @@ def gate(trial: str) -> str:
             except ValueError:
                 problem, asked["on"] = "Choose an act, and write the date as year-month-day, such as 2026-03-07.", ""
         titles = {rule.id: rule.title for rule in reversed(ethics.RULES)}
-        known = {"actions": ethics.ACTIONS, "titles": titles, "today": unit.today}
+        known = {"actions": _acts(protocol), "titles": titles, "today": unit.today}
         return page("gate.html", protocol, asked=asked, answer=answer, problem=problem, **known)
 
     return read(work)
+
+
+def _acts(protocol: Protocol) -> dict[str, str]:
+    """The acts that can be asked about: in the treatment pathway those that one of its rules decides."""
+    if not protocol.treats:
+        return ethics.ACTIONS
+    decided = {action for rule in ethics.RULES if ethics.holds(rule, protocol) for action in rule.actions}
+    return {action: words for action, words in ethics.ACTIONS.items() if action in decided - {"randomise", "operate", "consent"}}
 
 
 def _answer(unit: Unit, protocol: Protocol, asked: dict[str, str]) -> ethics.Answer:

@@ -113,7 +113,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class AuditCase:
-    """A secondary procedure, as far as it has been described: None for what has not been answered."""
+    """A secondary procedure, as far as it has been described: None for what has not been answered.
+
+    `lapse_reported_on` is the day on which it was reported to the governance lead that a step before the procedure was left out.
+    """
 
     on: date | None = None
     timing: int | None = None
@@ -121,6 +124,7 @@ class AuditCase:
     shared_decision_on: date | None = None
     mdt: int | None = None
     surgeon: int | None = None
+    lapse_reported_on: date | None = None
 
 
 @dataclass(frozen=True)
@@ -272,7 +276,7 @@ def case_of(kept: Mapping[str, Any], protocol: Protocol, register: Register) -> 
         person=Person(person["id"], person["name"], tuple(Grant(**g) for g in person["grants"])) if person else None,
         participant=_standing(participant) if participant else None,
         modification=register.modification(modification) if modification else None,
-        audit=AuditCase(**_days(audit, "on", "shared_decision_on")) if audit is not None else None,
+        audit=AuditCase(**_days(audit, "on", "shared_decision_on", "lapse_reported_on")) if audit is not None else None,
         **({"trial_state": ""} | raw | days),
     )
 

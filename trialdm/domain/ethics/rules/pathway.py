@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from trialdm.domain.ethics.case import Against, Case
+from trialdm.domain.ethics.case import Against, Case, Severity
 from trialdm.domain.ethics.rules import Judgement, Rule
 
 Found = Iterator[Against]
@@ -12,29 +12,46 @@ PRIMARY = 1
 
 
 def _lead_informed(case: Case) -> Found:
+    """Nobody audits a case before the lead has confirmed the notice; a procedure that came before is saved and flagged."""
     if case.site is None:
         return
-    on = case.audit.on if case.audit and case.audit.on else case.on
-    seen = case.register.of("governance-seen", on, site=case.site.code)
+    seen = case.register.of("governance-seen", case.on, site=case.site.code)
     if not seen:
-        told = case.register.of("governance-notice", on, site=case.site.code)
+        told = case.register.of("governance-notice", case.on, site=case.site.code)
         yield Against(
             "Inform the clinical governance lead first." if not told else "The clinical governance lead has not confirmed the notice.",
-            "The notice to the clinical governance lead of this organisation, and the lead's confirmation, before the first procedure.",
+            "The notice to the clinical governance lead of this organisation, and the lead's confirmation, each with its true date, "
+            "on the page of the organisation; then the case can be saved.",
+        )
+    elif case.audit and case.audit.on and seen[0].on > case.audit.on:
+        yield Against(
+            f"The procedure of {case.audit.on.isoformat()} came before the clinical governance lead confirmed the notice "
+            f"({seen[0].on.isoformat()}).",
+            "The case at the next review of outcomes.",
+            "warn",
         )
 
 
 def _decision_shared(case: Case) -> Found:
+    """A case without explanation or shared decision is saved once the lapse has been reported, and flagged."""
     audit = case.audit
     if audit is None:
         return
-    if audit.uncertainty == 0:
-        yield Against(
-            "The uncertainty about benefit and harm has not been explained.", "Information, uncertainty and the shared decision recorded."
-        )
+    reported = audit.lapse_reported_on
+    severity: Severity = "warn" if reported is not None else "block"
+    mend = "The case at the next review of outcomes." if reported is not None else _MEND
+    if audit.uncertainty != 1:
+        yield Against("The uncertainty about benefit and harm has not been explained.", mend, severity)
     late = audit.shared_decision_on and audit.on and audit.shared_decision_on > audit.on
     if audit.shared_decision_on is None or late:
-        yield Against("Record the shared decision conversation.", "The day of the conversation, before the procedure.")
+        told = "The shared decision conversation did not take place before the procedure."
+        yield Against("Record the shared decision conversation." if reported is None else told, mend, severity)
+
+
+_MEND = (
+    "Information, uncertainty and the day of the conversation, before the procedure. Where it did not take place: the day on which that "
+    "was reported to the clinical governance lead, on the same form."
+)
 
 
 def _team_selected(case: Case) -> Found:
@@ -46,7 +63,8 @@ def _not_preventive(case: Case) -> Found:
     if case.audit is not None and case.audit.timing == PRIMARY:
         yield Against(
             "Preventive use belongs in an approved study.",
-            "Enter the person in the trial; only secondary procedures are audited here (NICE consultation 1.5; IPG804 1.6).",
+            "Enter the person in the trial; only secondary procedures are audited here (NICE consultation 1.5; IPG804 1.6). A preventive "
+            "procedure that was done outside a study is an incident: report it to the clinical governance lead.",
         )
 
 
