@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.builders import PASSWORD, ROOT, World
 from trialdm.definitions import sources
-from trialdm.services import cases, gates, governance, participants, people, records, studies
+from trialdm.services import cases, delegations, gates, governance, participants, people, records, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import SYSTEM, Unit
 
@@ -54,7 +54,7 @@ def beside(world: World) -> World:
                 gates.move_site(unit, AUDIT, site, event)
         for (name, site), number in SURGEONS.items():
             account = people.by_email(unit, address(name, site))
-            people.credential(unit, AUDIT, account, surgeon=number, site=site, valid_from=date(2025, 1, 6), cases=9)
+            delegations.credential(unit, AUDIT, account, surgeon=number, site=site, valid_from=date(2025, 1, 6), cases=9)
 
     world.units.run(manager, opened)
     return world

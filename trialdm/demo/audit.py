@@ -14,7 +14,7 @@ from typing import Any
 from trialdm.demo.cast import AUDITORS, LEADS
 from trialdm.domain.ethics.dates import add_months
 from trialdm.domain.pathway import first_day, month_of
-from trialdm.services import cases, gates, governance, participants, people, records
+from trialdm.services import cases, delegations, gates, governance, participants, people, records
 from trialdm.services.records import Submission
 from trialdm.services.unit import Actor, Unit, Units
 
@@ -90,7 +90,7 @@ def _open(unit: Unit, day: date) -> None:
             gates.move_site(unit, AUDIT, site, event)
     for email, (site, surgeon) in AUDITORS.items():
         account = people.by_email(unit, email)
-        people.credential(unit, AUDIT, account, surgeon=surgeon, site=site, valid_from=day, cases=6 + surgeon)
+        delegations.credential(unit, AUDIT, account, surgeon=surgeon, site=site, valid_from=day, cases=6 + surgeon)
 
 
 # --- governance ------------------------------------------------------------------------------------------------------
