@@ -251,8 +251,6 @@ def state(unit: Unit, trial: str, fact: Fact) -> int:
             code="REGISTER.KIND",
             needs="The audit clinician or the governance lead there, on the page of the organisation.",
         )
-    if fact.on > unit.today:
-        raise Refused("A fact cannot lie in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
     return register.add(unit, trial, fact)
 
 

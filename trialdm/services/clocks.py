@@ -126,17 +126,6 @@ def listed(unit: Unit, trial: str) -> list[Deadline]:
     ]
 
 
-def mine(unit: Unit, trial: str) -> list[Deadline]:
-    """Those of the reader's deadlines that are not met: owned by a role of theirs, or by themselves."""
-    return [d for d in listed(unit, trial) if d.done is None and _owes(unit, trial, d)]
-
-
-def _owes(unit: Unit, trial: str, deadline: Deadline) -> bool:
-    if deadline.person:
-        return deadline.person == unit.actor.id
-    return any(grant.role in deadline.owners and grant.covers(trial, deadline.site or None) for grant in unit.actor.grants)
-
-
 def ended_by_hand(deadline: Deadline) -> bool:
     """Whether somebody records that it was met; the others end with an approval, a step or a form."""
     return deadline.key.partition(":")[0] in ("usm", "cag", "pause", "terminate", "end", "breach")

@@ -30,7 +30,9 @@ _MOST_TEXT = 2000
 def inform(unit: Unit, trial: str, site: str, on: date, words: str) -> int:
     """Record that the clinical governance lead of an organisation was informed, on its true day."""
     _require(unit, "notice.give", trial, site)
-    return _state(unit, trial, Fact("governance-notice", on, site, text=_text(words, "how the lead was informed"), person=unit.actor.id))
+    return register.add(
+        unit, trial, Fact("governance-notice", on, site, text=_text(words, "how the lead was informed"), person=unit.actor.id)
+    )
 
 
 def confirm(unit: Unit, trial: str, site: str, notice: int, on: date) -> int:
@@ -46,7 +48,7 @@ def confirm(unit: Unit, trial: str, site: str, notice: int, on: date) -> int:
         )
     if on < given.given.on:
         raise Invalid("The confirmation is dated before the notice.", code="PATHWAY.ORDER", needs="The day of the notice, or a later one.")
-    return _state(unit, trial, Fact("governance-seen", on, site, about=str(notice), person=unit.actor.id))
+    return register.add(unit, trial, Fact("governance-seen", on, site, about=str(notice), person=unit.actor.id))
 
 
 # --- everybody is audited --------------------------------------------------------------------------------------------
@@ -64,7 +66,7 @@ def list_procedures(unit: Unit, trial: str, site: str, month: str, count: int, s
     if not 0 <= count <= 1000:
         raise Invalid("The number of procedures is not between 0 and 1000.", code="PATHWAY.COUNT", needs="A whole number, 0 for none.")
     words = _text(source, "where the number comes from")
-    return _state(unit, trial, Fact("procedures", unit.today, site, about=month, number=count, text=words, person=unit.actor.id))
+    return register.add(unit, trial, Fact("procedures", unit.today, site, about=month, number=count, text=words, person=unit.actor.id))
 
 
 # --- reviews ---------------------------------------------------------------------------------------------------------
@@ -76,7 +78,7 @@ def plan_review(unit: Unit, trial: str, site: str, day: date) -> int:
     if day < unit.today:
         raise Refused("A review is planned for a day to come.", code="PATHWAY.PLAN", needs="Today or a later day.")
     number = _current(unit, trial, site)
-    _state(unit, trial, Fact("review-planned", unit.today, site, about=str(number), text=day.isoformat(), person=unit.actor.id))
+    register.add(unit, trial, Fact("review-planned", unit.today, site, about=str(number), text=day.isoformat(), person=unit.actor.id))
     return number
 
 
@@ -85,7 +87,7 @@ def hold_review(unit: Unit, trial: str, site: str, on: date, minutes: str) -> in
     _require(unit, "review.hold", trial, site)
     number = _current(unit, trial, site)
     words = _text(minutes, "the minutes, or where they are kept")
-    _state(unit, trial, Fact("review-held", on, site, about=str(number), text=words, person=unit.actor.id))
+    register.add(unit, trial, Fact("review-held", on, site, about=str(number), text=words, person=unit.actor.id))
     return number
 
 
@@ -95,7 +97,7 @@ def agree_action(unit: Unit, trial: str, site: str, review: int, words: str) -> 
     found = _held(unit, trial, site, review)
     number = len(found.actions) + 1
     text = _text(words, "what was agreed")
-    _state(unit, trial, Fact("review-action", unit.today, site, about=str(review), text=text, number=number, person=unit.actor.id))
+    register.add(unit, trial, Fact("review-action", unit.today, site, about=str(review), text=text, number=number, person=unit.actor.id))
     return number
 
 
@@ -108,7 +110,7 @@ def close_action(unit: Unit, trial: str, site: str, review: int, action: int, wo
     if found.closed is not None:
         raise Conflict(f"The action was closed on {found.closed.on.isoformat()}.", code="PATHWAY.CLOSED", needs="Nothing.")
     text = _text(words, "how it ended")
-    _state(unit, trial, Fact("review-closed", unit.today, site, about=str(review), text=text, number=action, person=unit.actor.id))
+    register.add(unit, trial, Fact("review-closed", unit.today, site, about=str(review), text=text, number=action, person=unit.actor.id))
 
 
 def _current(unit: Unit, trial: str, site: str) -> int:
@@ -135,7 +137,7 @@ def appraise(unit: Unit, trial: str, site: str, surgeon: int, on: date, words: s
     person = needed(held, f"No surgeon {surgeon} operates at {site}.", code="PATHWAY.SURGEON").person
     if person != unit.actor.id and not unit.may("review.hold", trial, site):
         raise Forbidden("This is somebody else's appraisal.", code="PATHWAY.OWN_APPRAISAL", needs="The operator, or the governance lead.")
-    return _state(unit, trial, Fact("appraisal", on, site, text=_text(words, "what was discussed"), person=person, number=surgeon))
+    return register.add(unit, trial, Fact("appraisal", on, site, text=_text(words, "what was discussed"), person=person, number=surgeon))
 
 
 # --- guidance --------------------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ def follow(unit: Unit, trial: str, version: str, on: date, reason: str) -> int:
         raise Invalid(f"There is no guidance '{version}'.", code="GUIDANCE.UNKNOWN", needs=f"One of: {', '.join(guidance.VERSIONS)}.")
     if guidance.in_use(protocol, register.read(unit, trial), unit.today).id == version:
         raise Conflict(f"{version} is followed already.", code="GUIDANCE.SAME", needs="Another version.")
-    return _state(unit, trial, Fact("guidance", on, about=version, text=_text(reason, "why it changes"), person=unit.actor.id))
+    return register.add(unit, trial, Fact("guidance", on, about=version, text=_text(reason, "why it changes"), person=unit.actor.id))
 
 
 @dataclass(frozen=True)
@@ -240,12 +242,6 @@ def deadlines(unit: Unit, trial: str) -> list[Due]:
 def _require(unit: Unit, action: str, trial: str, site: str) -> None:
     require_pathway(unit, trial).site(site)
     unit.require(action, trial, site)
-
-
-def _state(unit: Unit, trial: str, fact: Fact) -> int:
-    if fact.on > unit.today:
-        raise Refused("A fact cannot lie in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
-    return register.add(unit, trial, fact)
 
 
 def _text(given: str, what: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import func, select
 
 from trialdm.domain import ethics
+from trialdm.domain.errors import Refused
 from trialdm.domain.ethics import Approval, Condition, Document, Fact, Modification, Register, Step
 from trialdm.services.unit import Change, Unit, remember
 from trialdm.store.tables import Account, Credential, Delegation, DelegationAct, RegisterEntry, Training, Trial
@@ -39,7 +40,12 @@ def lock(unit: Unit, trial: str, *, shared: bool = False) -> None:
 
 
 def add(unit: Unit, trial: str, entry: Entry) -> int:
-    """Add an approval, document, modification or fact; gives its number in the register. The caller has asked who may."""
+    """Add an approval, document, modification or fact; gives its number in the register. The caller has asked who may.
+
+    Raises Refused for a fact that lies in the future.
+    """
+    if isinstance(entry, Fact) and entry.on > unit.today:
+        raise Refused("A fact cannot lie in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
     return note(unit, trial, KINDS[type(entry)], written(entry), site=getattr(entry, "site", ""))
 
 

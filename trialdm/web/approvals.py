@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from functools import partial
 from io import BytesIO
 from typing import Any
 
-from flask import Blueprint, Response, redirect, request, send_file, url_for
+from flask import Blueprint, request, send_file, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import ethics
@@ -14,12 +13,11 @@ from trialdm.domain.errors import Invalid, TrialError
 from trialdm.domain.ethics import Approval, Condition, Document
 from trialdm.domain.ethics.rules.approvals import green_light
 from trialdm.domain.protocol import NATIONS
-from trialdm.door.errors import status_of
-from trialdm.door.security import change, read, signed_in
+from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, casebooks, gates, register, studies
 from trialdm.services.unit import Unit
-from trialdm.web.layout import page
-from trialdm.web.typed import normal
+from trialdm.web.layout import act, page
+from trialdm.web.typed import day, some_day, upload
 
 pages = Blueprint("approvals", __name__, url_prefix="/trials/<trial>/approvals")
 
@@ -95,32 +93,29 @@ def one(trial: str, number: int) -> str:
 @signed_in
 def check(trial: str, number: int) -> AnyResponse:
     """Confirm a decision as the second person."""
-    return _act(trial, number, lambda unit: approvals.check(unit, trial, number))
+    return _on_decision(trial, number, lambda unit: approvals.check(unit, trial, number))
 
 
 @pages.post("/<int:number>/conditions/<int:condition>")
 @signed_in
 def meet(trial: str, number: int, condition: int) -> AnyResponse:
     """Record the evidence that a condition was met."""
-    sent, files = request.form, request.files
+    given = request.form.get("evidence", "").strip()
+    name, content = upload("letter")
 
     def work(unit: Unit) -> None:
-        said = sent.get("evidence", "").strip()
-        letter = files.get("letter")
-        if letter and letter.filename:
-            digest = approvals.keep(unit, trial, letter.filename, letter.read())
-            said = f"{said} ({letter.filename}, SHA-256 {digest})".strip()
-        approvals.meet(unit, trial, number, condition, _day("met_on"), said)
+        said = given
+        if name:
+            said = f"{given} ({name}, SHA-256 {approvals.keep(unit, trial, name, content)})".strip()
+        approvals.meet(unit, trial, number, condition, day("met_on"), said)
 
-    return _act(trial, number, work)
+    return _on_decision(trial, number, work)
 
 
-def _act(trial: str, number: int, work: Callable[[Unit], Any]) -> AnyResponse:
-    try:
-        change(work)
-    except TrialError as problem:
-        return Response(read(partial(_one, trial=trial, number=number, problem=problem)), status_of(problem))
-    return redirect(url_for("approvals.one", trial=trial, number=number), 303)
+def _on_decision(trial: str, number: int, work: Callable[[Unit], Any]) -> AnyResponse:
+    return act(
+        work, lambda unit, problem: _one(unit, trial, number, problem), lambda _: url_for("approvals.one", trial=trial, number=number)
+    )
 
 
 def _one(unit: Unit, trial: str, number: int, problem: TrialError | None = None) -> str:
@@ -168,21 +163,16 @@ def ask(trial: str) -> str:
 @signed_in
 def record(trial: str) -> AnyResponse:
     """Record a decision, with its letter."""
-    sent, letter = request.form, request.files.get("letter")
-    content = letter.read() if letter and letter.filename else b""
+    sent = request.form
+    name, content = upload("letter")
 
     def work(unit: Unit) -> int:
-        name = letter.filename or "" if letter and content else ""
         digest = approvals.keep(unit, trial, name, content, sent.get("sha256", "")) if content else ""
         if sent.get("sha256", "").strip() and not content:
             raise Invalid("A digest was given without its letter.", code="REGISTER.HASH", needs="The letter.")
-        return approvals.record(unit, trial, _approval(sent, name, digest))
+        return approvals.record(unit, trial, _approval(sent, name if content else "", digest))
 
-    try:
-        number = change(work)
-    except TrialError as problem:
-        return Response(read(partial(_ask, trial=trial, problem=problem)), status_of(problem))
-    return redirect(url_for("approvals.one", trial=trial, number=number), 303)
+    return act(work, lambda unit, problem: _ask(unit, trial, problem), lambda number: url_for("approvals.one", trial=trial, number=number))
 
 
 def _approval(sent: Mapping[str, Any], letter: str, digest: str) -> Approval:
@@ -193,11 +183,11 @@ def _approval(sent: Mapping[str, Any], letter: str, digest: str) -> Approval:
         ref=sent.get("ref", "").strip(),
         nations=tuple(request.form.getlist("nations")),
         site=sent.get("site", ""),
-        submitted_on=_some_day("submitted_on"),
-        decided_on=_some_day("decided_on"),
-        effective_from=_some_day("effective_from"),
-        effective_to=_some_day("effective_to"),
-        agreement_signed_on=_some_day("agreement_signed_on"),
+        submitted_on=some_day("submitted_on"),
+        decided_on=some_day("decided_on"),
+        effective_from=some_day("effective_from"),
+        effective_to=some_day("effective_to"),
+        agreement_signed_on=some_day("agreement_signed_on"),
         conditions=tuple(Condition(text.lstrip("* "), pre_start=text.startswith("*")) for text in conditions),
         letter=letter,
         sha256=digest,
@@ -224,21 +214,6 @@ def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
     )
 
 
-def _day(field: str) -> date:
-    found = _some_day(field)
-    if found is None:
-        raise Invalid("Give the day.", code="REGISTER.DAY", needs="For example 7/3/2026.")
-    return found
-
-
-def _some_day(field: str) -> date | None:
-    text = request.form.get(field, "").strip()
-    try:
-        return date.fromisoformat(normal("date", text)) if text else None
-    except ValueError:
-        raise Invalid(f"'{text}' is not a day.", code="REGISTER.DAY", needs="A day such as 7/3/2026 or 2026-03-07.") from None
-
-
 # --- documents -------------------------------------------------------------------------------------------------------
 
 
@@ -254,7 +229,7 @@ def document(trial: str, kind: str, code: int) -> str:
 def take_up(trial: str, kind: str, code: int) -> AnyResponse:
     """Record from which day a site uses it."""
     site = request.form.get("site", "")
-    return _on_document(trial, kind, code, lambda unit: approvals.take_up(unit, trial, kind, code, site, _day("on")))
+    return _on_document(trial, kind, code, lambda unit: approvals.take_up(unit, trial, kind, code, site, day("on")))
 
 
 @pages.post("/documents/<kind>/<int:code>/revoke")
@@ -262,15 +237,15 @@ def take_up(trial: str, kind: str, code: int) -> AnyResponse:
 def revoke(trial: str, kind: str, code: int) -> AnyResponse:
     """Take it out of use."""
     reason = request.form.get("reason", "")
-    return _on_document(trial, kind, code, lambda unit: approvals.revoke(unit, trial, kind, code, _day("on"), reason))
+    return _on_document(trial, kind, code, lambda unit: approvals.revoke(unit, trial, kind, code, day("on"), reason))
 
 
 def _on_document(trial: str, kind: str, code: int, work: Callable[[Unit], Any]) -> AnyResponse:
-    try:
-        change(work)
-    except TrialError as problem:
-        return Response(read(partial(_document, trial=trial, kind=kind, code=code, problem=problem)), status_of(problem))
-    return redirect(url_for("approvals.document", trial=trial, kind=kind, code=code), 303)
+    return act(
+        work,
+        lambda unit, problem: _document(unit, trial, kind, code, problem),
+        lambda _: url_for("approvals.document", trial=trial, kind=kind, code=code),
+    )
 
 
 def _document(unit: Unit, trial: str, kind: str, code: int, problem: TrialError | None = None) -> str:
@@ -304,34 +279,33 @@ def ask_document(trial: str) -> str:
 @signed_in
 def record_document(trial: str) -> AnyResponse:
     """Record a version of a document, with its file."""
-    sent, given = request.form, request.files.get("file")
-    content = given.read() if given and given.filename else b""
+    sent = request.form
+    name, content = upload("file")
 
     def work(unit: Unit) -> Document:
-        name = given.filename or "" if given and content else ""
         digest = approvals.keep(unit, trial, name, content) if content else ""
         code = approvals.next_code(unit, trial, sent.get("kind", ""))
         new = Document(
             kind=sent.get("kind", ""),
             code=code,
             version=sent.get("version", "").strip().removeprefix("v"),
-            dated=_day("dated"),
-            approved_on=_some_day("approved_on"),
-            effective_from=_day("effective_from"),
+            dated=day("dated"),
+            approved_on=some_day("approved_on"),
+            effective_from=day("effective_from"),
             nations=tuple(sent.getlist("nations")) or tuple(NATIONS),
             modification=sent.get("modification", ""),
             reconsent=sent.get("reconsent", ""),
-            file=name,
+            file=name if content else "",
             sha256=digest,
         )
         approvals.record(unit, trial, new)
         return new
 
-    try:
-        new = change(work)
-    except TrialError as problem:
-        return Response(read(partial(_ask_document, trial=trial, problem=problem)), status_of(problem))
-    return redirect(url_for("approvals.document", trial=trial, kind=new.kind, code=new.code), 303)
+    return act(
+        work,
+        lambda unit, problem: _ask_document(unit, trial, problem),
+        lambda new: url_for("approvals.document", trial=trial, kind=new.kind, code=new.code),
+    )
 
 
 def _ask_document(unit: Unit, trial: str, problem: TrialError | None = None) -> str:

@@ -1,22 +1,19 @@
 """Deadlines of a trial: what is due, by when, who owes it; recording that one was met, and an urgent safety measure."""
 
 from collections.abc import Callable
-from datetime import date
-from functools import partial
 
-from flask import Blueprint, Response, redirect, request, url_for
+from flask import Blueprint, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import roles
 from trialdm.domain.errors import Invalid, TrialError
 from trialdm.domain.ethics import FACTS, Fact
 from trialdm.domain.ethics.clocks import STATES, counted
-from trialdm.door.errors import status_of
-from trialdm.door.security import change, read, signed_in
+from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, clocks, studies
 from trialdm.services.unit import Unit
-from trialdm.web.layout import page
-from trialdm.web.typed import normal
+from trialdm.web.layout import act, page
+from trialdm.web.typed import day
 
 pages = Blueprint("deadlines", __name__, url_prefix="/trials/<trial>/deadlines")
 
@@ -36,7 +33,7 @@ def listing(trial: str) -> str:
 def met(trial: str) -> AnyResponse:
     """Record that a deadline was met."""
     sent = request.form
-    return _done(trial, lambda unit: clocks.meet(unit, trial, sent.get("key", ""), _day("on"), sent.get("text", "")))
+    return _done(trial, lambda unit: clocks.meet(unit, trial, sent.get("key", ""), day("on", code="CLOCK.DAY"), sent.get("text", "")))
 
 
 @pages.post("/facts")
@@ -50,24 +47,13 @@ def fact(trial: str) -> AnyResponse:
             raise Invalid("Choose what happened.", code="CLOCK.KIND", needs="One of the two.")
         if not sent.get("text", "").strip():
             raise Invalid("Say what happened and what was done.", code="CLOCK.TEXT", needs="A sentence without names.")
-        approvals.state(unit, trial, Fact(sent["kind"], _day("on"), sent.get("site", ""), text=sent["text"].strip()))
+        approvals.state(unit, trial, Fact(sent["kind"], day("on", code="CLOCK.DAY"), sent.get("site", ""), text=sent["text"].strip()))
 
     return _done(trial, work)
 
 
-def _day(field: str) -> date:
-    try:
-        return date.fromisoformat(normal("date", request.form.get(field, "")))
-    except ValueError:
-        raise Invalid("Write the day as 7/3/2026 or 2026-03-07.", code="CLOCK.DAY", needs="A day.") from None
-
-
 def _done(trial: str, work: Callable[[Unit], None]) -> AnyResponse:
-    try:
-        change(work)
-    except TrialError as problem:
-        return Response(read(partial(_page, trial=trial, problem=problem)), status_of(problem))
-    return redirect(url_for("deadlines.listing", trial=trial), 303)
+    return act(work, lambda unit, problem: _page(unit, trial, problem), lambda _: url_for("deadlines.listing", trial=trial))
 
 
 def _page(unit: Unit, trial: str, problem: TrialError | None = None) -> str:

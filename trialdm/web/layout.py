@@ -1,15 +1,23 @@
 """What every page has: the frame around it, and the words of dates and states."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
-from flask import Flask, render_template, request
+from flask import Flask, Response, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
 
 import trialdm
 from trialdm.domain import roles
+from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import NATIONS, Protocol
-from trialdm.door.security import actor
+from trialdm.door.errors import status_of
+from trialdm.door.security import actor, change, read
 from trialdm.services import people
+from trialdm.services.unit import Unit
 from trialdm.web import wording
+
+Result = TypeVar("Result")
 
 
 def register(app: Flask) -> None:
@@ -26,6 +34,15 @@ def _held() -> str:
     grants = actor().grants
     sites = sorted({grant.site for grant in grants if grant.site})
     return ", ".join(roles.names(grants)) + (f" at {', '.join(sites)}" if sites else "")
+
+
+def act(work: Callable[[Unit], Result], again: Callable[..., str], onward: Callable[[Result], str]) -> AnyResponse:
+    """Do what was asked and go on to another page; where it is refused, show the page `again` (of a unit and a problem)."""
+    try:
+        done = change(work)
+    except TrialError as problem:
+        return Response(read(partial(again, problem=problem)), status_of(problem))
+    return redirect(onward(done), 303)
 
 
 def page(template: str, protocol: Protocol, **values: Any) -> str:

@@ -2,22 +2,20 @@
 
 from collections.abc import Mapping
 from datetime import date
-from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, redirect, request, url_for
+from flask import Blueprint, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import ethics
-from trialdm.domain.errors import Invalid, TrialError
+from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Modification, Step
 from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, LEGACY_CLASSES, SITE_STEPS, STEP_NAMES, STEPS
-from trialdm.door.errors import status_of
-from trialdm.door.security import change, read, signed_in
+from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, gates, modifications, register, studies, versions
 from trialdm.services.unit import Unit
-from trialdm.web.layout import page
-from trialdm.web.typed import normal
+from trialdm.web.layout import act, page
+from trialdm.web.typed import day, upload
 
 pages = Blueprint("modifications", __name__, url_prefix="/trials/<trial>/modifications")
 
@@ -45,20 +43,16 @@ def ask(trial: str) -> str:
 @signed_in
 def propose(trial: str) -> AnyResponse:
     """Record a modification, with the output of the Modification Tool."""
-    sent, tool = request.form, request.files.get("tool")
-    content = tool.read() if tool and tool.filename else b""
+    sent = request.form
+    name, content = upload("tool")
 
     def work(unit: Unit) -> str:
-        digest = approvals.keep(unit, trial, tool.filename or "", content) if tool and content else ""
+        digest = approvals.keep(unit, trial, name, content) if content else ""
         new = _modification(sent, digest, unit.today)
         modifications.propose(unit, trial, new)
         return new.ref
 
-    try:
-        ref = change(work)
-    except TrialError as problem:
-        return Response(read(partial(_ask, trial=trial, problem=problem)), status_of(problem))
-    return redirect(url_for("modifications.one", trial=trial, ref=ref), 303)
+    return act(work, lambda unit, problem: _ask(unit, trial, problem), lambda ref: url_for("modifications.one", trial=trial, ref=ref))
 
 
 def _modification(sent: Mapping[str, Any], digest: str, today: date) -> Modification:
@@ -108,19 +102,12 @@ def one(trial: str, ref: str) -> str:
 def step(trial: str, ref: str) -> AnyResponse:
     """Record a step, at the committee or at a site."""
     sent = request.form
-    try:
-        taken = Step(sent.get("event", ""), _day(sent.get("on", "")), sent.get("site", ""), note=sent.get("note", "").strip())
-        change(lambda unit: modifications.step(unit, trial, ref, taken))
-    except TrialError as problem:
-        return Response(read(partial(_one, trial=trial, ref=ref, problem=problem)), status_of(problem))
-    return redirect(url_for("modifications.one", trial=trial, ref=ref), 303)
 
+    def work(unit: Unit) -> None:
+        taken = Step(sent.get("event", ""), day("on"), sent.get("site", ""), note=sent.get("note", "").strip())
+        modifications.step(unit, trial, ref, taken)
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(normal("date", text))
-    except ValueError:
-        raise Invalid(f"'{text}' is not a day.", code="REGISTER.DAY", needs="A day such as 7/3/2026 or 2026-03-07.") from None
+    return act(work, lambda unit, problem: _one(unit, trial, ref, problem), lambda _: url_for("modifications.one", trial=trial, ref=ref))
 
 
 def _one(unit: Unit, trial: str, ref: str, problem: TrialError | None = None) -> str:

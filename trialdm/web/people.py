@@ -21,6 +21,7 @@ from trialdm.services.delegations import Line
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Account
 from trialdm.web.layout import page
+from trialdm.web.typed import upload
 
 pages = Blueprint("people", __name__, url_prefix="/trials/<trial>/people")
 
@@ -286,8 +287,8 @@ def training(trial: str) -> str:
 @signed_in
 def train(trial: str) -> AnyResponse:
     """Record a training, with its certificate where there is one."""
-    sent, certificate = request.form, request.files.get("certificate")
-    kept = (certificate.filename or "", certificate.read()) if certificate and certificate.filename else None
+    sent, certificate = request.form, upload("certificate")
+    kept = certificate if certificate[0] else None
 
     def work(unit: Unit) -> None:
         on, until = _day("trained", sent.get("trained", ""), needed=True), _day("until", sent.get("until", ""))

@@ -7,12 +7,15 @@ cannot be read is handed on as it was typed: the judge of answers says what is e
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
+from flask import request
 from werkzeug.datastructures import MultiDict
 
 from trialdm.domain import values
 from trialdm.domain.crf import Answers, Form
+from trialdm.domain.errors import Invalid
 from trialdm.services.records import Submission
 
 #: Choice of the missing reason by which an answer is taken back.
@@ -109,6 +112,32 @@ def normal(type_name: str, raw: Any) -> Any:
             day, _, time = text.replace(",", " ").rpartition(" ")
             return f"{_date(day.strip())} {_time(time)}" if day else text
     return raw
+
+
+def day(field: str, *, code: str = "REGISTER.DAY") -> date:
+    """The day in a field of the request. Raises Invalid where there is none, or none can be read."""
+    found = some_day(field, code=code)
+    if found is None:
+        raise Invalid("Give the day.", code=code, needs="For example 7/3/2026.")
+    return found
+
+
+def some_day(field: str, *, code: str = "REGISTER.DAY") -> date | None:
+    """The day in a field of the request, or None where it is empty. Raises Invalid where it cannot be read."""
+    text = request.form.get(field, "").strip()
+    try:
+        return date.fromisoformat(normal("date", text)) if text else None
+    except ValueError:
+        raise Invalid(f"'{text}' is not a day.", code=code, needs="A day such as 7/3/2026 or 2026-03-07.") from None
+
+
+def upload(field: str) -> tuple[str, bytes]:
+    """The name and content of the file in a field of the request; both empty where there is none.
+
+    A file can be read once only: this is called outside the use case, which may run again.
+    """
+    sent = request.files.get(field)
+    return (sent.filename, sent.read()) if sent and sent.filename else ("", b"")
 
 
 def _date(text: str) -> str:

@@ -18,9 +18,6 @@ class Default:
     source: str
 
 
-#: What happens where a policy is not met.
-POLICIES = {0: "not asked for", 1: "warn", 2: "block"}
-
 PARAMETERS: Mapping[str, Default] = {
     "registry_days": Default(90, "days", "HRA research transparency: registered within 90 days of the opinion (GOV-09)"),
     "results_months": Default(12, "months", "HRA research transparency for clinical trials: summary 12 months after the end (GOV-10)"),

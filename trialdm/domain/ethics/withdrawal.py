@@ -37,8 +37,3 @@ LEVELS: Mapping[int, Level] = {
 
 #: Level -> kinds of form that may still be saved.
 COLLECTS = {level: allows.collects for level, allows in LEVELS.items()}
-
-
-def allows(level: int) -> Level:
-    """What a level of withdrawal still allows."""
-    return LEVELS[min(max(level, 0), max(LEVELS))]

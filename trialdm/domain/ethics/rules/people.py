@@ -88,7 +88,7 @@ def _line_signed(case: Case) -> Found:
             "The principal investigator's signature; for the principal investigator's own line the chief investigator's, and for the "
             "chief investigator's the sponsor's.",
         )
-    elif not case.line_of and not case.reason:
+    elif not case.line_of:
         yield Against("PI has not signed this delegation.", "The principal investigator's signature before the task starts.")
     if case.line_start is not None and case.line_start < case.on:
         yield Against(
