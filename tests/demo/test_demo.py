@@ -75,7 +75,7 @@ def test_the_treatment_pathway_is_audited_with_a_gap_and_an_overdue_review(demo:
         assert trail.verify(unit, audit.AUDIT) > 1000
     assert (len(cases), {state for _, state in cases}) == (60, {"operated", "follow_up"})
     assert {site: one.unaudited for site, one in found.items()} == {"S01": 0, "S02": 2, "S03": 0}
-    late = {site for site, one in found.items() for due in one.deadlines if due.rule == "GOV-57" and not due.done_on and due.late(TODAY)}
+    late = {site for site, one in found.items() for due in one.deadlines if due.rule == "GOV-57" and not due.done and due.late(TODAY)}
     assert late == {"S03"}
     first = {role: next(row for row in sign_ins(demo) if row["role"] == role) for role in ("auditor", "governance-lead")}
     assert {row["site"] for row in first.values()} == {"S01"}

@@ -28,7 +28,7 @@ from trialdm.domain.ethics import (
     Step,
     Training,
 )
-from trialdm.domain.ethics.clocks import Breach, SeriousEvent, Situation
+from trialdm.domain.ethics.deadline import Audited, Breach, SeriousEvent, Situation
 from trialdm.domain.protocol import Parameter, Protocol
 from trialdm.domain.roles import TASKS, Grant
 
@@ -216,4 +216,5 @@ def situation_of_row(row: Mapping[str, Any]) -> tuple[Situation, datetime]:
         moves=tuple((step, day) for step, day in row.get("moves", ())),
         serious=(SeriousEvent("K7QF", "S01", 1, **event),) if event else (),
         breaches=(Breach("K7QF", "S01", 1, row["breach"]),) if "breach" in row else (),
+        audited=tuple(Audited("S01", day, day, 7) for day in row.get("audited", ())),
     ), now

@@ -9,7 +9,8 @@ import pytest
 
 from tests.domain.gate_cases import having, modification, protocol
 from trialdm.domain.ethics import Approval, Register, Training
-from trialdm.domain.ethics.clocks import Deadline, SeriousEvent, Situation, counted, deadlines
+from trialdm.domain.ethics.clocks import counted, deadlines
+from trialdm.domain.ethics.deadline import Deadline, SeriousEvent, Situation
 
 
 def situation(on: date, **more: Any) -> Situation:

@@ -9,8 +9,9 @@ import pytest
 
 from trialdm.domain import guidance, pathway
 from trialdm.domain.ethics import Credential, Fact, Register
+from trialdm.domain.ethics.clocks import deadlines
+from trialdm.domain.ethics.deadline import Audited, Deadline, Situation
 from trialdm.domain.guidance import CONSULTATION, IPG804, Difference
-from trialdm.domain.pathway import Audited, Due
 from trialdm.domain.protocol import Protocol
 
 TODAY = date(2026, 5, 10)
@@ -20,7 +21,16 @@ SURGEON = Credential(7, "p7", "Ms Seven", "S01", date(2025, 1, 1), None, 9)
 
 def protocol(**params: int) -> Protocol:
     """As much of a protocol as deadlines look at."""
-    return cast(Protocol, SimpleNamespace(param=lambda name, default: params.get(name, default), guidance={"id": "IPG804"}))
+    return cast(
+        Protocol,
+        SimpleNamespace(
+            param=lambda name, default: params.get(name, default),
+            guidance={"id": "IPG804"},
+            treats=True,
+            historical=False,
+            sites=[SimpleNamespace(code="S01")],
+        ),
+    )
 
 
 def register(*facts: Fact) -> Register:
@@ -35,8 +45,9 @@ def listed(month: str, number: int, on: date) -> Fact:
     return Fact("procedures", on, "S01", about=month, number=number)
 
 
-def due(rule: str, on_record: Register, *cases: Audited, **params: int) -> list[Due]:
-    return [one for one in pathway.deadlines(protocol(**params), on_record, cases, "S01", TODAY) if one.rule == rule]
+def due(rule: str, on_record: Register, *cases: Audited, **params: int) -> list[Deadline]:
+    at = Situation(TODAY, protocol(**params), on_record, audited=cases)
+    return [one for one in sorted(deadlines(at, pathway.CLOCKS), key=lambda one: one.due) if one.rule == rule]
 
 
 # --- everybody is audited (GOV-56) -----------------------------------------------------------------------------------
@@ -71,7 +82,7 @@ FEBRUARY = done(date(2026, 2, 3), date(2026, 2, 5))
 )  # fmt: skip
 def test_a_month_is_compared_by_the_end_of_the_next(facts: list[Fact], cases: list[Audited], title: str, day: date, met: date) -> None:
     found = {one.title: one for one in due("GOV-56", register(*facts), *cases)}
-    assert (found[title].due, found[title].done_on, found[title].site) == (day, met, "S01")
+    assert (found[title].due, found[title].done, found[title].site) == (day, met, "S01")
     assert found[title].late(TODAY) is (met is None or met > day)
 
 
@@ -90,9 +101,9 @@ def test_months_run_from_the_confirmation_or_the_first_procedure_to_the_last_one
 
 
 def test_a_review_is_due_within_six_months_of_the_last_one() -> None:
-    assert [(one.due, one.done_on) for one in due("GOV-57", register())] == [(date(2026, 7, 20), None)]
+    assert [(one.due, one.done) for one in due("GOV-57", register())] == [(date(2026, 7, 20), None)]
     held = Fact("review-held", date(2026, 4, 1), "S01", about="1", text="Minutes")
-    assert [(one.due, one.done_on) for one in due("GOV-57", register(held), review_months=2)] == [
+    assert [(one.due, one.done) for one in due("GOV-57", register(held), review_months=2)] == [
         (date(2026, 3, 20), date(2026, 4, 1)),
         (date(2026, 6, 1), None),
     ]
@@ -120,9 +131,12 @@ def test_the_states_of_a_review_follow_from_its_facts() -> None:
 def test_an_operator_is_appraised_within_a_year_of_the_first_procedure_and_of_the_last_appraisal() -> None:
     first = done(date(2025, 2, 1), date(2025, 2, 2))
     title = "Outcomes of Ms Seven discussed at the annual appraisal"
-    assert due("GOV-58", register(), first) == [Due("GOV-58", title, date(2026, 2, 1), None, "S01")]
+    key, by = "appraisal:S01:7:2025-02-01", date(2026, 2, 1)
+    assert due("GOV-58", register(), first) == [
+        Deadline(key, "GOV-58", title, date(2025, 2, 1), by, ("governance-lead",), None, "S01", person="p7")
+    ]
     held = Fact("appraisal", date(2026, 3, 1), "S01", person="p7", number=7)
-    assert [(one.due, one.done_on) for one in due("GOV-58", register(held), first)] == [
+    assert [(one.due, one.done) for one in due("GOV-58", register(held), first)] == [
         (date(2026, 2, 1), date(2026, 3, 1)),
         (date(2027, 3, 1), None),
     ]

@@ -15,6 +15,7 @@ from trialdm.services import (
     allocations,
     approvals,
     cases,
+    clocks,
     gates,
     governance,
     imports,
@@ -310,8 +311,8 @@ def test_a_review_is_planned_held_and_closed(audit: World) -> None:
     with pytest.raises(Conflict):
         act(governance.close_action, 1, 1, "Again")
     assert isinstance(refused(audit, "auditor", lambda unit: governance.hold_review(unit, AUDIT, "S01", unit.today, "x")), Forbidden)
-    due = [d for d in audit.read("lead", lambda unit: governance.deadlines(unit, AUDIT)) if d.rule == "GOV-57"]
-    assert [d.done_on for d in due] == [day, None]
+    due = [d for d in audit.read("lead", lambda unit: clocks.listed(unit, AUDIT)) if d.rule == "GOV-57"]
+    assert [d.done for d in due] == [None, day]
 
 
 def test_appraisals_are_those_of_the_operator(audit: World) -> None:
@@ -321,8 +322,8 @@ def test_appraisals_are_those_of_the_operator(audit: World) -> None:
     audit.run("auditor", lambda unit: governance.appraise(unit, AUDIT, "S01", 1, day, "With the clinical director"), "S01")
     assert isinstance(refused(audit, "second", lambda unit: governance.appraise(unit, AUDIT, "S01", 1, day, "x")), Forbidden)
     assert isinstance(refused(audit, "lead", lambda unit: governance.appraise(unit, AUDIT, "S01", 3, day, "x")), Missing)
-    due = [d for d in audit.read("lead", lambda unit: governance.deadlines(unit, AUDIT)) if d.rule == "GOV-58"]
-    assert [(d.due, d.done_on) for d in due] == [(date(2026, 11, 3), day), (date(2027, 3, 10), None)]
+    due = [d for d in audit.read("lead", lambda unit: clocks.listed(unit, AUDIT)) if d.rule == "GOV-58"]
+    assert [(d.due, d.done) for d in due] == [(date(2027, 3, 10), None), (date(2026, 11, 3), day)]
 
 
 def test_a_trial_has_no_organisations(audit: World) -> None:

@@ -8,39 +8,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from trialdm.domain.ethics.dates import add_days, add_months
-from trialdm.domain.ethics.parameters import param
+from trialdm.domain.ethics.deadline import Audited, Clock, Deadline, Situation
 from trialdm.domain.ethics.register import Fact, Register
-from trialdm.domain.protocol import Protocol
 
 #: Facts that an organisation of the treatment pathway records itself.
 FACTS = frozenset(
     "governance-notice governance-seen procedures review-planned review-held review-action review-closed appraisal guidance".split()
 )
-
-
-@dataclass(frozen=True)
-class Due:
-    """Something that is due at an organisation by a day; `done_on` when it was done, None while it is open."""
-
-    rule: str
-    title: str
-    due: date
-    done_on: date | None
-    site: str
-
-    def late(self, on: date) -> bool:
-        """Whether it was open after its day."""
-        return (self.done_on or on) > self.due
-
-
-@dataclass(frozen=True)
-class Audited:
-    """An audited procedure: organisation, day of the procedure, day of its entry, number of the surgeon."""
-
-    site: str
-    on: date
-    entered_on: date
-    surgeon: int | None = None
 
 
 # --- the notice to the governance lead -------------------------------------------------------------------------------
@@ -178,47 +152,56 @@ def _last(facts: Sequence[Fact]) -> Fact | None:
 # --- what is due -----------------------------------------------------------------------------------------------------
 
 
-def deadlines(protocol: Protocol, on_record: Register, cases: Sequence[Audited], site: str, on: date) -> list[Due]:
-    """Everything that GOV-56, 57 and 58 ask of an organisation, done or not, by day."""
-    found = [
-        *_reconciliations(protocol, on_record, cases, site, on),
-        *_reviews_due(protocol, on_record, site, on),
-        *_appraisals(protocol, on_record, cases, site, on),
-    ]
-    return sorted(found, key=lambda due: (due.due, due.rule, due.title))
-
-
-def _reconciliations(protocol: Protocol, on_record: Register, cases: Sequence[Audited], site: str, on: date) -> Iterator[Due]:
+def _reconciliations(at: Situation) -> Iterator[Deadline]:
     """Each month's procedures are compared with the audit within the organisation's time after its end (GOV-56)."""
-    for month in months(on_record, cases, site, on):
-        last = add_days(add_months(first_day(month.month), 1 + param(protocol, "reconcile_months")), -1)
-        title = f"Procedures of {month.month} compared with audit records"
-        if month.gap:
-            title = f"{month.gap} procedure{'' if month.gap == 1 else 's'} of {month.month} without audit entry"
-        yield Due("GOV-56", title, last, month.complete_on, site)
+    for site in _organisations(at):
+        for month in months(at.register, at.audited, site, at.on):
+            ended = add_days(add_months(first_day(month.month), 1), -1)
+            last = add_days(add_months(first_day(month.month), 1 + at.param("reconcile_months")), -1)
+            title = f"Procedures of {month.month} compared with audit records"
+            if month.gap:
+                title = f"{month.gap} procedure{'' if month.gap == 1 else 's'} of {month.month} without audit entry"
+            key = f"procedures:{site}:{month.month}"
+            yield Deadline(key, "GOV-56", title, ended, last, ("auditor", "governance-lead"), month.complete_on, site)
 
 
-def _reviews_due(protocol: Protocol, on_record: Register, site: str, on: date) -> Iterator[Due]:
+def _reviews_due(at: Situation) -> Iterator[Deadline]:
     """A review within the organisation's time after the last one, or after the notice was confirmed (GOV-57)."""
-    since = began(on_record, site, on)
-    if since is None:
-        return
-    every = param(protocol, "review_months")
-    for fact in on_record.of("review-held", on, site=site):
-        yield Due("GOV-57", f"Review {fact.about} of outcomes and safety", add_months(since, every), fact.on, site)
-        since = max(since, fact.on)
-    yield Due("GOV-57", "Review of outcomes and safety", add_months(since, every), None, site)
+    every = at.param("review_months")
+    for site in _organisations(at):
+        since = began(at.register, site, at.on)
+        if since is None:
+            continue
+        ends: list[tuple[str, date | None]] = [
+            (f"Review {fact.about} of outcomes and safety", fact.on) for fact in at.register.of("review-held", at.on, site=site)
+        ]
+        for title, held in [*ends, ("Review of outcomes and safety", None)]:
+            key = f"review:{site}:{since.isoformat()}"
+            yield Deadline(key, "GOV-57", title, since, add_months(since, every), ("governance-lead",), held, site)
+            since = max(since, held or since)
 
 
-def _appraisals(protocol: Protocol, on_record: Register, cases: Sequence[Audited], site: str, on: date) -> Iterator[Due]:
+def _appraisals(at: Situation) -> Iterator[Deadline]:
     """Each operator discusses outcomes within the time after the last appraisal, or after the first procedure (GOV-58)."""
-    names = {held.surgeon: (held.person, held.name) for held in on_record.credentials if held.site == site}
-    for surgeon in sorted({case.surgeon for case in cases if case.site == site and case.surgeon is not None}):
-        person, name = names.get(surgeon, ("", f"surgeon {surgeon}"))
-        since = min(case.on for case in cases if case.site == site and case.surgeon == surgeon)
-        title = f"Outcomes of {name} discussed at the annual appraisal"
-        held = [fact for fact in on_record.of("appraisal", on, site=site) if person and fact.person == person and fact.on >= since]
-        for fact in held:
-            yield Due("GOV-58", title, add_months(since, param(protocol, "appraisal_months")), fact.on, site)
-            since = max(since, fact.on)
-        yield Due("GOV-58", title, add_months(since, param(protocol, "appraisal_months")), None, site)
+    every = at.param("appraisal_months")
+    for site in _organisations(at):
+        operators = {held.surgeon: (held.person, held.name) for held in at.register.credentials if held.site == site}
+        operated = [case for case in at.audited if case.site == site and case.surgeon is not None]
+        for surgeon in sorted({case.surgeon for case in operated if case.surgeon is not None}):
+            person, name = operators.get(surgeon, ("", f"surgeon {surgeon}"))
+            since = min(case.on for case in operated if case.surgeon == surgeon)
+            held = [f.on for f in at.register.of("appraisal", at.on, site=site) if person and f.person == person and f.on >= since]
+            for done in [*held, None]:
+                key = f"appraisal:{site}:{surgeon}:{since.isoformat()}"
+                title = f"Outcomes of {name} discussed at the annual appraisal"
+                yield Deadline(key, "GOV-58", title, since, add_months(since, every), ("governance-lead",), done, site, person=person)
+                since = max(since, done or since)
+
+
+def _organisations(at: Situation) -> list[str]:
+    """Codes of the organisations where the study treats; none in a trial."""
+    return [site.code for site in at.protocol.sites] if at.protocol.treats else []
+
+
+#: The clocks of the treatment pathway.
+CLOCKS: tuple[Clock, ...] = (_reconciliations, _reviews_due, _appraisals)

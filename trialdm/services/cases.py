@@ -14,8 +14,8 @@ from trialdm.domain import ethics, roles
 from trialdm.domain.crf import Finding, Form
 from trialdm.domain.errors import WrongState
 from trialdm.domain.ethics import Answer, AuditCase
+from trialdm.domain.ethics.deadline import Audited
 from trialdm.domain.outcomes import SAFETY, Followed, Outcome
-from trialdm.domain.pathway import Audited
 from trialdm.domain.protocol import Protocol
 from trialdm.services import casebooks, gates, register, studies
 from trialdm.services.casebooks import Casebook

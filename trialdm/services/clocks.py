@@ -9,10 +9,11 @@ from sqlalchemy import select
 from trialdm.domain.crf import Form
 from trialdm.domain.errors import Conflict, Missing
 from trialdm.domain.ethics import Fact
-from trialdm.domain.ethics.clocks import Breach, Deadline, SeriousEvent, Situation, deadlines
+from trialdm.domain.ethics.clocks import deadlines
+from trialdm.domain.ethics.deadline import Breach, Deadline, SeriousEvent, Situation
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.roles import sites_seen
-from trialdm.services import approvals, casebooks, notices, register, studies
+from trialdm.services import approvals, casebooks, cases, notices, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, Unit
 from trialdm.store.tables import Allocation, Participant, Reminder, Trial
@@ -47,6 +48,7 @@ def situation(unit: Unit, trial: str) -> Situation:
         first_participant=_first_participant(unit, trial),
         serious=tuple(_serious(protocol, books)),
         breaches=tuple(_breaches(protocol, books)),
+        audited=tuple(cases.audited(unit, trial)) if protocol.treats else (),
     )
 
 
@@ -122,8 +124,15 @@ def listed(unit: Unit, trial: str) -> list[Deadline]:
     return [
         d
         for d in deadlines(situation(unit, trial))
-        if (sites is None or not d.site or d.site in sites) and (not d.person or people or d.person == unit.actor.id)
+        if (sites is None or not d.site or d.site in sites) and (not d.person or people or owes(unit, trial, d))
     ]
+
+
+def owes(unit: Unit, trial: str, deadline: Deadline) -> bool:
+    """Whether a deadline is the reader's to meet: theirs alone, or of a role that they hold there."""
+    if deadline.person == unit.actor.id:
+        return True
+    return any(grant.role in deadline.owners and grant.covers(trial, deadline.site or None) for grant in unit.actor.grants)
 
 
 def ended_by_hand(deadline: Deadline) -> bool:

@@ -12,10 +12,12 @@ from sqlalchemy import select
 from trialdm.domain import guidance, pathway
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, WrongState
 from trialdm.domain.ethics import Fact, Register
+from trialdm.domain.ethics.clocks import deadlines
+from trialdm.domain.ethics.deadline import Deadline
 from trialdm.domain.guidance import Guidance
-from trialdm.domain.pathway import Due, Month, Notice, Review
+from trialdm.domain.pathway import Month, Notice, Review
 from trialdm.domain.protocol import Protocol, Site
-from trialdm.services import cases, register
+from trialdm.services import cases, clocks, register
 from trialdm.services.cases import require_pathway
 from trialdm.services.unit import Unit, needed
 from trialdm.store.tables import Account
@@ -183,7 +185,7 @@ class Organisation:
     notices: Sequence[Notice]
     months: Sequence[Month]
     reviews: Sequence[Review]
-    deadlines: Sequence[Due]
+    deadlines: Sequence[Deadline]
     operators: Sequence[tuple[int, str, str]]
     names: dict[str, str]
 
@@ -217,7 +219,7 @@ def organisation(unit: Unit, trial: str, site: str) -> Organisation:
         pathway.notices(on_record, site, unit.today),
         pathway.months(on_record, audited, site, unit.today),
         pathway.reviews(on_record, site, unit.today),
-        pathway.deadlines(protocol, on_record, audited, site, unit.today),
+        [due for due in deadlines(clocks.situation(unit, trial), pathway.CLOCKS) if due.site == site],
         _operators(on_record, site),
         {key: name for key, name in unit.session.execute(select(Account.id, Account.name))},
     )
@@ -226,14 +228,6 @@ def organisation(unit: Unit, trial: str, site: str) -> Organisation:
 def _operators(on_record: Register, site: str) -> list[tuple[int, str, str]]:
     """The operators of an organisation by number, each with name and account."""
     return sorted({(held.surgeon, held.name, held.person) for held in on_record.credentials if held.site == site})
-
-
-def deadlines(unit: Unit, trial: str) -> list[Due]:
-    """What is due at the organisations that the person sees."""
-    protocol = require_pathway(unit, trial)
-    on_record, audited = register.read(unit, trial), cases.audited(unit, trial)
-    sites = organisations(unit, trial)
-    return [due for site in sites for due in pathway.deadlines(protocol, on_record, audited, site.code, unit.today)]
 
 
 # --- adding ----------------------------------------------------------------------------------------------------------

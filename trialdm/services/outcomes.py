@@ -235,7 +235,7 @@ def appraisal(unit: Unit, trial: str, surgeon: int) -> Document:
         _part(unit, protocol, "Your cases", mine),
         _part(unit, protocol, "Organisation", [one.outcome for one in here], mine),
     )
-    due = [d for d in governance.organisation(unit, trial, held.site).deadlines if d.rule == "GOV-58" and held.name in d.title]
+    due = [d for d in governance.organisation(unit, trial, held.site).deadlines if d.rule == "GOV-58" and d.person == held.person]
     _note(unit, trial, "RP-18", held.site, surgeon=surgeon)
     return Document(
         f"{protocol.short_title}: outcomes for the annual appraisal of {held.name}",
@@ -252,7 +252,7 @@ def appraisal(unit: Unit, trial: str, surgeon: int) -> Document:
 
 
 def _due(due: Any) -> tuple[str, str]:
-    return due.due.isoformat(), due.done_on.isoformat() if due.done_on else "open"
+    return due.due.isoformat(), due.done.isoformat() if due.done else "open"
 
 
 # --- RP-19: for a review at an organisation --------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def review_pack(unit: Unit, trial: str, site: str) -> Document:
         raise Forbidden("A review looks at every case.", code="PATHWAY.REVIEW_PACK", needs="The clinical governance lead.")
     part = _part(unit, protocol, "Organisation", [one.outcome for one in cases.known(unit, trial) if one.participant.site == site])
     followed = governance.followed(unit, protocol)
-    late = [due for due in found.deadlines if due.done_on is None and due.due < unit.today]
+    late = [due for due in found.deadlines if due.done is None and due.late(unit.today)]
     _note(unit, trial, "RP-19", site)
     return Document(
         f"{protocol.short_title}: review of outcomes and safety, {found.site.name}",

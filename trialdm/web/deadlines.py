@@ -8,7 +8,8 @@ from werkzeug.wrappers import Response as AnyResponse
 from trialdm.domain import roles
 from trialdm.domain.errors import Invalid, TrialError
 from trialdm.domain.ethics import FACTS, Fact
-from trialdm.domain.ethics.clocks import STATES, counted
+from trialdm.domain.ethics.clocks import counted
+from trialdm.domain.ethics.deadline import STATES
 from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, clocks, studies
 from trialdm.services.unit import Unit
