@@ -111,7 +111,6 @@ def furnish(instance: Instance) -> None:
     units.run(sponsor, _check)
     units.run(manager, lambda unit: gates.move_trial(unit, TRIAL, "open"))
     units.run(manager, _trained)
-    _delegated(units)
     units.run(manager, _sites)
 
 
@@ -134,7 +133,7 @@ def _check(unit: Unit) -> None:
 
 
 def _trained(unit: Unit) -> None:
-    """Training and credentials of everybody in the log. The log of S02 is on paper, and taken over from there."""
+    """Training and credentials of everybody in the log. The log is on paper so far, and taken over from there."""
     for (role, site), tasks in CAST.items():
         if not tasks:
             continue
@@ -142,28 +141,7 @@ def _trained(unit: Unit) -> None:
         delegations.train(unit, TRIAL, account, kind="gcp", on=_START)
         if role == "surgeon":
             delegations.credential(unit, TRIAL, account, surgeon=int(site[1:]), site=site, valid_from=_START, cases=9)
-        if site == "S02":
-            delegations.transcribe(unit, TRIAL, account, tasks=tasks, start=_START, site=site)
-
-
-def _delegated(units: Units) -> None:
-    """Lines of S01 and of the trial's office: proposed, signed by the person, and countersigned."""
-    with units.reading(SYSTEM) as unit:
-        who = {(role, site): people.actor(unit, people.by_email(unit, email(role, site)), "test") for role, site in CAST}
-
-    def work(unit: Unit) -> None:
-        for (role, site), tasks in CAST.items():
-            if not tasks or site == "S02":
-                continue
-            unit.actor = who[("trial-manager", "")]
-            line = delegations.propose(unit, TRIAL, people.by_email(unit, email(role, site)), tasks=tasks, start=_START, site=site)
-            unit.actor = who[(role, site)]
-            delegations.sign(unit, TRIAL, line)
-            chief = role == "principal-investigator" or not site
-            unit.actor = who[("chief-investigator", "")] if chief else who[("principal-investigator", "S01")]
-            delegations.countersign(unit, TRIAL, line)
-
-    units.run(SYSTEM, work)
+        delegations.transcribe(unit, TRIAL, account, tasks=tasks, start=_START, site=site)
 
 
 def _sites(unit: Unit) -> None:

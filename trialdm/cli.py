@@ -42,6 +42,7 @@ from trialdm.services import (
     gates,
     history,
     imports,
+    inbox,
     mail,
     notices,
     outcomes,
@@ -678,6 +679,19 @@ def notices_list(terminal: Terminal) -> None:
     found = terminal.read(lambda unit: [message.to_json() for message in notices.inbox(unit)])
     lines = [f"{'   ' if m['read_at'] else 'new'}  {m['id']}  {m['made_at']}  {m['subject']}" for m in found]
     terminal.say(found, "\n".join(lines) or "No notices.")
+
+
+@notices_group.command("waiting")
+@pass_terminal
+def notices_waiting(terminal: Terminal) -> None:
+    """What waits for this account: deadlines, signatures, checks; the most urgent first."""
+    found = terminal.read(inbox.waiting)
+    rows = [{**one.to_json(), "due": one.due.isoformat() if one.due else None} for one in found]
+    lines = []
+    for row in rows:
+        when = f"{row['due'] or '':<10} {'late' if row['late'] else '':<4}"
+        lines.append(f"{when} {row['trial']} {row['site']:<4} {inbox.KINDS[row['kind']]}: {row['what']}")
+    terminal.say(rows, "\n".join(lines) or "Nothing waits for you.")
 
 
 @notices_group.command("read")

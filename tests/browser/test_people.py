@@ -51,6 +51,10 @@ def test_a_line_is_proposed_signed_countersigned_and_ended_by_keyboard(people_vi
     check(page)
 
     page = nurse.page
+    page.goto(f"{nurse.site.address}/notices")
+    check(page)
+    enter(page, "text=Sign a line of the delegation log")
+    assert page.locator("h1").inner_text() == "Sign this line of the delegation log"
     nurse.go("/people")
     assert "taking consent, completing case report forms" in page.get_by_role("region", name="Waiting for you").inner_text()
     check(page)

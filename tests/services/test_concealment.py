@@ -32,6 +32,7 @@ from trialdm.services import (
     chains,
     corrections,
     envelopes,
+    inbox,
     ledgers,
     notices,
     packages,
@@ -197,6 +198,7 @@ ASKED: dict[str, Any] = {
     "unblinding log": lambda unit, who: unblinding.log(unit, TRIAL),
     "randomise again": lambda unit, who: vars(allocations.randomise(unit, TRIAL, _ident(unit), "another key")[0]),
     "trail": lambda unit, who: [line.to_json() for line in trail.of_trial(unit, TRIAL, trail.Filter())],
+    "inbox": lambda unit, who: [one.to_json() for one in inbox.waiting(unit)],
     "notices": lambda unit, who: [(m.kind, m.subject, m.text) for m in notices.inbox(unit)],
     "envelopes": lambda unit, who: [entry.to_json() for entry in envelopes.account(unit, TRIAL)],
 }

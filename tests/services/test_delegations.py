@@ -231,11 +231,11 @@ def test_who_countersigns(sqlite_world: World, held: str, site: str, countersign
         if role != countersigns:
             with pytest.raises(Forbidden):
                 world.run(role, lambda unit: delegations.countersign(unit, TRIAL, line))
-    waiting = world.read(countersigns, delegations.waiting_for)
+    waiting = world.read(countersigns, lambda unit: delegations.waiting_for(unit, TRIAL))
     assert [(found.id, step) for found, step in waiting] == [(line, "countersign")]
     world.run(countersigns, lambda unit: delegations.countersign(unit, TRIAL, line))
     assert state(world, line) == "in_force"
-    assert world.read(countersigns, delegations.waiting_for) == []
+    assert world.read(countersigns, lambda unit: delegations.waiting_for(unit, TRIAL)) == []
 
 
 def test_a_line_that_is_declined_waits_no_more(world: World) -> None:

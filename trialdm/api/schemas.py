@@ -182,6 +182,18 @@ class Notice(Schema):
     read_at = fields.String(allow_none=True)
 
 
+class Waiting(Schema):
+    """Something that waits for the caller."""
+
+    trial = fields.String()
+    kind = fields.String(metadata={"description": "deadline, sign, countersign, check, confirm or expiry."})
+    what = fields.String()
+    site = fields.String()
+    due = fields.Date(allow_none=True)
+    late = fields.Boolean()
+    about = fields.Dict(metadata={"description": "What names it: a line, the number of a decision, the key of a deadline."})
+
+
 class Version(Schema):
     """One loaded version of a protocol."""
 

@@ -23,7 +23,7 @@ from trialdm.domain.ethics import Case, Person, Register
 from trialdm.domain.ethics.rules import people as rules
 from trialdm.domain.protocol import Protocol, Site
 from trialdm.domain.roles import Grant
-from trialdm.services import approvals, gates, people, register, studies
+from trialdm.services import approvals, gates, notices, people, register, studies
 from trialdm.services.unit import LONDON, Change, Unit, needed
 from trialdm.store.tables import Account, Credential, Delegation, DelegationAct, Evidence, RegisterEntry, RoleGrant, Training
 
@@ -208,19 +208,10 @@ def log(unit: Unit, trial: str, on: date | None = None, site: str = "") -> list[
     return [line for line in wanted if line.person == unit.actor.id or _may_see(unit, trial, line.site)]
 
 
-def waiting_for(unit: Unit, account: str = "") -> list[tuple[Line, str]]:
-    """Lines that wait for this person (the actor, unless named), each with the step that they may take: `sign` or `countersign`."""
-    who = account or unit.actor.id
-    held = people.grants(unit, who)
-    found = []
-    for trial in unit.session.scalars(select(Delegation.trial_id).distinct().order_by(Delegation.trial_id)):
-        for line in lines(unit, trial):
-            state = line.state(unit.today)
-            if state == "signature" and line.person == who:
-                found.append((line, "sign"))
-            elif state == "countersignature" and line.person != who and _countersigns(unit, held, line):
-                found.append((line, "countersign"))
-    return found
+def waiting_for(unit: Unit, trial: str) -> list[tuple[Line, str]]:
+    """Lines of a trial that wait for the actor, each with the step that they may take: `sign` or `countersign`."""
+    found = [(line, step) for line in lines(unit, trial) for step in steps(unit, line)]
+    return [(line, step) for line, step in found if step in ("sign", "countersign")]
 
 
 # --- who signs what --------------------------------------------------------------------------------------------------
@@ -271,7 +262,11 @@ def propose(unit: Unit, trial: str, account: Account, *, tasks: Iterable[str], s
     Conflict (the same line stands in the log already).
     """
     unit.require("delegation.propose", trial, site)
-    return _write(unit, trial, account, tasks, start, end, site, paper=False)
+    line = _write(unit, trial, account, tasks, start, end, site, paper=False)
+    where = f"Site {site}" if site else "The whole trial"
+    text = f"{unit.actor.name} proposes a line of the delegation log for you, from {start.isoformat()}. {where}. It counts once you have "
+    notices.tell(unit, trial, [account.id], "delegation", "A line waits for your signature", f"{text}signed it and it is countersigned.")
+    return line
 
 
 def transcribe(
@@ -349,7 +344,12 @@ def sign(unit: Unit, trial: str, ident: str) -> Line:
             needs=f"{line.name} signs it with their own account.",
         )
     _waits(unit, line, ("signature",))
-    return _step(unit, line, "sign", unit.today)
+    signed = _step(unit, line, "sign", unit.today)
+    role, site = countersigner(unit, signed)
+    told = [account for account in notices.holders(unit, trial, [role], site) if account != line.person]
+    text = f"{line.name} has signed a line of the delegation log, from {line.start.isoformat()}. It counts once you have countersigned it."
+    notices.tell(unit, trial, told, "delegation", "A line waits for your countersignature", text)
+    return signed
 
 
 def countersign(unit: Unit, trial: str, ident: str) -> tuple[str, ...]:

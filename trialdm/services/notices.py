@@ -13,11 +13,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 
 from trialdm.domain import roles
-from trialdm.domain.errors import SignedOut
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.roles import UNBLINDED, Grant
 from trialdm.services import studies
-from trialdm.services.unit import LONDON, NOBODY, Change, Unit, needed
+from trialdm.services.unit import LONDON, Change, Unit, needed
 from trialdm.store.tables import Account, Notice, Outgoing, Participant, RoleGrant
 
 #: kind -> what it is about, as inbox and mail say it.
@@ -183,7 +182,7 @@ def announce(unit: Unit, protocol: Protocol, person: Participant) -> None:
 
 def inbox(unit: Unit) -> list[Message]:
     """The notices of whoever is signed in, newest first."""
-    _somebody(unit)
+    unit.require_somebody()
     rows = unit.session.scalars(
         select(Notice).where(Notice.account_id == unit.actor.id).order_by(Notice.made_at.desc(), Notice.id).limit(_MOST)
     )
@@ -201,7 +200,7 @@ def unread_count(unit: Unit, account: str = "") -> int:
 
 def read(unit: Unit, ident: str) -> Message:
     """Note that the person has read one of their own notices. Raises Missing for somebody else's."""
-    _somebody(unit)
+    unit.require_somebody()
     row = unit.session.scalars(select(Notice).where(Notice.id == ident, Notice.account_id == unit.actor.id)).first()
     found = needed(row if row and _still_for(unit, row) else None, "There is no such notice in your inbox.", code="NOTICE.UNKNOWN")
     if found.read_at is None:
@@ -209,11 +208,6 @@ def read(unit: Unit, ident: str) -> Message:
         unit.record("notice.read", found, trial=found.trial_id, entity="notice", entity_id=found.id)
         unit.session.flush()
     return _message(found)
-
-
-def _somebody(unit: Unit) -> None:
-    if unit.actor is NOBODY:
-        raise SignedOut("Sign in first.")
 
 
 def _still_for(unit: Unit, row: Notice) -> bool:

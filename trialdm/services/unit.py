@@ -132,11 +132,15 @@ class Unit:
         """Say what is about to be tried: where it is refused, the trail names it although nothing else is kept."""
         self._attempt = (trial, action, site)
 
+    def require_somebody(self) -> None:
+        """Raises SignedOut without a person."""
+        if self.actor is NOBODY:
+            raise SignedOut("Sign in first.")
+
     def require(self, action: str, trial: str, site: str | None = None) -> None:
         """Raises SignedOut without a person, Forbidden without a role for the action there."""
         self.attempt(trial, action, site=site or "")
-        if self.actor is NOBODY:
-            raise SignedOut("Sign in first.")
+        self.require_somebody()
         if not self.may(action, trial, site):
             where = f" at site {site}" if site else ""
             held = self.actor.role_names(trial) or "no role in this trial"

@@ -100,7 +100,7 @@ def log(trial: str) -> str:
         except _NoDay as wrong:
             problem = wrong
         found = delegations.log(unit, trial, on, site)
-        waiting = [(line, step) for line, step in delegations.waiting_for(unit) if line.trial == trial]
+        waiting = delegations.waiting_for(unit, trial)
         return page(
             "people.html",
             protocol,

@@ -1,0 +1,101 @@
+"""What waits for a person: signatures, second checks, confirmations and deadlines, gathered over all of their trials.
+
+Nothing is kept here. Each thing is found where it is decided, so that it leaves the list when it is done.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from trialdm.domain import ethics, pathway
+from trialdm.domain.protocol import Protocol
+from trialdm.services import approvals, clocks, delegations, register, studies
+from trialdm.services.unit import Unit
+
+#: kind -> what the person is asked to do.
+KINDS = {
+    "deadline": "Meet a deadline",
+    "sign": "Sign a line of the delegation log",
+    "countersign": "Countersign a line of the delegation log",
+    "check": "Check a decision as the second person",
+    "confirm": "Confirm a notice",
+    "expiry": "Renew or replace",
+}
+
+#: States of a deadline in which it is shown to its owner.
+_PRESSING = ("overdue", "today", "soon")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One thing that waits for the reader: what it is, by which day where there is one, and what names it (`about`)."""
+
+    trial: str
+    kind: str
+    what: str
+    site: str = ""
+    due: date | None = None
+    late: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "due": self.due, "about": dict(self.about)}
+
+
+def waiting(unit: Unit) -> list[Waiting]:
+    """Everything that waits for the reader: what is late first, then by day, then what has no day. Raises SignedOut for nobody."""
+    unit.require_somebody()
+    running = [protocol for protocol in studies.protocols(unit) if not protocol.historical]
+    found = [one for protocol in running for source in _SOURCES for one in source(unit, protocol)]
+    return sorted(found, key=lambda one: (not one.late, one.due or date.max, one.trial, one.kind, one.what))
+
+
+def _deadlines(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    if not unit.may("approvals.see", protocol.id):
+        return
+    moment = clocks.now(unit)
+    for one in clocks.listed(unit, protocol.id):
+        if one.state(moment) in _PRESSING and clocks.owes(unit, protocol.id, one):
+            yield Waiting(protocol.id, "deadline", one.title, one.site, one.last_day, one.late(moment), {"key": one.key})
+
+
+def _lines(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    for line, step in delegations.waiting_for(unit, trial=protocol.id):
+        what = line.name if step == "countersign" else ", ".join(line.tasks)
+        yield Waiting(protocol.id, step, what, line.site, line.start, line.start < unit.today, {"line": line.id})
+
+
+def _checks(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    if not unit.may("approvals.check", protocol.id):
+        return
+    for one in approvals.waiting(unit, protocol.id):
+        if not approvals.recorded_by_me(unit, protocol.id, one.entry):
+            what = f"{ethics.BODY_NAMES[one.body]}: {one.status.replace('_', ' ')}"
+            yield Waiting(protocol.id, "check", what, one.site, about={"number": one.entry})
+
+
+def _notices(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    """Notices to the governance lead of an organisation, which the lead confirms (GOV-53)."""
+    if not protocol.treats:
+        return
+    on_record = register.read(unit, protocol.id)
+    for site in protocol.sites:
+        if not unit.may("notice.confirm", protocol.id, site.code):
+            continue
+        for notice in pathway.notices(on_record, site.code, unit.today):
+            if notice.seen is None and notice.given.by != unit.actor.id:
+                yield Waiting(protocol.id, "confirm", notice.given.text, site.code, about={"site": site.code})
+
+
+def _endings(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    """What ends within thirty days in the delegation log, for whoever may propose its next line."""
+    if protocol.treats or not unit.may("delegation.propose", protocol.id):
+        return
+    for one in delegations.expiring(unit, protocol.id, days=delegations.VERY_SOON):
+        if unit.may("delegation.propose", protocol.id, one.site or None):
+            what = f"{one.name}: {one.what}" if one.name else one.what
+            yield Waiting(protocol.id, "expiry", what, one.site, one.ends, one.left < 0)
+
+
+_SOURCES: tuple[Callable[[Unit, Protocol], Iterator[Waiting]], ...] = (_deadlines, _lines, _checks, _notices, _endings)
