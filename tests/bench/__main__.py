@@ -2,10 +2,11 @@
 
 import sys
 
-from tests.bench import export, flat, form_page, ledgers, randomise, rehearse, save_form
+from tests.bench import export, flat, form_page, gate, ledgers, randomise, rehearse, save_form
 
 BENCHMARKS = {
     "randomise": randomise.run,
+    "gate": gate.run,
     "save-form": save_form.run,
     "export": export.run,
     "form-page": form_page.run,

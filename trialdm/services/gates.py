@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from trialdm.definitions.protocols import load_protocol
 from trialdm.domain import ethics, guidance, lifecycle
@@ -83,11 +83,13 @@ def kept(found: Case, answer: Answer) -> dict[str, Any]:
     return {**answer.to_json(), "basis": ethics.basis(found)}
 
 
+_PLACES = select(func.sum(Scheme.places)).where(Scheme.trial_id == bindparam("trial"), Scheme.name == bindparam("scheme"))
+
+
 def _randomised(unit: Unit, protocol: Protocol) -> int:
     """How many participants have been randomised: as the scheme counts its places, and not by counting rows."""
     if protocol.scheme.unit == "participant":
-        places = select(func.sum(Scheme.places)).where(Scheme.trial_id == protocol.id, Scheme.name == protocol.scheme.name)
-        return int(unit.session.scalar(places) or 0)
+        return int(unit.session.scalar(_PLACES, {"trial": protocol.id, "scheme": protocol.scheme.name}) or 0)
     entered = ("randomise", "record-randomisation")
     steps = select(func.count()).where(Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(entered))
     return unit.session.scalar(steps) or 0

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from trialdm.domain import ethics
 from trialdm.domain.errors import Refused
@@ -90,6 +90,8 @@ _KNOWN: dict[tuple[str, str], tuple[tuple[Any, ...], Register]] = {}
 
 _TABLES: tuple[Any, ...] = (RegisterEntry, Delegation, DelegationAct, Training, Credential)
 
+_STAMP = select(*(select(func.count()).where(table.trial_id == bindparam("trial")).scalar_subquery() for table in _TABLES))
+
 
 def read(unit: Unit, trial: str) -> Register:
     """Everything on record for a trial that the gate looks at."""
@@ -97,8 +99,7 @@ def read(unit: Unit, trial: str) -> Register:
     def find() -> Register:
         if ("register changed", trial) in unit.remembered:
             return as_of(unit, trial, None)
-        counts = [select(func.count()).where(table.trial_id == trial).scalar_subquery() for table in _TABLES]
-        stamp = tuple(unit.session.execute(select(*counts)).one())
+        stamp = tuple(unit.session.execute(_STAMP, {"trial": trial}).one())
         where = (str(unit.session.get_bind().engine.url), trial)
         cached = _KNOWN.get(where)
         if cached and cached[0] == stamp:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from trialdm.definitions.protocols import load_protocol
 from trialdm.domain import lifecycle
@@ -228,13 +228,16 @@ def protocols(unit: Unit) -> list[Protocol]:
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
+_NEWEST_STATUS = (
+    select(Status)
+    .where(Status.trial_id == bindparam("trial"), Status.machine == bindparam("machine"), Status.subject == bindparam("subject"))
+    .order_by(Status.seq.desc())
+    .limit(1)
+)
+
+
 def _status(unit: Unit, trial: str, machine: str, subject: str) -> Status | None:
-    return unit.session.scalars(
-        select(Status)
-        .where(Status.trial_id == trial, Status.machine == machine, Status.subject == subject)
-        .order_by(Status.seq.desc())
-        .limit(1)
-    ).first()
+    return unit.session.scalars(_NEWEST_STATUS, {"trial": trial, "machine": machine, "subject": subject}).first()
 
 
 def state(unit: Unit, trial: str, machine: str = "trial", subject: str = "") -> str:
