@@ -22,6 +22,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from tests import builders
@@ -29,7 +30,7 @@ from tests.builders import ROOT, TODAY, TRIAL, World
 from tests.independent import verifier
 from trialdm import settings
 from trialdm.domain.ethics import Approval
-from trialdm.services import allocations, approvals, chains, ledgers, people, trail
+from trialdm.services import allocations, approvals, chains, delegations, gates, ledgers, people, trail
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Allocation, AuditEvent, Idempotency, SchemeEvent
 
@@ -226,33 +227,67 @@ def kill_some(servers: Sequence[Server], clients: Clients, total: int) -> None:
     assert clients.cut_off
 
 
-def test_no_allocation_follows_the_withdrawal_of_the_opinion(world: World) -> None:
-    """The withdrawal is committed in the middle of the rush: all allocations stand before it, all refusals come after."""
+def withdraw_opinion(world: World) -> None:
+    withdrawn = Approval("rec", "withdrawn", decided_on=TODAY)
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, withdrawn))
+
+
+def end_line(world: World) -> None:
+    email = world.actor("trial-coordinator").email
+
+    def work(unit: Unit) -> None:
+        line = next(line for line in delegations.lines(unit, TRIAL) if line.email == email)
+        delegations.end(unit, TRIAL, line.id, reason="has left")
+
+    world.run("trial-manager", work)
+
+
+def halt(world: World) -> None:
+    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "pause", reason="safety"))
+
+
+@pytest.mark.parametrize(
+    ("take_away", "code", "action"),
+    [
+        (withdraw_opinion, "GATE.GOV-02", "register.approval"),
+        (end_line, "GATE.GOV-14", "delegation.end"),
+        (halt, "GATE.GOV-44", "trial.pause"),
+    ],
+    ids=["the opinion", "the line of the delegation log", "the trial's being open"],
+)
+def test_no_allocation_follows_the_loss_of(world: World, take_away: Callable[[World], None], code: str, action: str) -> None:
+    """What allowed them is taken away in the middle of the rush: all allocations stand before it, all refusals come after.
+
+    Every kept answer of the gate is the same when it is given again.
+    """
     idents = prepared(world, CLIENTS + 6)
     early, rush = idents[:6], idents[6:]
     with serving(world.instance.settings.folder) as servers:
         clients = Clients(servers, token(world))
         told = clients.ask_all([(ident, f"key-{ident}") for ident in early])
 
-        def withdraw() -> None:
+        def meanwhile() -> None:
             while len(clients.answers) < len(early) + 3:
                 time.sleep(0.002)
-            withdrawn = Approval("rec", "withdrawn", decided_on=TODAY)
-            world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, withdrawn))
+            world.now = datetime.combine(TODAY, datetime.now(UTC).time(), UTC)
+            take_away(world)
 
-        told += clients.ask_all([(ident, f"key-{ident}") for ident in rush], withdraw, every=0.05)
+        told += clients.ask_all([(ident, f"key-{ident}") for ident in rush], meanwhile, every=0.05)
         after = clients.ask_all([(ident, f"later-{ident}") for ident in idents])
-    assert {answer.body.get("code", "") for answer in (*told, *after)} == {"", "GATE.GOV-02", "ALLOC.ALREADY"}
+    assert {answer.body.get("code", "") for answer in (*told, *after)} == {"", code, "ALLOC.ALREADY"}
     rows = assert_whole(world)
     made = {row.participant_id for row in rows}
     assert len(early) < len(made) < len(idents)
     assert made == {answer.participant for answer in told if answer.status == 201}
-    assert {(answer.status, answer.body["code"]) for answer in told if answer.status != 201} == {(403, "GATE.GOV-02")}
+    assert {(answer.status, answer.body["code"]) for answer in told if answer.status != 201} == {(403, code)}
     assert {answer.participant for answer in after if answer.status == 409} == made
     assert Counter(answer.status for answer in after) == {409: len(made), 403: len(idents) - len(made)}
     entries = stored(world, AuditEvent, AuditEvent.seq)
-    withdrawal = max(entry.seq for entry in entries if entry.action.startswith("register."))
-    assert max(entry.seq for entry in entries if entry.action == "participant.randomise") < withdrawal
+    taken = max(entry.seq for entry in entries if entry.action == action)
+    assert max(entry.seq for entry in entries if entry.action == "participant.randomise") < taken
+    replayed = world.read("trial-manager", lambda unit: list(gates.replay(unit, TRIAL)))
+    assert len(made) <= len([row for row in replayed if row.act == "randomise"])
+    assert [row for row in replayed if row.different] == []
 
 
 def test_whoever_waited_for_their_turn_is_not_refused_for_the_clock(world: World) -> None:
