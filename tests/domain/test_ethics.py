@@ -69,7 +69,7 @@ def test_nothing_stands_opposed_to_the_usual_case(action: str) -> None:
 
 OPINION = "Preventive TMR may only be done inside a study with a favourable ethics opinion."
 NOT_OPEN = "Site S01 was not open on 2026-04-20: it is"
-NO_REGISTRY = "The trial must be registered before the first participant."
+NO_REGISTRY = "Trial must be registered before the first participant."
 
 #: (rule, action, what is different, the messages of that rule)
 REFUSED: list[Any] = [
@@ -243,7 +243,7 @@ REFUSED: list[Any] = [
         "GOV-43",
         "save-form",
         {"participant": standing(withdrawal_level=3)},
-        ["The participant allows no further data collection (full withdrawal)."],
+        ["Participant allows no further data collection (full withdrawal)."],
     ),
     ("GOV-44", "randomise", {"trial_state": "paused"}, ["The trial is paused."]),
     ("GOV-44", "randomise", {"site_state": "suspended"}, ["Site S01 is suspended."]),

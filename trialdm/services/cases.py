@@ -110,7 +110,7 @@ def require(
     case = gates.case(unit, protocol.id, "audit-case", site=site, audit=AuditCase(**read))
     answer = ethics.gate(case)
     (answer if complete else _of_a_draft(answer)).require()
-    kept = gates.kept(case, answer)
+    kept = gates.kept(unit, case, answer)
     return kept, flags(form, kept["reasons"])
 
 

@@ -242,14 +242,14 @@ def _place(
         site=site,
         levels=levels,
         key=f"envelope-{site}-{envelope.number}",
-        gate=gates.kept(asked, answer),
+        gate=gates.kept(unit, asked, answer),
         envelope=f"{site}-{envelope.number}",
         opened_at=opened_at.isoformat(timespec="seconds"),
     )
     _use(unit, envelope, "used", person.id, opened_at, in_order=in_order, note="")
     state = participants.state(unit, trial, person)
     event = "randomise" if lifecycle.may("participant", state, "randomise") else "record-randomisation"
-    studies.move(unit, trial, "participant", person.id, event, gate=gates.kept(asked, answer), site=site)
+    studies.move(unit, trial, "participant", person.id, event, gate=gates.kept(unit, asked, answer), site=site)
     allocations.write_record(unit, protocol, person, made.number, levels, opened_at)
     book.allocated_at = unit.now
     irregular = [f"{reason.message}" for reason in answer.reasons if reason.severity == "block"]

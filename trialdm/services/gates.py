@@ -6,7 +6,7 @@ A kept answer holds what it stood on, so that anybody can give it again from the
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from trialdm.domain.ethics import Answer, Case, Person
 from trialdm.domain.protocol import Protocol
 from trialdm.services import register, studies
 from trialdm.services.unit import LONDON, NOBODY, SYSTEM, Unit
-from trialdm.store.tables import Allocation, Definition, FormInstance, FormVersion, Scheme, Status
+from trialdm.store.tables import Allocation, AuditEvent, AuditValue, FormInstance, FormVersion, Scheme, Status
 
 
 def person(unit: Unit) -> Person | None:
@@ -75,12 +75,20 @@ def require(unit: Unit, trial: str, action: str, **about: Any) -> dict[str, Any]
     unit.attempt(trial, found.action, site=found.site.code if found.site else "")
     answer = ethics.gate(found)
     answer.require()
-    return kept(found, answer)
+    return kept(unit, found, answer)
 
 
-def kept(found: Case, answer: Answer) -> dict[str, Any]:
-    """An answer with what it stood on."""
-    return {**answer.to_json(), "basis": ethics.basis(found)}
+def kept(unit: Unit, found: Case, answer: Answer) -> dict[str, Any]:
+    """An answer with what it stood on, and the number of the definition of the trial."""
+    number = studies.definition(unit, found.protocol.id).seq
+    return {**answer.to_json(), "basis": ethics.basis(found), "definition": number}
+
+
+def judge(unit: Unit, trial: str, action: str, **about: Any) -> tuple[Answer, dict[str, Any]]:
+    """The gate's answer to a fact, whoever did it, and the same answer as it is kept; it refuses nothing."""
+    found = replace(case(unit, trial, action, **about), person=None)
+    answer = ethics.gate(found)
+    return answer, kept(unit, found, answer)
 
 
 _PLACES = select(func.sum(Scheme.places)).where(Scheme.trial_id == bindparam("trial"), Scheme.name == bindparam("scheme"))
@@ -149,6 +157,9 @@ def _move(unit: Unit, trial: str, machine: str, subject: str, event: str, reason
     return studies.move(unit, trial, machine, subject, event, reason=reason, gate=answer, site=site)
 
 
+#: Entry of the trail that keeps the gate's answer to a fact.
+FACT = "form.judged"
+
 # --- giving kept answers again ---------------------------------------------------------------------------------------
 
 
@@ -165,35 +176,42 @@ class Replayed:
 def replay(unit: Unit, trial: str) -> Iterator[Replayed]:
     """Every kept answer of a trial, given again from the register as it stood at that moment."""
     unit.require("approvals.see", trial)
-    definitions = {d.seq: (d.loaded_at, d.texts) for d in unit.session.scalars(select(Definition).where(Definition.trial_id == trial))}
+    definitions = {d.seq: d.texts for d in studies.loaded(unit, trial)}
     protocols: dict[int, Protocol] = {}
     changes, standing, known = register.moments(unit, trial), -1, ethics.Register()
-    for act, subject, at, text, seq in sorted(_kept_answers(unit, trial), key=lambda row: row[2]):
+    for act, subject, at, text in sorted(_kept_answers(unit, trial), key=lambda row: row[2]):
         stored = json.loads(text)
         if "basis" not in stored:
             continue
-        number = seq or max((s for s, (loaded, _) in definitions.items() if loaded <= at), default=min(definitions))
+        number = stored["definition"]
         if number not in protocols:
-            protocols[number] = load_protocol(json.loads(definitions[number][1]))
+            protocols[number] = load_protocol(json.loads(definitions[number]))
         if (place := bisect_right(changes, at)) != standing:
             standing, known = place, register.as_of(unit, trial, at)
         again = ethics.gate(ethics.case_of(stored["basis"], protocols[number], known)).to_json()
-        first = {key: value for key, value in stored.items() if key != "basis"}
+        first = {key: value for key, value in stored.items() if key not in ("basis", "definition")}
         yield Replayed(act, subject, at, _difference(first, again))
 
 
-def _kept_answers(unit: Unit, trial: str) -> Iterator[tuple[str, str, datetime, str, int]]:
+def _kept_answers(unit: Unit, trial: str) -> Iterator[tuple[str, str, datetime, str]]:
     for s in unit.session.scalars(select(Status).where(Status.trial_id == trial, Status.gate != "")):
-        yield f"{s.machine} {s.event}", s.subject, s.at, s.gate, 0
+        yield f"{s.machine} {s.event}", s.subject, s.at, s.gate
     for a in unit.session.scalars(select(Allocation).where(Allocation.trial_id == trial, Allocation.gate != "")):
-        yield "randomise", a.participant_id, a.at, a.gate, 0
+        yield "randomise", a.participant_id, a.at, a.gate
     forms = (
         select(FormVersion, FormInstance)
         .join(FormInstance, (FormInstance.trial_id == FormVersion.trial_id) & (FormInstance.id == FormVersion.instance_id))
         .where(FormVersion.trial_id == trial, FormVersion.gate != "")
     )
     for version, instance in unit.session.execute(forms):
-        yield f"save {instance.form}", instance.participant_id, version.saved_at, version.gate, version.definition_seq
+        yield f"save {instance.form}", instance.participant_id, version.saved_at, version.gate
+    facts = (
+        select(AuditEvent, AuditValue.value)
+        .join(AuditValue, (AuditValue.event_id == AuditEvent.event_id) & (AuditValue.which == "new"))
+        .where(AuditEvent.trial_id == trial, AuditEvent.action == FACT)
+    )
+    for event, value in unit.session.execute(facts):
+        yield f"fact {event.field}", event.entity_id, datetime.fromisoformat(event.at_utc), value
 
 
 def _difference(first: Mapping[str, Any], again: Mapping[str, Any]) -> str:

@@ -321,7 +321,7 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
         case = replace(case, person=None)
     answer = ethics.gate(case)
     answer.require()
-    return gates.kept(case, answer)
+    return gates.kept(unit, case, answer)
 
 
 def _require_no_surgeon(unit: Unit, place: Place, book: Casebook) -> None:
@@ -454,8 +454,8 @@ def _write(
         reason_text=text,
         site=place.participant.site,
     )
-    _note_findings(unit, place, instance, verdict, warned)
     broken = _rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})
+    _note_findings(unit, place, instance, verdict, [*warned, *broken])
     broken += _factors_changed(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
     seen = view(unit, place)
@@ -492,14 +492,23 @@ def reason_of(given: str) -> tuple[str, str]:
 
 def _note_findings(unit: Unit, place: Place, instance: FormInstance, verdict: Verdict, warned: Sequence[Finding]) -> None:
     """The prompts that somebody answered, and the alerts that arose, as entries of the trail."""
-    about = {"trial": place.protocol.id, "entity": "form", "entity_id": instance.id, "site": place.participant.site}
-    closed = place.form.restricted or instance.restricted or any(item.restricted for item in place.form.items)
-    stream = "unblinded" if closed else "open"
+    about, stream = _about(place, instance), _stream(place, instance)
     if verdict.confirmed:
         unit.record("form.confirm", changes=[Change(f.id, None, f.message, stream) for f in verdict.confirmed], **about)
     alerts = [*verdict.of("alert"), *warned]
     if alerts:
         unit.record("form.alert", changes=[Change(f.id, None, f.message, stream) for f in alerts], **about)
+
+
+def _about(place: Place, instance: FormInstance) -> dict[str, str]:
+    """What an entry of the trail about a form names."""
+    return {"trial": place.protocol.id, "entity": "form", "entity_id": instance.id, "site": place.participant.site}
+
+
+def _stream(place: Place, instance: FormInstance) -> str:
+    """Who reads what is said about a form as a whole: the unblinded only, where anything on it is restricted."""
+    closed = place.form.restricted or instance.restricted or any(item.restricted for item in place.form.items)
+    return "unblinded" if closed else "open"
 
 
 # --- what follows ----------------------------------------------------------------------------------------------------
@@ -523,15 +532,10 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook, said: Collection[str
         day = casebooks.as_day(stored.answers(place.form).values.get(item.name)) if item else None
         if item is None or day is None:
             continue
-        case = gates.case(
-            unit,
-            place.protocol.id,
-            action,
-            site=place.participant.site,
-            on=day,
-            participant=participants.readiness(unit, place.protocol, book),
-        )
-        against = [r for r in ethics.gate(replace(case, person=None)).reasons if r.severity == "block" and r.rule not in said]
+        ready = participants.readiness(unit, place.protocol, book)
+        answer, kept = gates.judge(unit, place.protocol.id, action, site=place.participant.site, on=day, participant=ready)
+        unit.record(gates.FACT, changes=[Change(action, None, kept, _stream(place, stored.instance))], **_about(place, stored.instance))
+        against = [r for r in answer.reasons if r.severity == "block" and r.rule not in said]
         found += [
             Finding(r.rule, f"GATE.{r.rule}", "alert", f"{r.message} {r.needs}", (item.name,), deviation=deviation, rule=r.rule)
             for r in against

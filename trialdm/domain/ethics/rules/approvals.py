@@ -143,7 +143,7 @@ def _site_open(case: Case) -> Found:
 def _registered(case: Case) -> Found:
     if not case.register.standing("registry", case.on):
         yield Against(
-            "The trial must be registered before the first participant.",
+            "Trial must be registered before the first participant.",
             "The identifier and date of a public registry, in the approvals register.",
         )
 

@@ -133,7 +133,7 @@ def _withdrawal(case: Case) -> Found:
     if case.form.kind not in COLLECTS.get(level, frozenset({case.form.kind})):
         yield (
             Against(
-                "The participant allows no further data collection (full withdrawal).",
+                "Participant allows no further data collection (full withdrawal).",
                 "Nothing: data to date are kept, and no new data may be recorded.",
             )
             if level >= 3
