@@ -8,10 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests import builders
-from tests.builders import TRIAL, World
+from tests.builders import TODAY, TRIAL, World
 from trialdm.app import create_app
+from trialdm.domain.ethics import Fact
 from trialdm.instance import Instance
-from trialdm.services import people
+from trialdm.services import approvals, people
 
 BASE = f"/api/v1/trials/{TRIAL}"
 PAIN = {"answers": {"limb_worst": 6, "limb_avg": 4, "pain_assist": 1}, "complete": True}
@@ -251,3 +252,22 @@ def test_the_description_is_openapi_31(one: Api) -> None:
     found = one.client.get("/api/openapi.json").json
     assert found["openapi"].startswith("3.1")
     assert "/api/v1/trials/{trial}/participants/{participant}/randomise" in found["paths"]
+
+
+def test_a_step_of_the_trial_is_taken_where_role_and_gate_allow_it(one: Api) -> None:
+    held = {"event": "hold", "reason": "theatre closed"}
+    assert one.send("trial-manager", "POST", "/steps", json=held).status_code == 403
+    assert one.send("sponsor", "POST", "/steps", json={"event": "hold"}).json["code"] == "STATE.REASON"
+    found = one.send("sponsor", "POST", "/steps", json=held).json
+    assert (found["state"], found["taken"][0]["reason"]) == ("held", "theatre closed")
+    assert {"event": "release", "state": "open", "allowed": True} in found["possible"]
+    site = one.send("trial-manager", "GET", "/steps?site=S03").json
+    assert [step["event"] for step in site["possible"]] == ["select"]
+    assert one.send("trial-manager", "POST", "/steps", json={"event": "select", "site": "S03"}).json["state"] == "selected"
+
+
+def test_what_waits_for_somebody(one: Api) -> None:
+    one.world.run("sponsor", lambda unit: approvals.state(unit, TRIAL, Fact("usm", TODAY, text="needle count changed")))
+    rows = one.client.get("/api/v1/notices/waiting", headers=one.headers("sponsor")).json
+    assert [(row["kind"], row["due"], row["late"]) for row in rows] == [("deadline", "2026-03-13", False)]
+    assert one.client.get("/api/v1/notices/waiting").status_code == 401

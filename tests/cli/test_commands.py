@@ -163,8 +163,9 @@ def test_lifecycle_steps_and_the_register(shell: Shell) -> None:
         assert shell("site", "move", TRIAL, "S03", event, who=manager)[0] == 0
     code, _, said = shell("site", "move", TRIAL, "S03", "activate", who=manager)
     assert (code, "Sponsor green light missing: delegation log" in said) == (3, True)
+    assert shell("site", "move", TRIAL, "S02", "suspend", who=manager)[0] == 2
     for event in ("suspend", "resume"):
-        assert shell("site", "move", TRIAL, "S02", event, who=manager)[0] == 0
+        assert shell("site", "move", TRIAL, "S02", event, "--reason", "no surgeon for a month", who=manager)[0] == 0
     assert shell("trial", "move", TRIAL, "pause", who=manager)[0] == 3
     assert shell("trial", "move", TRIAL, "pause", "--reason", "safety", who=email("sponsor"))[0] == 0
     code, rows = shell.json("ethics", "status", TRIAL, "--site", "S01", "--on", "2025-01-01")

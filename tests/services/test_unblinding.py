@@ -112,8 +112,8 @@ def test_another_sites_investigator_may_not(sqlite_world: World) -> None:
 
 def test_an_emergency_waits_for_no_state_gate_or_delegation(world: World) -> None:
     ident = builders.randomised(world)
-    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "pause"))
-    world.run("trial-manager", lambda unit: gates.move_site(unit, TRIAL, "S01", "suspend"))
+    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "pause", reason="safety"))
+    world.run("trial-manager", lambda unit: gates.move_site(unit, TRIAL, "S01", "suspend", reason="no surgeon"))
     assert unblind(world, ident, "sub-investigator").arm
     for event in ("close", "follow-up", "lock"):
         world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))

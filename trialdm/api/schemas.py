@@ -40,6 +40,15 @@ class Page(Schema):
     per_page = fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
 
 
+class CourseQuery(Schema):
+    site = fields.String(load_default="", validate=validate.Length(max=8), metadata={"description": "The trial where left out."})
+
+
+class NewStep(CourseQuery):
+    event = fields.String(required=True, validate=validate.Length(max=30))
+    reason = fields.String(load_default="", validate=validate.Length(max=2000))
+
+
 class DelegationQuery(Schema):
     site = fields.String(load_default="", validate=validate.Length(max=8))
     on = fields.Date(load_default=None, metadata={"description": _DAY})

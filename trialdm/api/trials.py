@@ -9,8 +9,8 @@ from trialdm.api import schemas
 from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
-from trialdm.door.security import instance, known_person, read
-from trialdm.services import clocks, overview, participants, people, schemes, studies, trail, versions
+from trialdm.door.security import change, instance, known_person, read
+from trialdm.services import clocks, gates, overview, participants, people, schemes, steps, studies, trail, versions
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_trials", __name__, url_prefix="/api/v1/trials", description="Trials and their definitions")
@@ -190,6 +190,32 @@ def deadlines(trial: str) -> Any:
         return [clocks.describe(deadline, clocks.now(unit)) for deadline in clocks.listed(unit, trial)]
 
     return read(work)
+
+
+@api.get("/<trial>/steps")
+@api.arguments(schemas.CourseQuery, location="query", unknown=RAISE)
+@api.response(200)
+@known_person
+def course(query: dict[str, str], trial: str) -> Any:
+    """Where the trial, or a site of it, stands: the steps that were taken, and those that can come next."""
+    return read(lambda unit: steps.course(unit, trial, query["site"]).to_json())
+
+
+@api.post("/<trial>/steps")
+@api.arguments(schemas.NewStep)
+@api.response(200)
+@known_person
+def take_step(body: dict[str, str], trial: str) -> Any:
+    """Take a step of the trial, or of a site of it, where role and gate allow it."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        if body["site"]:
+            gates.move_site(unit, trial, body["site"], body["event"], reason=body["reason"])
+        else:
+            gates.move_trial(unit, trial, body["event"], reason=body["reason"])
+        return steps.course(unit, trial, body["site"]).to_json()
+
+    return change(work)
 
 
 @api.get("/<trial>/gate")

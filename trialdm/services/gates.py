@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, func, select
 
 from trialdm.definitions.protocols import load_protocol
 from trialdm.domain import ethics, guidance, lifecycle
+from trialdm.domain.errors import Invalid
 from trialdm.domain.ethics import Answer, Case, Person
 from trialdm.domain.protocol import Protocol
 from trialdm.services import register, studies
@@ -120,7 +121,7 @@ def _state_on(unit: Unit, protocol: Protocol, machine: str, subject: str, day: d
 # --- steps of lifecycles ---------------------------------------------------------------------------------------------
 
 #: Steps of a lifecycle that the gate decides.
-_GATED = {
+GATED = {
     ("trial", "configure"): "configure-trial",
     ("trial", "open"): "open-trial",
     ("trial", "pause"): "pause-trial",
@@ -135,16 +136,26 @@ _GATED = {
 #: Steps of the trial that stop or restart recruitment: who may take them differs.
 _PAUSES = frozenset({"pause", "resume", "hold", "release", "terminate"})
 
+#: Steps that nobody takes without saying why.
+NEED_REASON = frozenset({("trial", "pause"), ("trial", "hold"), ("trial", "terminate"), ("site", "suspend")})
+
+
+def right(machine: str, event: str) -> str:
+    """The right that a step of a trial or of a site takes."""
+    if machine == "site":
+        return "site.move"
+    return "trial.pause" if event in _PAUSES else "trial.move"
+
 
 def move_trial(unit: Unit, trial: str, event: str, *, reason: str = "") -> str:
     """Take a step of the trial's lifecycle, where role and gate allow it; gives the new state."""
-    unit.require("trial.pause" if event in _PAUSES else "trial.move", trial)
+    unit.require(right("trial", event), trial)
     return _move(unit, trial, "trial", trial, event, reason)
 
 
 def move_site(unit: Unit, trial: str, site: str, event: str, *, reason: str = "") -> str:
     """Take a step of a site's lifecycle, where role and gate allow it; gives the new state."""
-    unit.require("site.move", trial)
+    unit.require(right("site", event), trial)
     studies.protocol(unit, trial).site(site)
     return _move(unit, trial, "site", site, event, reason)
 
@@ -152,7 +163,9 @@ def move_site(unit: Unit, trial: str, site: str, event: str, *, reason: str = ""
 def _move(unit: Unit, trial: str, machine: str, subject: str, event: str, reason: str) -> str:
     register.lock(unit, trial)
     lifecycle.move(machine, studies.state(unit, trial, machine, subject), event)
-    action, site = _GATED.get((machine, event)), subject if machine == "site" else ""
+    if (machine, event) in NEED_REASON and not reason.strip():
+        raise Invalid("Say why.", code="STATE.REASON", needs="The reason, in a sentence without names.")
+    action, site = GATED.get((machine, event)), subject if machine == "site" else ""
     answer = require(unit, trial, action, site=site) if action else None
     return studies.move(unit, trial, machine, subject, event, reason=reason, gate=answer, site=site)
 

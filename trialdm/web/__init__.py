@@ -19,6 +19,7 @@ from trialdm.web import (
     people,
     rehearsals,
     sign_in,
+    steps,
     theatre,
     trials,
     unblinding,
@@ -32,6 +33,6 @@ def register(app: Flask) -> None:
     of_participants = (participants.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
-    of_trials = (trials.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)
+    of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)
     for pages in (sign_in.pages, *of_trials, notices.pages, guide.pages):
         app.register_blueprint(pages)

@@ -1,0 +1,84 @@
+"""Steps of a trial and of its sites: which were taken, which lead on from here, and what the gate says to each today.
+
+`gates.move_trial` and `gates.move_site` take them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from trialdm.domain import lifecycle
+from trialdm.domain.ethics import Answer
+from trialdm.domain.protocol import Protocol
+from trialdm.services import gates, studies
+from trialdm.services.unit import Unit
+from trialdm.store.tables import Account
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that was taken."""
+
+    event: str
+    state: str
+    at: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Possible:
+    """A step that leads on from here: where to, whether the reader's role takes it, and the gate's answer where it decides."""
+
+    event: str
+    state: str
+    mine: bool
+    answer: Answer | None
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where a trial (`site` empty) or a site of it stands, how it came there, the newest step first, and how it can go on."""
+
+    site: str
+    state: str
+    taken: Sequence[Taken]
+    possible: Sequence[Possible]
+
+    def to_json(self) -> dict[str, Any]:
+        """The course as the API gives it."""
+        return {
+            "site": self.site,
+            "state": self.state,
+            "taken": [{**vars(step), "at": step.at.isoformat(timespec="seconds")} for step in self.taken],
+            "possible": [
+                {"event": step.event, "state": step.state, "allowed": step.mine and (step.answer is None or step.answer.allowed)}
+                for step in self.possible
+            ],
+        }
+
+
+def course(unit: Unit, trial: str, site: str = "") -> Course:
+    """The course of the trial, or of one of its sites. Raises Missing for an unknown one."""
+    unit.require("trial.see", trial)
+    protocol = studies.protocol(unit, trial)
+    machine, subject = ("site", protocol.site(site).code) if site else ("trial", trial)
+    state = studies.state(unit, trial, machine, subject)
+    names = {key: name for key, name in unit.session.execute(select(Account.id, Account.name))}
+    history = studies.history(unit, trial, machine, subject)
+    return Course(
+        site,
+        state,
+        [Taken(row.event, row.state, row.at, names.get(row.by, ""), row.reason) for row in reversed(history)],
+        [] if protocol.historical else [_possible(unit, protocol, site, state, event) for event in lifecycle.events(machine, state)],
+    )
+
+
+def _possible(unit: Unit, protocol: Protocol, site: str, state: str, event: str) -> Possible:
+    machine = "site" if site else "trial"
+    action = gates.GATED.get((machine, event))
+    answer = gates.ask(unit, protocol.id, action, site=site) if action else None
+    return Possible(event, lifecycle.move(machine, state, event), unit.may(gates.right(machine, event), protocol.id), answer)
