@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from trialdm.domain import ethics
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Modification, Step
-from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, LEGACY_CLASSES, SITE_STEPS, STEP_NAMES, STEPS
+from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, LEGACY_CLASSES, STEP_NAMES, next_steps
 from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, gates, modifications, register, studies, versions
 from trialdm.services.unit import Unit
@@ -83,7 +83,7 @@ def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         legacy=LEGACY_CLASSES,
         categories=CATEGORIES,
         proposed=versions.proposed(unit, trial),
-        documents=[d for d in known.documents if known.approved_on(d) is None or d.modification == ""],
+        documents=[d for d in known.documents if d.approved_on is None and known.came_with(d) is None],
         names=ethics.DOCUMENT_NAMES,
         problem=problem,
         sent=request.form if problem else {},
@@ -119,7 +119,7 @@ def _one(unit: Unit, trial: str, ref: str, problem: TrialError | None = None) ->
     for site in protocol.sites:
         at = found.site_state(site.code, today)
         answer = gates.ask(unit, trial, "implement-modification", site=site.code, modification=found)
-        nexts = [event for event, (sources, _) in SITE_STEPS.items() if at in sources and unit.may("modification.site", trial, site.code)]
+        nexts = next_steps(found, today, site.code) if unit.may("modification.site", trial, site.code) else []
         sites.append((site, at, found.free_at(site.code, ethics.param(protocol, "site_objection_days")), answer, nexts))
     proposed = next((v for v in versions.listed(unit, trial) if v.version == found.proposes), None) if found.proposes else None
     return page(
@@ -127,7 +127,7 @@ def _one(unit: Unit, trial: str, ref: str, problem: TrialError | None = None) ->
         protocol,
         modification=found,
         state=state,
-        nexts=[event for event, (sources, _) in STEPS.items() if state in sources] if unit.may("modification.propose", trial) else [],
+        nexts=next_steps(found, today) if unit.may("modification.propose", trial) else [],
         sites=sites,
         step_names=STEP_NAMES,
         changes=CHANGES,
