@@ -44,6 +44,7 @@ def keep(unit: Unit, trial: str, name: str, content: bytes, sha256: str = "") ->
 
     Raises Invalid for a kind or size that is not taken, and Refused where the digest that was given is another one.
     """
+    unit.attempt(trial, "evidence.keep")
     ending = f".{name.rpartition('.')[2].lower()}" if "." in name else ""
     if ending not in MEDIA_TYPES:
         raise Invalid(f"'{name}' cannot be kept.", code="FILE.TYPE", needs=f"A file that ends in {', '.join(MEDIA_TYPES)}.")
@@ -133,7 +134,8 @@ def _possible(unit: Unit, trial: str, entry: Approval) -> None:
         choices = ", ".join(ethics.BODIES.get(entry.body, ethics.BODIES))
         raise Invalid(f"'{entry.status or entry.body}' is no decision of this body.", code="REGISTER.STATUS", needs=f"One of: {choices}.")
     if (entry.body in ethics.SITE_BODIES) != bool(entry.site):
-        raise Invalid(f"{ethics.BODY_NAMES[entry.body]}: {'name the site' if not entry.site else 'name no site'}.", code="REGISTER.SITE")
+        what, needs = ("name no site", "No site.") if entry.site else ("name the site", "The site that it is about.")
+        raise Invalid(f"{ethics.BODY_NAMES[entry.body]}: {what}.", code="REGISTER.SITE", needs=needs)
     if entry.site:
         protocol.site(entry.site)
     if entry.ref and not fits(entry.body, entry.ref):
@@ -167,10 +169,9 @@ def _new_version(unit: Unit, trial: str, entry: Document) -> None:
         raise Conflict(message, code="REGISTER.TWICE", needs="The next version and code.")
     if not re.fullmatch(r"\d+\.\d+", entry.version):
         raise Invalid(f"'{entry.version}' is not a version.", code="REGISTER.VERSION", needs="Two numbers, such as 2.0.")
-    if entry.modification and register.read(unit, trial).modification(entry.modification) is None and not entry.approved_on:
-        raise Invalid(
-            "A document is approved on a day, or comes with a modification.", code="REGISTER.MODIFICATION", needs="One of the two."
-        )
+    if entry.modification and register.read(unit, trial).modification(entry.modification) is None:
+        message = f"There is no modification {entry.modification} with which the document could have come."
+        raise Invalid(message, code="REGISTER.MODIFICATION", needs="The modification recorded first, or the document without it.")
     if (entry.approved_on or entry.dated) > unit.today or entry.dated > unit.today:
         raise Refused("The document is dated in the future.", code="REGISTER.FUTURE", needs="The day on the document.")
     for site in entry.sites:
@@ -192,8 +193,12 @@ def check(unit: Unit, trial: str, number: int) -> Approval:
 
 
 def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evidence: str) -> None:
-    """Record how a condition of an approval was met. `evidence` names the letter, with its digest where it is kept."""
+    """Record how a condition of an approval was met. `evidence` names the letter, with its digest where it is kept.
+
+    Raises Conflict for one that was met before, Refused for a day to come.
+    """
     unit.require("approvals.record", trial)
+    unit.attempt(trial, "register.condition-met")
     approval = one(unit, trial, number)
     if not 0 <= condition < len(approval.conditions):
         raise Missing("The approval has no such condition.", code="REGISTER.CONDITION")
@@ -201,6 +206,9 @@ def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evid
         raise Invalid("Say what shows that the condition is met.", code="REGISTER.EVIDENCE", needs="The letter, its day, or its file.")
     if met_on > unit.today:
         raise Refused("The condition is met in the future.", code="REGISTER.FUTURE", needs="The day on which it was met.")
+    if approval.conditions[condition].met_on is not None:
+        day = approval.conditions[condition].met_on
+        raise Conflict(f"The condition was recorded as met on {day}.", code="REGISTER.MET", needs="Nothing.")
     data = {"entry": number, "condition": condition, "met_on": met_on.isoformat(), "evidence": evidence.strip()}
     register.note(unit, trial, "condition-met", data)
 
@@ -217,24 +225,54 @@ def one(unit: Unit, trial: str, number: int) -> Approval:
 
 
 def take_up(unit: Unit, trial: str, kind: str, code: int, site: str, on: date) -> None:
-    """Record from which day a site uses a version of a document: by the sponsor's office, or the principal investigator there."""
+    """Record from which day a site uses a version of a document: by the sponsor's office, or the principal investigator there.
+
+    Raises Refused by GOV-12 for a version that is not approved or was revoked, by GOV-24 while the site may object.
+    """
     if not unit.may("approvals.record", trial):
         unit.require("documents.take-up", trial, site)
     studies.protocol(unit, trial).site(site)
     unit.attempt(trial, "register.uptake", site=site)
     found = document(unit, trial, kind, code)
-    approved = register.read(unit, trial).approved_on(found)
+    _usable(unit, trial, found, site, on)
+    register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
+
+
+def _usable(unit: Unit, trial: str, found: Document, site: str, on: date) -> None:
+    """Raises Refused unless a site may use this version from a day on: approved, not revoked, its days to object over."""
+    on_record = register.read(unit, trial)
+    approved = on_record.approved_on(found)
     if approved is None or approved > on:
         raise Refused(
             f"{found.title} is not approved on {on.isoformat()}.", code="GATE.GOV-12", needs="A day from the day of its approval on."
         )
-    register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
+    if found.revoked_on is not None and found.revoked_on <= on:
+        raise Refused(
+            f"{found.title} was revoked on {found.revoked_on.isoformat()}.",
+            code="GATE.GOV-12",
+            needs="A version that is approved and not revoked.",
+        )
+    came_with = on_record.came_with(found)
+    days = ethics.param(studies.protocol(unit, trial), "site_objection_days")
+    free = came_with.free_at(site, days) if came_with else None
+    if came_with is not None and (free is None or free > min(on, unit.today)):
+        raise Refused(
+            f"{found.title} comes with modification {came_with.ref}, to which site {site} may object"
+            + (f" until {free.isoformat()}." if free else "."),
+            code="GATE.GOV-24",
+            needs=f"The site's agreement, or a day from {free.isoformat()} on."
+            if free
+            else "The sponsor's notice, and the site's agreement.",
+        )
 
 
 def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) -> None:
-    """Take a version of a document out of use from a day on, everywhere."""
+    """Take a version of a document out of use from a day on, everywhere. Raises Conflict for one that is revoked already."""
     unit.require("approvals.record", trial)
-    document(unit, trial, kind, code)
+    unit.attempt(trial, "register.revocation")
+    before = document(unit, trial, kind, code).revoked_on
+    if before is not None:
+        raise Conflict(f"It was revoked on {before.isoformat()} already.", code="REGISTER.REVOKED", needs="Nothing.")
     if not reason.strip():
         raise Invalid("Say why the document is revoked.", code="REGISTER.REASON", needs="A reason.")
     register.note(unit, trial, "revocation", {"kind": kind, "code": code, "on": on.isoformat(), "reason": reason.strip()})
