@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import date
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 from flask import Blueprint, request, send_file, url_for
@@ -17,9 +18,38 @@ from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, casebooks, gates, register, studies
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, page
-from trialdm.web.typed import day, some_day, upload
+from trialdm.web.typed import day, place, some_day, upload
 
 pages = Blueprint("approvals", __name__, url_prefix="/trials/<trial>/approvals")
+
+#: Code of an error -> the field that mends it, on each page.
+_OF_DECISION = {
+    "REGISTER.STATUS": "status",
+    "REGISTER.SITE": "site",
+    "SITE.UNKNOWN": "site",
+    "REGISTER.REF": "ref",
+    "REGISTER.FUTURE": "decided_on",
+    "REGISTER.OVERLAP": "supersedes",
+    "REGISTER.HASH": "sha256",
+    "FILE.TYPE": "letter",
+    "FILE.SIZE": "letter",
+}
+_OF_DOCUMENT = {
+    "REGISTER.KIND": "kind",
+    "REGISTER.TWICE": "version",
+    "REGISTER.VERSION": "version",
+    "REGISTER.FUTURE": "dated",
+    "REGISTER.MODIFICATION": "modification",
+    "FILE.TYPE": "file",
+    "FILE.SIZE": "file",
+}
+_OF_VERSION = {
+    "GATE.GOV-12": "on",
+    "GATE.GOV-24": "on",
+    "SITE.UNKNOWN": "site",
+    "REGISTER.REASON": "reason",
+    "REGISTER.REVOKED": "revoked",
+}
 
 
 @pages.get("")
@@ -75,7 +105,7 @@ def history(trial: str) -> str:
             "approvals_history.html",
             studies.protocol(unit, trial),
             approvals=known.approvals,
-            documents=known.documents,
+            documents=[(document, known.came_with(document)) for document in known.documents],
             names={**ethics.BODY_NAMES, **ethics.DOCUMENT_NAMES},
         )
 
@@ -100,25 +130,28 @@ def check(trial: str, number: int) -> AnyResponse:
 @signed_in
 def meet(trial: str, number: int, condition: int) -> AnyResponse:
     """Record the evidence that a condition was met."""
-    given = request.form.get("evidence", "").strip()
-    name, content = upload("letter")
+    given = request.form.get(f"evidence-{condition}", "").strip()
+    name, content = upload(f"letter-{condition}")
 
     def work(unit: Unit) -> None:
         said = given
         if name:
             said = f"{given} ({name}, SHA-256 {approvals.keep(unit, trial, name, content)})".strip()
-        approvals.meet(unit, trial, number, condition, day("met_on"), said)
+        approvals.meet(unit, trial, number, condition, day(f"met-{condition}"), said)
 
-    return _on_decision(trial, number, work)
+    ends = {"REGISTER.FUTURE": "met", "REGISTER.EVIDENCE": "evidence", "FILE.TYPE": "letter", "FILE.SIZE": "letter"}
+    return _on_decision(trial, number, work, {code: f"{name}-{condition}" for code, name in ends.items()})
 
 
-def _on_decision(trial: str, number: int, work: Callable[[Unit], Any]) -> AnyResponse:
+def _on_decision(trial: str, number: int, work: Callable[[Unit], Any], fields: Mapping[str, str] = MappingProxyType({})) -> AnyResponse:
     return act(
-        work, lambda unit, problem: _one(unit, trial, number, problem), lambda _: url_for("approvals.one", trial=trial, number=number)
+        work,
+        lambda unit, problem: _one(unit, trial, number, problem, place(problem, fields)),
+        lambda _: url_for("approvals.one", trial=trial, number=number),
     )
 
 
-def _one(unit: Unit, trial: str, number: int, problem: TrialError | None = None) -> str:
+def _one(unit: Unit, trial: str, number: int, problem: TrialError | None = None, wrong: str = "") -> str:
     protocol = studies.protocol(unit, trial)
     unit.require("approvals.see", trial)
     approval = approvals.one(unit, trial, number)
@@ -133,6 +166,8 @@ def _one(unit: Unit, trial: str, number: int, problem: TrialError | None = None)
         nations=NATIONS,
         today=unit.today,
         problem=problem,
+        wrong=wrong,
+        sent=request.form if problem else {},
     )
 
 
@@ -199,6 +234,7 @@ def _approval(sent: Mapping[str, Any], letter: str, digest: str) -> Approval:
 def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
     protocol = studies.protocol(unit, trial)
     unit.require("approvals.record", trial)
+    ends = "effective_to" if request.form.get("decided_on") else "decided_on"
     return page(
         "approval_new.html",
         protocol,
@@ -210,6 +246,7 @@ def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         nations=NATIONS,
         today=unit.today,
         problem=problem,
+        wrong=place(problem, {**_OF_DECISION, "REGISTER.DAY": ends}),
         sent=request.form if problem else {},
     )
 
@@ -237,7 +274,7 @@ def take_up(trial: str, kind: str, code: int) -> AnyResponse:
 def revoke(trial: str, kind: str, code: int) -> AnyResponse:
     """Take it out of use."""
     reason = request.form.get("reason", "")
-    return _on_document(trial, kind, code, lambda unit: approvals.revoke(unit, trial, kind, code, day("on"), reason))
+    return _on_document(trial, kind, code, lambda unit: approvals.revoke(unit, trial, kind, code, day("revoked"), reason))
 
 
 def _on_document(trial: str, kind: str, code: int, work: Callable[[Unit], Any]) -> AnyResponse:
@@ -254,17 +291,18 @@ def _document(unit: Unit, trial: str, kind: str, code: int, problem: TrialError 
     known = register.read(unit, trial)
     found = approvals.document(unit, trial, kind, code)
     here = [site for site in protocol.sites if site.nation in found.nations]
-    sites = [(site, known.starts_at(found, site), known.current_document(kind, site, unit.today)) for site in here]
+    used = {site.code: known.current_document(kind, site, unit.today) for site in here}
     return page(
         "document_version.html",
         protocol,
         document=found,
-        sites=[
-            (site, first, current is not None and current.code == code) for site, first, current in sites if site.nation in found.nations
-        ],
+        came_with=known.came_with(found),
+        sites=[(site, known.starts_at(found, site), used[site.code] == found) for site in here],
         names=ethics.DOCUMENT_NAMES,
         today=unit.today,
         problem=problem,
+        wrong=place(problem, _OF_VERSION),
+        sent=request.form if problem else {},
     )
 
 
@@ -317,6 +355,7 @@ def _ask_document(unit: Unit, trial: str, problem: TrialError | None = None) -> 
         nations=NATIONS,
         modifications=register.read(unit, trial).modifications,
         problem=problem,
+        wrong=place(problem, _OF_DOCUMENT),
         sent=request.form if problem else {},
     )
 

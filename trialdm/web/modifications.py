@@ -15,9 +15,24 @@ from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, gates, modifications, register, studies, versions
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, page
-from trialdm.web.typed import day, upload
+from trialdm.web.typed import day, place, upload
 
 pages = Blueprint("modifications", __name__, url_prefix="/trials/<trial>/modifications")
+
+#: Code of an error -> the field that mends it, of the questions about a modification and about a step.
+_OF_PROPOSAL = {
+    "MODIFICATION.NAME": "ref",
+    "MODIFICATION.TWICE": "ref",
+    "MODIFICATION.CHANGES": "changes-halt",
+    "MODIFICATION.CATEGORY": "category",
+    "MODIFICATION.VERSION": "proposes",
+    "MODIFICATION.DOCUMENT": "documents-1",
+    "GATE.GOV-21": "tool",
+    "GATE.GOV-23": "justification",
+    "FILE.TYPE": "tool",
+    "FILE.SIZE": "tool",
+}
+_OF_STEP = {"REGISTER.FUTURE": "on", "STATE.MODIFICATION": "event", "GATE.GOV-22": "event", "GATE.GOV-24": "on", "REGISTER.OWN": "event"}
 
 
 @pages.get("")
@@ -86,6 +101,7 @@ def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         documents=[d for d in known.documents if d.approved_on is None and known.came_with(d) is None],
         names=ethics.DOCUMENT_NAMES,
         problem=problem,
+        wrong=place(problem, _OF_PROPOSAL),
         sent=request.form if problem else {},
     )
 
@@ -121,6 +137,8 @@ def _one(unit: Unit, trial: str, ref: str, problem: TrialError | None = None) ->
         answer = gates.ask(unit, trial, "implement-modification", site=site.code, modification=found)
         nexts = next_steps(found, today, site.code) if unit.may("modification.site", trial, site.code) else []
         sites.append((site, at, found.free_at(site.code, ethics.param(protocol, "site_objection_days")), answer, nexts))
+    on_record, sent = register.read(unit, trial), request.form if problem else {}
+    field = place(problem, _OF_STEP)
     proposed = next((v for v in versions.listed(unit, trial) if v.version == found.proposes), None) if found.proposes else None
     return page(
         "modification.html",
@@ -136,7 +154,9 @@ def _one(unit: Unit, trial: str, ref: str, problem: TrialError | None = None) ->
         categories=CATEGORIES,
         names=ethics.DOCUMENT_NAMES,
         version=proposed,
+        documents=[d for d in on_record.documents if on_record.came_with(d) == found],
         today=today,
         problem=problem,
-        sent=request.form if problem else {},
+        wrong=f"{field}-{sent['site']}" if field and sent.get("site") else field,
+        sent=sent,
     )
