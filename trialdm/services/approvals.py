@@ -6,7 +6,7 @@ One person records, and for an ethics opinion and a green light another one chec
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,9 +15,10 @@ from sqlalchemy import select
 from trialdm.definitions.registers import FORMATS, fits, load_ethics
 from trialdm.domain import ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused
-from trialdm.domain.ethics import Approval, Document, Fact
+from trialdm.domain.ethics import Approval, Document, Fact, Register
 from trialdm.domain.pathway import FACTS
-from trialdm.services import register, studies
+from trialdm.domain.protocol import Protocol
+from trialdm.services import casebooks, register, studies
 from trialdm.services.unit import Unit, needed
 from trialdm.store.tables import Evidence, RegisterEntry
 
@@ -34,6 +35,15 @@ MEDIA_TYPES = {
     ".eml": "message/rfc822",
     ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
 }
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A file that comes with what is recorded; `sha256` is its digest as its sender gave it, if at all."""
+
+    name: str
+    content: bytes
+    sha256: str = ""
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -113,19 +123,32 @@ def load(
     return len(new)
 
 
-def record(unit: Unit, trial: str, entry: Approval | Document) -> int:
-    """Add one decision or document version to the register; gives its number.
+def record(unit: Unit, trial: str, entry: Approval | Document, letter: Letter | None = None) -> int:
+    """Add one decision or document version to the register, with its letter or file; gives its number.
 
-    Raises Refused for what lies in the future or overlaps with a decision in force, Invalid for what does not fit together.
+    Raises Refused for what lies in the future, overlaps with a decision in force, or has another digest than was given, Invalid
+    for what does not fit together, and Conflict for what is on record already.
     """
     site = entry.site if isinstance(entry, Approval) else ""
     unit.require("approvals.record", trial)
+    if letter is not None:
+        entry = _with(unit, trial, entry, letter)
     unit.attempt(trial, "register.record", site=site)
     if isinstance(entry, Document):
         _new_version(unit, trial, entry)
         return register.add(unit, trial, entry)
     _possible(unit, trial, entry)
     return register.add(unit, trial, replace(entry, recorded_by=unit.actor.id, second_check_by=""))
+
+
+def _with(unit: Unit, trial: str, entry: Approval | Document, letter: Letter) -> Approval | Document:
+    """The entry with its letter, which is kept."""
+    if not letter.content and not letter.name:
+        raise Invalid("A digest was given without its letter.", code="REGISTER.HASH", needs="The letter.")
+    digest = keep(unit, trial, letter.name, letter.content, letter.sha256)
+    if isinstance(entry, Document):
+        return replace(entry, file=letter.name, sha256=digest)
+    return replace(entry, letter=letter.name, sha256=digest)
 
 
 def _possible(unit: Unit, trial: str, entry: Approval) -> None:
@@ -151,13 +174,23 @@ def _possible(unit: Unit, trial: str, entry: Approval) -> None:
         raise Invalid("A decision needs its day.", code="REGISTER.DAY", needs="The day of the decision.")
     if entry.effective_to and entry.effective_to < entry.starts:
         raise Invalid("It ends before it begins.", code="REGISTER.DAY", needs="A last day after the first.")
-    other = register.read(unit, trial).overlapping(entry)
+    on_record = register.read(unit, trial)
+    twice = next((old for old in on_record.approvals if _said(old) == _said(entry)), None)
+    if twice is not None:
+        raise Conflict(f"This decision is on record already, as number {twice.entry}.", code="REGISTER.TWICE", needs="Nothing.")
+    other = on_record.overlapping(entry)
     if other is not None:
         raise Refused(
             f"{ethics.BODY_NAMES[entry.body]} {other.ref or 'without reference'} is in force over the same days.",
             code="REGISTER.OVERLAP",
             needs=f"Say that this decision supersedes {other.ref or 'it'}, or correct its days.",
         )
+
+
+def _said(decision: Approval) -> Approval:
+    """What a decision says, without who recorded and checked it and what was met since."""
+    conditions = tuple(replace(condition, met_on=None, evidence="") for condition in decision.conditions)
+    return replace(decision, entry=0, recorded_by="", second_check_by="", conditions=conditions)
 
 
 def _new_version(unit: Unit, trial: str, entry: Document) -> None:
@@ -192,8 +225,8 @@ def check(unit: Unit, trial: str, number: int) -> Approval:
     return approval
 
 
-def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evidence: str) -> None:
-    """Record how a condition of an approval was met. `evidence` names the letter, with its digest where it is kept.
+def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evidence: str, letter: Letter | None = None) -> None:
+    """Record how a condition of an approval was met: `evidence` in words, with the letter where there is one.
 
     Raises Conflict for one that was met before, Refused for a day to come.
     """
@@ -202,7 +235,7 @@ def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evid
     approval = one(unit, trial, number)
     if not 0 <= condition < len(approval.conditions):
         raise Missing("The approval has no such condition.", code="REGISTER.CONDITION")
-    if not evidence.strip():
+    if not evidence.strip() and letter is None:
         raise Invalid("Say what shows that the condition is met.", code="REGISTER.EVIDENCE", needs="The letter, its day, or its file.")
     if met_on > unit.today:
         raise Refused("The condition is met in the future.", code="REGISTER.FUTURE", needs="The day on which it was met.")
@@ -210,6 +243,9 @@ def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evid
         day = approval.conditions[condition].met_on
         raise Conflict(f"The condition was recorded as met on {day}.", code="REGISTER.MET", needs="Nothing.")
     data = {"entry": number, "condition": condition, "met_on": met_on.isoformat(), "evidence": evidence.strip()}
+    if letter is not None:
+        digest = keep(unit, trial, letter.name, letter.content, letter.sha256)
+        data["evidence"] = f"{evidence.strip()} ({letter.name}, SHA-256 {digest})".strip()
     register.note(unit, trial, "condition-met", data)
 
 
@@ -348,3 +384,68 @@ def as_of(unit: Unit, trial: str, on: date, site: str = "") -> list[dict[str, An
                     }
                 )
     return rows
+
+
+def listed(unit: Unit, trial: str) -> list[dict[str, Any]]:
+    """Every decision on record, in the order of recording, as commands and the API give it."""
+    unit.require("approvals.see", trial)
+    return [describe(unit, approval) for approval in register.read(unit, trial).approvals]
+
+
+def describe(unit: Unit, approval: Approval) -> dict[str, Any]:
+    """A decision as commands and the API give it; conditions count from 1."""
+    names = casebooks.names(unit, [who for who in (approval.recorded_by, approval.second_check_by) if who])
+    return {
+        "number": approval.entry,
+        "body": approval.body,
+        "status": approval.status,
+        "ref": approval.ref,
+        "site": approval.site,
+        "nations": list(approval.nations),
+        "submitted_on": _iso(approval.submitted_on),
+        "decided_on": _iso(approval.decided_on),
+        "from": _iso(approval.starts),
+        "to": _iso(approval.effective_to),
+        "agreement_signed_on": _iso(approval.agreement_signed_on),
+        "conditions": [
+            {"number": number, "text": c.text, "pre_start": c.pre_start, "met_on": _iso(c.met_on), "evidence": c.evidence}
+            for number, c in enumerate(approval.conditions, start=1)
+        ],
+        "supersedes": approval.supersedes,
+        "covers": list(approval.covers),
+        "letter": approval.letter,
+        "sha256": approval.sha256,
+        "recorded_by": names.get(approval.recorded_by, approval.recorded_by),
+        "checked_by": names.get(approval.second_check_by, approval.second_check_by),
+        "waits_for_check": approval.waits_for_check,
+    }
+
+
+def documents(unit: Unit, trial: str) -> list[dict[str, Any]]:
+    """Every version of a document, with the day from which each site uses it (null where it is not known yet)."""
+    unit.require("approvals.see", trial)
+    protocol, on_record = studies.protocol(unit, trial), register.read(unit, trial)
+    return [describe_document(on_record, protocol, found) for found in on_record.documents]
+
+
+def describe_document(on_record: Register, protocol: Protocol, found: Document) -> dict[str, Any]:
+    """A version of a document as commands and the API give it."""
+    came_with = on_record.came_with(found)
+    return {
+        "kind": found.kind,
+        "code": found.code,
+        "version": found.version,
+        "dated": found.dated.isoformat(),
+        "approved_on": _iso(on_record.approved_on(found)),
+        "from": found.effective_from.isoformat(),
+        "modification": came_with.ref if came_with else "",
+        "reconsent": found.reconsent,
+        "revoked_on": _iso(found.revoked_on),
+        "file": found.file,
+        "sha256": found.sha256,
+        "sites": {site.code: _iso(on_record.starts_at(found, site)) for site in protocol.sites if site.nation in found.nations},
+    }
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None

@@ -7,17 +7,21 @@ from typing import Any
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
 from trialdm.domain.ethics import Modification, Step, modifications
 from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, SITE_STEPS
-from trialdm.services import gates, register, studies, versions
+from trialdm.services import approvals, gates, register, studies, versions
+from trialdm.services.approvals import Letter
 from trialdm.services.unit import Unit, needed
 from trialdm.store.tables import Evidence, RegisterEntry
 
 
-def propose(unit: Unit, trial: str, new: Modification) -> int:
+def propose(unit: Unit, trial: str, new: Modification, tool: Letter | None = None) -> int:
     """Record a modification with its class and the Modification Tool's output; gives its number in the register.
 
     Raises Refused by GOV-21; GOV-23 warns of a class that is lighter than usual until it is justified.
     """
     unit.require("modification.propose", trial)
+    if tool is not None:
+        new = replace(new, tool=approvals.keep(unit, trial, tool.name, tool.content, tool.sha256))
+    unit.attempt(trial, "modification.propose")
     register.lock(unit, trial)
     proposed = replace(new, created_on=unit.today, steps=())
     _fits(unit, trial, proposed)

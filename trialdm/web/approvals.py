@@ -10,12 +10,13 @@ from flask import Blueprint, request, send_file, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import ethics
-from trialdm.domain.errors import Invalid, TrialError
+from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Approval, Condition, Document
 from trialdm.domain.ethics.rules.approvals import green_light
 from trialdm.domain.protocol import NATIONS
 from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, casebooks, gates, register, studies
+from trialdm.services.approvals import Letter
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, page
 from trialdm.web.typed import day, place, some_day, upload
@@ -131,13 +132,10 @@ def check(trial: str, number: int) -> AnyResponse:
 def meet(trial: str, number: int, condition: int) -> AnyResponse:
     """Record the evidence that a condition was met."""
     given = request.form.get(f"evidence-{condition}", "").strip()
-    name, content = upload(f"letter-{condition}")
+    letter = _letter(f"letter-{condition}")
 
     def work(unit: Unit) -> None:
-        said = given
-        if name:
-            said = f"{given} ({name}, SHA-256 {approvals.keep(unit, trial, name, content)})".strip()
-        approvals.meet(unit, trial, number, condition, day(f"met-{condition}"), said)
+        approvals.meet(unit, trial, number, condition, day(f"met-{condition}"), given, letter)
 
     ends = {"REGISTER.FUTURE": "met", "REGISTER.EVIDENCE": "evidence", "FILE.TYPE": "letter", "FILE.SIZE": "letter"}
     return _on_decision(trial, number, work, {code: f"{name}-{condition}" for code, name in ends.items()})
@@ -199,18 +197,21 @@ def ask(trial: str) -> str:
 def record(trial: str) -> AnyResponse:
     """Record a decision, with its letter."""
     sent = request.form
-    name, content = upload("letter")
+    letter = _letter("letter", sent.get("sha256", "").strip())
 
     def work(unit: Unit) -> int:
-        digest = approvals.keep(unit, trial, name, content, sent.get("sha256", "")) if content else ""
-        if sent.get("sha256", "").strip() and not content:
-            raise Invalid("A digest was given without its letter.", code="REGISTER.HASH", needs="The letter.")
-        return approvals.record(unit, trial, _approval(sent, name if content else "", digest))
+        return approvals.record(unit, trial, _approval(sent), letter)
 
     return act(work, lambda unit, problem: _ask(unit, trial, problem), lambda number: url_for("approvals.one", trial=trial, number=number))
 
 
-def _approval(sent: Mapping[str, Any], letter: str, digest: str) -> Approval:
+def _letter(field: str, sha256: str = "") -> Letter | None:
+    """The file in a field of the request, with the digest that was given for it."""
+    name, content = upload(field)
+    return Letter(name, content, sha256) if name or sha256 else None
+
+
+def _approval(sent: Mapping[str, Any]) -> Approval:
     conditions = [line.strip() for line in sent.get("conditions", "").splitlines() if line.strip()]
     return Approval(
         body=sent.get("body", ""),
@@ -224,8 +225,6 @@ def _approval(sent: Mapping[str, Any], letter: str, digest: str) -> Approval:
         effective_to=some_day("effective_to"),
         agreement_signed_on=some_day("agreement_signed_on"),
         conditions=tuple(Condition(text.lstrip("* "), pre_start=text.startswith("*")) for text in conditions),
-        letter=letter,
-        sha256=digest,
         supersedes=sent.get("supersedes", "").strip(),
         covers=tuple(request.form.getlist("covers")),
     )
@@ -318,10 +317,9 @@ def ask_document(trial: str) -> str:
 def record_document(trial: str) -> AnyResponse:
     """Record a version of a document, with its file."""
     sent = request.form
-    name, content = upload("file")
+    file = _letter("file")
 
     def work(unit: Unit) -> Document:
-        digest = approvals.keep(unit, trial, name, content) if content else ""
         code = approvals.next_code(unit, trial, sent.get("kind", ""))
         new = Document(
             kind=sent.get("kind", ""),
@@ -333,10 +331,8 @@ def record_document(trial: str) -> AnyResponse:
             nations=tuple(sent.getlist("nations")) or tuple(NATIONS),
             modification=sent.get("modification", ""),
             reconsent=sent.get("reconsent", ""),
-            file=name if content else "",
-            sha256=digest,
         )
-        approvals.record(unit, trial, new)
+        approvals.record(unit, trial, new, file)
         return new
 
     return act(

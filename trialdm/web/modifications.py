@@ -12,7 +12,8 @@ from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Modification, Step
 from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, LEGACY_CLASSES, STEP_NAMES, next_steps
 from trialdm.door.security import read, signed_in
-from trialdm.services import approvals, gates, modifications, register, studies, versions
+from trialdm.services import gates, modifications, register, studies, versions
+from trialdm.services.approvals import Letter
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, page
 from trialdm.web.typed import day, place, upload
@@ -62,15 +63,14 @@ def propose(trial: str) -> AnyResponse:
     name, content = upload("tool")
 
     def work(unit: Unit) -> str:
-        digest = approvals.keep(unit, trial, name, content) if content else ""
-        new = _modification(sent, digest, unit.today)
-        modifications.propose(unit, trial, new)
+        new = _modification(sent, unit.today)
+        modifications.propose(unit, trial, new, Letter(name, content) if name else None)
         return new.ref
 
     return act(work, lambda unit, problem: _ask(unit, trial, problem), lambda ref: url_for("modifications.one", trial=trial, ref=ref))
 
 
-def _modification(sent: Mapping[str, Any], digest: str, today: date) -> Modification:
+def _modification(sent: Mapping[str, Any], today: date) -> Modification:
     named = [text.partition(" ") for text in request.form.getlist("documents")]
     return Modification(
         ref=sent.get("ref", "").strip(),
@@ -81,7 +81,6 @@ def _modification(sent: Mapping[str, Any], digest: str, today: date) -> Modifica
         created_on=today,
         legacy=sent.get("legacy", ""),
         justification=sent.get("justification", "").strip(),
-        tool=digest,
         proposes=sent.get("proposes", ""),
         documents=tuple((kind, int(code)) for kind, _, code in named if code.isdecimal()),
     )
