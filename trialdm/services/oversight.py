@@ -76,7 +76,7 @@ def _versions(unit: Unit, protocol: Protocol, on_record: Register) -> Block:
             current = on_record.current_document(kind, site, unit.today)
             cells.append(f"v{current.version}, from {on_record.starts_at(current, site)}" if current else "none")
         rows.append((f"{site.code} {site.name}", *cells))
-    columns = ("Site", "Green light", "Protocol", *(ethics.DOCUMENT_NAMES[kind] for kind in used))
+    columns = ("Site", "Green light", "Works with version", *(ethics.DOCUMENT_NAMES[kind] for kind in used))
     return Rows("Sites", columns, rows)
 
 
