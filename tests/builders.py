@@ -1,11 +1,14 @@
 """Plain functions that build what tests need: an opened trial with two sites, its people, and participants on their way."""
 
+import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+
+from sqlalchemy import select
 
 from trialdm.definitions import registers, sources
 from trialdm.demo import figures
@@ -15,6 +18,7 @@ from trialdm.instance import Instance
 from trialdm.services import allocations, approvals, delegations, epochs, gates, participants, people, records, register, schemes, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
+from trialdm.store.tables import AuditEvent, AuditValue
 
 Result = TypeVar("Result")
 
@@ -304,3 +308,18 @@ def arm_of(world: World, participant: str) -> int:
 def shipped_register(protocol: Protocol) -> registers.Ethics:
     """The register that comes with the protocol."""
     return registers.load_ethics(sources.read_folder(ROOT / "ethics" / TRIAL), protocol)
+
+
+# --- the trail -------------------------------------------------------------------------------------------------------
+
+
+def refusals(world: World) -> list[tuple[str, list[str]]]:
+    """What the trail keeps of refused attempts, in order: what was tried, and the codes of the rules that refused it."""
+    with world.units.reading(SYSTEM) as unit:
+        rows = unit.session.execute(
+            select(AuditEvent.entity_id, AuditValue.value)
+            .join(AuditValue, AuditValue.event_id == AuditEvent.event_id)
+            .where(AuditEvent.action == "refused", AuditEvent.entity == "attempt")
+            .order_by(AuditEvent.seq)
+        )
+        return [(tried, json.loads(codes)) for tried, codes in rows]

@@ -14,6 +14,7 @@ from trialdm.cli import main
 from trialdm.definitions import editor
 from trialdm.store.tables import APPEND_ONLY, MESSAGES, Table
 
+HELP = ROOT / "trialdm" / "web" / "templates" / "help"
 DECISIONS = ROOT / "trialdm" / "web" / "help" / "decisions"
 
 
@@ -48,6 +49,21 @@ def test_every_command_says_what_it_does() -> None:
                 walk(command, f"{path} {name}")
 
     walk(main, "trialdm")
+
+
+def test_every_command_and_every_family_of_error_codes_stands_in_the_guide() -> None:
+    def paths(group: click.Group, path: str = "") -> list[str]:
+        found = []
+        for name, command in group.commands.items():
+            found += paths(command, f"{path}{name} ") if isinstance(command, click.Group) else [f"{path}{name}"]
+        return found
+
+    commands = (HELP / "commands.html").read_text("utf-8")
+    assert [path for path in paths(main) if not re.search(rf"\('{path}[ ']", commands)] == []
+    sources = [path.read_text("utf-8") for path in (ROOT / "trialdm").rglob("*.py")]
+    used = {family for text in sources for family in re.findall(r'code=f?"([A-Z]+)\.', text)}
+    listed = set(re.findall(r"[A-Z]+", " ".join(re.findall(r"^\('([A-Z, ]+)',", (HELP / "errors.html").read_text("utf-8"), re.M))))
+    assert used - listed == set()
 
 
 def test_decisions_are_numbered_without_a_gap() -> None:

@@ -20,6 +20,7 @@ import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
 from trialdm.allocation_commands import allocation_group, document_file, write_document, write_text
+from trialdm.approval_commands import approval_group, document_group, modification_group
 from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
 from trialdm.documents.page import Document
@@ -29,6 +30,7 @@ from trialdm.domain.errors import Broken, TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.versions import compare
 from trialdm.exports import package
+from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.rehearsal_commands import rehearse
 from trialdm.services import (
@@ -46,6 +48,7 @@ from trialdm.services import (
     mail,
     notices,
     outcomes,
+    oversight,
     packages,
     participants,
     people,
@@ -480,6 +483,10 @@ def ethics_status(terminal: Terminal, trial: str, site: str, on: date | None) ->
     terminal.say(rows, "\n".join(lines))
 
 
+for _command in (approval_group, document_group, modification_group, organisation_group, guidance_group):
+    main.add_command(_command)
+
+
 @main.command()
 @click.argument("trial")
 @click.argument("action", type=click.Choice(list(ethics.ACTIONS)))
@@ -827,7 +834,7 @@ main.add_command(rehearse)
 
 
 @main.command()
-@click.argument("name", type=click.Choice(("balance", "RP-17", "RP-18", "RP-19")), is_eager=True)
+@click.argument("name", type=click.Choice(("balance", "RP-13", "RP-14", "RP-17", "RP-18", "RP-19")), is_eager=True)
 @click.argument("trial")
 @click.option("--scheme", default="", help="balance: scheme; the trial's first one where left out.")
 @click.option("--operator", type=int, help="RP-18: number of the operator.")
@@ -836,6 +843,8 @@ main.add_command(rehearse)
 @pass_terminal
 def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int | None, site: str, out: Path) -> None:
     """Write a report. balance: achieved balance, ledger against allocations, order of events; for the unblinded statistician.
+
+    RP-13: approvals, versions by site, conditions and the next deadlines. RP-14: training and delegation, what runs out and gaps.
 
     Of the treatment pathway, RP-17: the audit minimum set of the cases that you see. RP-18: an operator's outcomes for the annual
     appraisal. RP-19: what a review at an organisation needs.
@@ -848,9 +857,15 @@ def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int
     terminal.say({"trial": trial, "report": name, "file": str(out)}, f"Wrote {out}.")
 
 
+#: Reports that need nothing but the trial.
+_OF_TRIALS = {"RP-13": oversight.approvals_and_documents, "RP-14": oversight.training_and_delegation}
+
+
 def _report(unit: Unit, name: str, trial: str, scheme: str, operator: int | None, site: str) -> Document:
     if name == "balance":
         return balance.report(unit, trial, name=scheme)
+    if name in _OF_TRIALS:
+        return _OF_TRIALS[name](unit, trial)
     cases.require_pathway(unit, trial)
     if name == "RP-18":
         if operator is None:

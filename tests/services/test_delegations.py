@@ -17,7 +17,7 @@ from trialdm.domain.ethics.rules import people as rules
 from trialdm.services import allocations, approvals, delegations, gates, people, register, trail
 from trialdm.services.delegations import Line
 from trialdm.services.unit import SYSTEM, Actor, Unit
-from trialdm.store.tables import AuditEvent, AuditValue, Credential, Delegation, Evidence
+from trialdm.store.tables import AuditEvent, Credential, Delegation, Evidence
 
 NURSE = builders.email("research-nurse", "S01")
 NEW = "new.nurse@trial.example"
@@ -64,18 +64,6 @@ def state(world: World, line: str) -> str:
 def replaced(unit: Unit, world: World) -> Unit:
     unit.actor = world.actor("trial-manager")
     return unit
-
-
-def refusals(world: World) -> list[tuple[str, str]]:
-    """What the trail keeps of refused attempts: what was tried, and by which codes it was refused."""
-    with world.units.reading(SYSTEM) as unit:
-        rows = unit.session.execute(
-            select(AuditEvent.entity_id, AuditValue.value)
-            .join(AuditValue, AuditValue.event_id == AuditEvent.event_id)
-            .where(AuditEvent.action == "refused")
-            .order_by(AuditEvent.seq)
-        )
-        return [(tried, codes) for tried, codes in rows]
 
 
 # --- two signatures --------------------------------------------------------------------------------------------------
@@ -160,7 +148,7 @@ def test_what_is_refused_on_a_line_that_waits_for_its_person(sqlite_world: World
     assert refused.value.needs or code == "PEOPLE.LINE"
     assert state(sqlite_world, line) == "signature"
     if kind in (Forbidden, Refused):
-        assert code in refusals(sqlite_world)[-1][1]
+        assert code in builders.refusals(sqlite_world)[-1][1]
 
 
 NEVER: dict[str, tuple[dict[str, Any], type[TrialError], str]] = {

@@ -21,7 +21,6 @@ from trialdm.domain.ethics import Approval
 from trialdm.instance import Instance
 from trialdm.services import allocations, approvals, delegations, factors, packages, people, records, trail, unblinding
 from trialdm.services.unit import SYSTEM, Unit
-from trialdm.store.tables import AuditEvent, AuditValue
 
 
 def corrected(world: World, ident: str, role: str) -> Any:
@@ -225,14 +224,7 @@ def test_separation_of_duties(sqlite_world: World, duty: Duty) -> None:
     assert refused.value.code == duty.code
     assert refused.value.needs
     if duty.tried:
-        assert (duty.tried, duty.code) in refusals(sqlite_world)
-
-
-def refusals(world: World) -> list[tuple[str, str]]:
-    """What the trail keeps of refused attempts: what was tried, and the first code by which it was refused."""
-    with world.units.reading(SYSTEM) as unit:
-        found = unit.session.query(AuditEvent, AuditValue).join(AuditValue, AuditValue.event_id == AuditEvent.event_id)
-        return [(event.entity_id, value.value.split('"')[1]) for event, value in found.filter(AuditEvent.action == "refused")]
+        assert (duty.tried, duty.code) in [(tried, codes[0]) for tried, codes in builders.refusals(sqlite_world)]
 
 
 # --- what another person may -----------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from marshmallow import Schema, fields, validate
 
 from trialdm.domain import ethics
+from trialdm.domain.ethics import modifications
+from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
 from trialdm.services import delegations, packages, unblinding
 
@@ -94,6 +96,174 @@ class Able(Schema):
     allowed = fields.Boolean()
     why = fields.List(fields.String(), metadata={"description": "What kept them from it."})
     lines = fields.List(fields.String())
+
+
+class File(Schema):
+    """A file that is kept with what is recorded."""
+
+    name = fields.String(required=True, validate=validate.Length(min=1, max=200))
+    content = fields.String(required=True, metadata={"description": "In Base64."})
+    sha256 = fields.String(
+        load_default="", validate=validate.Length(max=80), metadata={"description": "Digest, as its sender gave it: the file must match."}
+    )
+
+
+class NewCondition(Schema):
+    text = fields.String(required=True, validate=validate.Length(min=1, max=1000))
+    pre_start = fields.Boolean(load_default=False, metadata={"description": "Must be met before the start."})
+
+
+class NewApproval(Schema):
+    """A decision, as its letter says it."""
+
+    body = fields.String(required=True, validate=validate.OneOf(tuple(ethics.BODIES)))
+    status = fields.String(required=True, validate=validate.Length(max=40))
+    ref = fields.String(load_default="", validate=validate.Length(max=100))
+    nations = fields.List(fields.String(validate=validate.OneOf(tuple(NATIONS))), load_default=list)
+    site = fields.String(load_default="", validate=validate.Length(max=8))
+    submitted_on = fields.Date(load_default=None)
+    valid_on = fields.Date(load_default=None)
+    decided_on = fields.Date(load_default=None, metadata={"description": "The day on the letter."})
+    effective_from = fields.Date(load_default=None)
+    effective_to = fields.Date(load_default=None)
+    agreement_signed_on = fields.Date(load_default=None)
+    conditions = fields.List(fields.Nested(NewCondition), load_default=list)
+    supersedes = fields.String(load_default="", validate=validate.Length(max=100))
+    covers = fields.List(fields.String(validate=validate.OneOf(tuple(ethics.COVERS))), load_default=list)
+    letter = fields.Nested(File, load_default=None)
+
+
+class Condition(NewCondition):
+    number = fields.Integer(metadata={"description": "From 1."})
+    met_on = fields.String(allow_none=True)
+    evidence = fields.String()
+
+
+class Approval(Schema):
+    """A decision on record."""
+
+    number = fields.Integer(metadata={"description": "Its number in the register."})
+    body = fields.String(validate=validate.OneOf(tuple(ethics.BODIES)))
+    status = fields.String()
+    ref = fields.String()
+    site = fields.String()
+    nations = fields.List(fields.String())
+    submitted_on = fields.String(allow_none=True)
+    decided_on = fields.String(allow_none=True)
+    to = fields.String(allow_none=True, metadata={"description": "Last day."})
+    agreement_signed_on = fields.String(allow_none=True)
+    conditions = fields.List(fields.Nested(Condition))
+    supersedes = fields.String()
+    covers = fields.List(fields.String())
+    letter = fields.String()
+    sha256 = fields.String()
+    recorded_by = fields.String()
+    checked_by = fields.String()
+    waits_for_check = fields.Boolean()
+
+    class Meta:
+        include = {"from": fields.String(allow_none=True, metadata={"description": "First day."})}
+
+
+class Standing(Schema):
+    """A body or a kind of document on a day, for the trial or at a site."""
+
+    body = fields.String()
+    site = fields.String()
+    status = fields.String()
+    in_force = fields.Boolean()
+    ref = fields.String()
+    to = fields.String(allow_none=True)
+
+    class Meta:
+        include = {"from": fields.String(allow_none=True)}
+
+
+class MetCondition(Schema):
+    met_on = fields.Date(required=True)
+    evidence = fields.String(load_default="", validate=validate.Length(max=1000))
+    letter = fields.Nested(File, load_default=None)
+
+
+class NewDocument(Schema):
+    kind = fields.String(required=True, validate=validate.OneOf(ethics.DOCUMENT_KINDS))
+    version = fields.String(required=True, metadata={"description": "Two numbers, such as 2.0."})
+    dated = fields.Date(required=True)
+    approved_on = fields.Date(load_default=None, metadata={"description": "Where it did not come with a modification."})
+    effective_from = fields.Date(required=True, metadata={"description": "First day at any site."})
+    nations = fields.List(fields.String(validate=validate.OneOf(tuple(NATIONS))), load_default=list)
+    modification = fields.String(load_default="", validate=validate.Length(max=40))
+    reconsent = fields.String(load_default="", validate=validate.OneOf(("", "warn", "block")))
+    file = fields.Nested(File, load_default=None)
+
+
+class DocumentVersion(Schema):
+    """A version of a document."""
+
+    kind = fields.String()
+    code = fields.Integer(metadata={"description": "Its code in consent forms."})
+    version = fields.String()
+    dated = fields.String()
+    approved_on = fields.String(allow_none=True)
+    modification = fields.String()
+    reconsent = fields.String()
+    revoked_on = fields.String(allow_none=True)
+    file = fields.String()
+    sha256 = fields.String()
+    sites = fields.Dict(keys=fields.String(), values=fields.String(allow_none=True), metadata={"description": "Site to its first day."})
+
+    class Meta:
+        include = {"from": fields.String(metadata={"description": "First day at any site."})}
+
+
+class TakeUp(Schema):
+    site = fields.String(required=True, validate=validate.Length(min=2, max=8))
+    on = fields.Date(required=True)
+
+
+class Revocation(Schema):
+    on = fields.Date(required=True)
+    reason = fields.String(required=True, validate=validate.Length(max=1000))
+
+
+class NamedDocument(Schema):
+    kind = fields.String(required=True, validate=validate.OneOf(ethics.DOCUMENT_KINDS))
+    code = fields.Integer(required=True, strict=True)
+
+
+class NewModification(Schema):
+    ref = fields.String(required=True, validate=validate.Length(max=40))
+    title = fields.String(required=True, validate=validate.Length(max=300))
+    changes = fields.List(fields.String(validate=validate.OneOf(tuple(modifications.CHANGES))), required=True)
+    class_ = fields.String(required=True, data_key="class", validate=validate.OneOf(tuple(modifications.CLASSES)))
+    category = fields.String(required=True, validate=validate.OneOf(tuple(modifications.CATEGORIES)))
+    legacy_class = fields.String(load_default="", validate=validate.OneOf(("", *modifications.LEGACY_CLASSES)))
+    justification = fields.String(load_default="", validate=validate.Length(max=1000))
+    version = fields.String(load_default="", metadata={"description": "Version of the protocol that comes with it."})
+    documents = fields.List(fields.Nested(NamedDocument), load_default=list)
+    tool = fields.Nested(File, load_default=None, metadata={"description": "Output of the Modification Tool."})
+
+
+class NewStep(Schema):
+    event = fields.String(required=True, validate=validate.OneOf((*modifications.STEPS, *modifications.SITE_STEPS)))
+    on = fields.Date(required=True)
+    site = fields.String(load_default="", validate=validate.Length(max=8))
+    note = fields.String(load_default="", validate=validate.Length(max=1000))
+
+
+class Modification(Schema):
+    """A modification as it stands today."""
+
+    ref = fields.String()
+    title = fields.String()
+    class_ = fields.String(attribute="class", data_key="class")
+    legacy_class = fields.String()
+    category = fields.String()
+    changes = fields.List(fields.String())
+    state = fields.String()
+    approved = fields.Boolean(metadata={"description": "Whether it may be acted on as far as the committee goes."})
+    version = fields.String()
+    sites = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "Site to its state there."})
 
 
 class NewParticipant(Schema):

@@ -6,7 +6,7 @@ One person records, and for an ethics opinion and a green light another one chec
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,9 +15,10 @@ from sqlalchemy import select
 from trialdm.definitions.registers import FORMATS, fits, load_ethics
 from trialdm.domain import ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused
-from trialdm.domain.ethics import Approval, Document, Fact
+from trialdm.domain.ethics import Approval, Document, Fact, Register
 from trialdm.domain.pathway import FACTS
-from trialdm.services import register, studies
+from trialdm.domain.protocol import Protocol
+from trialdm.services import casebooks, register, studies
 from trialdm.services.unit import Unit, needed
 from trialdm.store.tables import Evidence, RegisterEntry
 
@@ -36,6 +37,15 @@ MEDIA_TYPES = {
 }
 
 
+@dataclass(frozen=True)
+class Letter:
+    """A file that comes with what is recorded; `sha256` is its digest as its sender gave it, if at all."""
+
+    name: str
+    content: bytes
+    sha256: str = ""
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -44,6 +54,7 @@ def keep(unit: Unit, trial: str, name: str, content: bytes, sha256: str = "") ->
 
     Raises Invalid for a kind or size that is not taken, and Refused where the digest that was given is another one.
     """
+    unit.attempt(trial, "evidence.keep")
     ending = f".{name.rpartition('.')[2].lower()}" if "." in name else ""
     if ending not in MEDIA_TYPES:
         raise Invalid(f"'{name}' cannot be kept.", code="FILE.TYPE", needs=f"A file that ends in {', '.join(MEDIA_TYPES)}.")
@@ -112,13 +123,16 @@ def load(
     return len(new)
 
 
-def record(unit: Unit, trial: str, entry: Approval | Document) -> int:
-    """Add one decision or document version to the register; gives its number.
+def record(unit: Unit, trial: str, entry: Approval | Document, letter: Letter | None = None) -> int:
+    """Add one decision or document version to the register, with its letter or file; gives its number.
 
-    Raises Refused for what lies in the future or overlaps with a decision in force, Invalid for what does not fit together.
+    Raises Refused for what lies in the future, overlaps with a decision in force, or has another digest than was given, Invalid
+    for what does not fit together, and Conflict for what is on record already.
     """
     site = entry.site if isinstance(entry, Approval) else ""
     unit.require("approvals.record", trial)
+    if letter is not None:
+        entry = _with(unit, trial, entry, letter)
     unit.attempt(trial, "register.record", site=site)
     if isinstance(entry, Document):
         _new_version(unit, trial, entry)
@@ -127,13 +141,24 @@ def record(unit: Unit, trial: str, entry: Approval | Document) -> int:
     return register.add(unit, trial, replace(entry, recorded_by=unit.actor.id, second_check_by=""))
 
 
+def _with(unit: Unit, trial: str, entry: Approval | Document, letter: Letter) -> Approval | Document:
+    """The entry with its letter, which is kept."""
+    if not letter.content and not letter.name:
+        raise Invalid("A digest was given without its letter.", code="REGISTER.HASH", needs="The letter.")
+    digest = keep(unit, trial, letter.name, letter.content, letter.sha256)
+    if isinstance(entry, Document):
+        return replace(entry, file=letter.name, sha256=digest)
+    return replace(entry, letter=letter.name, sha256=digest)
+
+
 def _possible(unit: Unit, trial: str, entry: Approval) -> None:
     protocol = studies.protocol(unit, trial)
     if entry.body not in ethics.BODIES or entry.status not in ethics.BODIES[entry.body]:
         choices = ", ".join(ethics.BODIES.get(entry.body, ethics.BODIES))
         raise Invalid(f"'{entry.status or entry.body}' is no decision of this body.", code="REGISTER.STATUS", needs=f"One of: {choices}.")
     if (entry.body in ethics.SITE_BODIES) != bool(entry.site):
-        raise Invalid(f"{ethics.BODY_NAMES[entry.body]}: {'name the site' if not entry.site else 'name no site'}.", code="REGISTER.SITE")
+        what, needs = ("name no site", "No site.") if entry.site else ("name the site", "The site that it is about.")
+        raise Invalid(f"{ethics.BODY_NAMES[entry.body]}: {what}.", code="REGISTER.SITE", needs=needs)
     if entry.site:
         protocol.site(entry.site)
     if entry.ref and not fits(entry.body, entry.ref):
@@ -149,13 +174,23 @@ def _possible(unit: Unit, trial: str, entry: Approval) -> None:
         raise Invalid("A decision needs its day.", code="REGISTER.DAY", needs="The day of the decision.")
     if entry.effective_to and entry.effective_to < entry.starts:
         raise Invalid("It ends before it begins.", code="REGISTER.DAY", needs="A last day after the first.")
-    other = register.read(unit, trial).overlapping(entry)
+    on_record = register.read(unit, trial)
+    twice = next((old for old in on_record.approvals if _said(old) == _said(entry)), None)
+    if twice is not None:
+        raise Conflict(f"This decision is on record already, as number {twice.entry}.", code="REGISTER.TWICE", needs="Nothing.")
+    other = on_record.overlapping(entry)
     if other is not None:
         raise Refused(
             f"{ethics.BODY_NAMES[entry.body]} {other.ref or 'without reference'} is in force over the same days.",
             code="REGISTER.OVERLAP",
             needs=f"Say that this decision supersedes {other.ref or 'it'}, or correct its days.",
         )
+
+
+def _said(decision: Approval) -> Approval:
+    """What a decision says, without who recorded and checked it and what was met since."""
+    conditions = tuple(replace(condition, met_on=None, evidence="") for condition in decision.conditions)
+    return replace(decision, entry=0, recorded_by="", second_check_by="", conditions=conditions)
 
 
 def _new_version(unit: Unit, trial: str, entry: Document) -> None:
@@ -167,10 +202,9 @@ def _new_version(unit: Unit, trial: str, entry: Document) -> None:
         raise Conflict(message, code="REGISTER.TWICE", needs="The next version and code.")
     if not re.fullmatch(r"\d+\.\d+", entry.version):
         raise Invalid(f"'{entry.version}' is not a version.", code="REGISTER.VERSION", needs="Two numbers, such as 2.0.")
-    if entry.modification and register.read(unit, trial).modification(entry.modification) is None and not entry.approved_on:
-        raise Invalid(
-            "A document is approved on a day, or comes with a modification.", code="REGISTER.MODIFICATION", needs="One of the two."
-        )
+    if entry.modification and register.read(unit, trial).modification(entry.modification) is None:
+        message = f"There is no modification {entry.modification} with which the document could have come."
+        raise Invalid(message, code="REGISTER.MODIFICATION", needs="The modification recorded first, or the document without it.")
     if (entry.approved_on or entry.dated) > unit.today or entry.dated > unit.today:
         raise Refused("The document is dated in the future.", code="REGISTER.FUTURE", needs="The day on the document.")
     for site in entry.sites:
@@ -191,17 +225,27 @@ def check(unit: Unit, trial: str, number: int) -> Approval:
     return approval
 
 
-def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evidence: str) -> None:
-    """Record how a condition of an approval was met. `evidence` names the letter, with its digest where it is kept."""
+def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evidence: str, letter: Letter | None = None) -> None:
+    """Record how a condition of an approval was met: `evidence` in words, with the letter where there is one.
+
+    Raises Conflict for one that was met before, Refused for a day to come.
+    """
     unit.require("approvals.record", trial)
+    unit.attempt(trial, "register.condition-met")
     approval = one(unit, trial, number)
     if not 0 <= condition < len(approval.conditions):
         raise Missing("The approval has no such condition.", code="REGISTER.CONDITION")
-    if not evidence.strip():
+    if not evidence.strip() and letter is None:
         raise Invalid("Say what shows that the condition is met.", code="REGISTER.EVIDENCE", needs="The letter, its day, or its file.")
     if met_on > unit.today:
         raise Refused("The condition is met in the future.", code="REGISTER.FUTURE", needs="The day on which it was met.")
+    if approval.conditions[condition].met_on is not None:
+        day = approval.conditions[condition].met_on
+        raise Conflict(f"The condition was recorded as met on {day}.", code="REGISTER.MET", needs="Nothing.")
     data = {"entry": number, "condition": condition, "met_on": met_on.isoformat(), "evidence": evidence.strip()}
+    if letter is not None:
+        digest = keep(unit, trial, letter.name, letter.content, letter.sha256)
+        data["evidence"] = f"{evidence.strip()} ({letter.name}, SHA-256 {digest})".strip()
     register.note(unit, trial, "condition-met", data)
 
 
@@ -217,24 +261,54 @@ def one(unit: Unit, trial: str, number: int) -> Approval:
 
 
 def take_up(unit: Unit, trial: str, kind: str, code: int, site: str, on: date) -> None:
-    """Record from which day a site uses a version of a document: by the sponsor's office, or the principal investigator there."""
+    """Record from which day a site uses a version of a document: by the sponsor's office, or the principal investigator there.
+
+    Raises Refused by GOV-12 for a version that is not approved or was revoked, by GOV-24 while the site may object.
+    """
     if not unit.may("approvals.record", trial):
         unit.require("documents.take-up", trial, site)
     studies.protocol(unit, trial).site(site)
     unit.attempt(trial, "register.uptake", site=site)
     found = document(unit, trial, kind, code)
-    approved = register.read(unit, trial).approved_on(found)
+    _usable(unit, trial, found, site, on)
+    register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
+
+
+def _usable(unit: Unit, trial: str, found: Document, site: str, on: date) -> None:
+    """Raises Refused unless a site may use this version from a day on: approved, not revoked, its days to object over."""
+    on_record = register.read(unit, trial)
+    approved = on_record.approved_on(found)
     if approved is None or approved > on:
         raise Refused(
             f"{found.title} is not approved on {on.isoformat()}.", code="GATE.GOV-12", needs="A day from the day of its approval on."
         )
-    register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
+    if found.revoked_on is not None and found.revoked_on <= on:
+        raise Refused(
+            f"{found.title} was revoked on {found.revoked_on.isoformat()}.",
+            code="GATE.GOV-12",
+            needs="A version that is approved and not revoked.",
+        )
+    came_with = on_record.came_with(found)
+    days = ethics.param(studies.protocol(unit, trial), "site_objection_days")
+    free = came_with.free_at(site, days) if came_with else None
+    if came_with is not None and (free is None or free > min(on, unit.today)):
+        raise Refused(
+            f"{found.title} comes with modification {came_with.ref}, to which site {site} may object"
+            + (f" until {free.isoformat()}." if free else "."),
+            code="GATE.GOV-24",
+            needs=f"The site's agreement, or a day from {free.isoformat()} on."
+            if free
+            else "The sponsor's notice, and the site's agreement.",
+        )
 
 
 def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) -> None:
-    """Take a version of a document out of use from a day on, everywhere."""
+    """Take a version of a document out of use from a day on, everywhere. Raises Conflict for one that is revoked already."""
     unit.require("approvals.record", trial)
-    document(unit, trial, kind, code)
+    unit.attempt(trial, "register.revocation")
+    before = document(unit, trial, kind, code).revoked_on
+    if before is not None:
+        raise Conflict(f"It was revoked on {before.isoformat()} already.", code="REGISTER.REVOKED", needs="Nothing.")
     if not reason.strip():
         raise Invalid("Say why the document is revoked.", code="REGISTER.REASON", needs="A reason.")
     register.note(unit, trial, "revocation", {"kind": kind, "code": code, "on": on.isoformat(), "reason": reason.strip()})
@@ -310,3 +384,68 @@ def as_of(unit: Unit, trial: str, on: date, site: str = "") -> list[dict[str, An
                     }
                 )
     return rows
+
+
+def listed(unit: Unit, trial: str) -> list[dict[str, Any]]:
+    """Every decision on record, in the order of recording, as commands and the API give it."""
+    unit.require("approvals.see", trial)
+    return [describe(unit, approval) for approval in register.read(unit, trial).approvals]
+
+
+def describe(unit: Unit, approval: Approval) -> dict[str, Any]:
+    """A decision as commands and the API give it; conditions count from 1."""
+    names = casebooks.names(unit, [who for who in (approval.recorded_by, approval.second_check_by) if who])
+    return {
+        "number": approval.entry,
+        "body": approval.body,
+        "status": approval.status,
+        "ref": approval.ref,
+        "site": approval.site,
+        "nations": list(approval.nations),
+        "submitted_on": _iso(approval.submitted_on),
+        "decided_on": _iso(approval.decided_on),
+        "from": _iso(approval.starts),
+        "to": _iso(approval.effective_to),
+        "agreement_signed_on": _iso(approval.agreement_signed_on),
+        "conditions": [
+            {"number": number, "text": c.text, "pre_start": c.pre_start, "met_on": _iso(c.met_on), "evidence": c.evidence}
+            for number, c in enumerate(approval.conditions, start=1)
+        ],
+        "supersedes": approval.supersedes,
+        "covers": list(approval.covers),
+        "letter": approval.letter,
+        "sha256": approval.sha256,
+        "recorded_by": names.get(approval.recorded_by, approval.recorded_by),
+        "checked_by": names.get(approval.second_check_by, approval.second_check_by),
+        "waits_for_check": approval.waits_for_check,
+    }
+
+
+def documents(unit: Unit, trial: str) -> list[dict[str, Any]]:
+    """Every version of a document, with the day from which each site uses it (null where it is not known yet)."""
+    unit.require("approvals.see", trial)
+    protocol, on_record = studies.protocol(unit, trial), register.read(unit, trial)
+    return [describe_document(on_record, protocol, found) for found in on_record.documents]
+
+
+def describe_document(on_record: Register, protocol: Protocol, found: Document) -> dict[str, Any]:
+    """A version of a document as commands and the API give it."""
+    came_with = on_record.came_with(found)
+    return {
+        "kind": found.kind,
+        "code": found.code,
+        "version": found.version,
+        "dated": found.dated.isoformat(),
+        "approved_on": _iso(on_record.approved_on(found)),
+        "from": found.effective_from.isoformat(),
+        "modification": came_with.ref if came_with else "",
+        "reconsent": found.reconsent,
+        "revoked_on": _iso(found.revoked_on),
+        "file": found.file,
+        "sha256": found.sha256,
+        "sites": {site.code: _iso(on_record.starts_at(found, site)) for site in protocol.sites if site.nation in found.nations},
+    }
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None

@@ -7,17 +7,21 @@ from typing import Any
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
 from trialdm.domain.ethics import Modification, Step, modifications
 from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, SITE_STEPS
-from trialdm.services import gates, register, studies, versions
+from trialdm.services import approvals, gates, register, studies, versions
+from trialdm.services.approvals import Letter
 from trialdm.services.unit import Unit, needed
-from trialdm.store.tables import RegisterEntry
+from trialdm.store.tables import Evidence, RegisterEntry
 
 
-def propose(unit: Unit, trial: str, new: Modification) -> int:
+def propose(unit: Unit, trial: str, new: Modification, tool: Letter | None = None) -> int:
     """Record a modification with its class and the Modification Tool's output; gives its number in the register.
 
     Raises Refused by GOV-21; GOV-23 warns of a class that is lighter than usual until it is justified.
     """
     unit.require("modification.propose", trial)
+    if tool is not None:
+        new = replace(new, tool=approvals.keep(unit, trial, tool.name, tool.content, tool.sha256))
+    unit.attempt(trial, "modification.propose")
     register.lock(unit, trial)
     proposed = replace(new, created_on=unit.today, steps=())
     _fits(unit, trial, proposed)
@@ -45,9 +49,23 @@ def _fits(unit: Unit, trial: str, new: Modification) -> None:
     if new.proposes and new.proposes not in {row.version for row in versions.proposed(unit, trial)}:
         message = f"No version {new.proposes} of the protocol waits to go live."
         raise Invalid(message, code="MODIFICATION.VERSION", needs="Load it first ('protocol load').")
+    if new.tool and unit.session.get(Evidence, (trial, new.tool)) is None:
+        message = "The output of the Modification Tool is not kept under this digest."
+        raise Invalid(message, code="MODIFICATION.TOOL", needs="The file itself.")
     for kind, code in new.documents:
-        if register.read(unit, trial).document(kind, code) is None:
-            raise Invalid(f"There is no {kind} {code} on record.", code="MODIFICATION.DOCUMENT", needs="Record the document first.")
+        _waits(unit, trial, kind, code)
+
+
+def _waits(unit: Unit, trial: str, kind: str, code: int) -> None:
+    """Raises Invalid unless this document is on record and waits for a modification to approve it."""
+    on_record = register.read(unit, trial)
+    found = on_record.document(kind, code)
+    if found is None:
+        raise Invalid(f"There is no {kind} {code} on record.", code="MODIFICATION.DOCUMENT", needs="Record the document first.")
+    came_with = on_record.came_with(found)
+    if found.approved_on is not None or came_with is not None:
+        why = f"comes with modification {came_with.ref}" if came_with else "is approved already"
+        raise Invalid(f"{found.title} {why}.", code="MODIFICATION.DOCUMENT", needs="The next version of the document.")
 
 
 def step(unit: Unit, trial: str, ref: str, taken: Step) -> None:
@@ -74,7 +92,8 @@ def step(unit: Unit, trial: str, ref: str, taken: Step) -> None:
     data: dict[str, Any] = {"ref": ref, "event": taken.event, "on": taken.on.isoformat(), "site": taken.site}
     data |= {"evidence": taken.evidence, "note": taken.note}
     if taken.event == "implement":
-        data["gate"] = gates.require(unit, trial, "implement-modification", site=taken.site, on=taken.on, modification=found)
+        asked = min(taken.on, unit.today)  # a day to come is planned only once nothing stands against it: a site may object until then
+        data["gate"] = gates.require(unit, trial, "implement-modification", site=taken.site, on=asked, modification=found)
     register.note(unit, trial, "step", {key: value for key, value in data.items() if value}, site=taken.site)
     if taken.event == "implement":
         _put_into_practice(unit, trial, found, taken)
@@ -92,11 +111,14 @@ def _second_person(unit: Unit, trial: str, found: Modification) -> None:
 
 def _put_into_practice(unit: Unit, trial: str, found: Modification, taken: Step) -> None:
     """The site takes up the documents and the protocol version that come with the modification."""
-    for kind, code in found.documents:
-        data = {"kind": kind, "code": code, "site": taken.site, "on": taken.on.isoformat()}
-        register.note(unit, trial, "uptake", data, site=taken.site)
+    on_record = register.read(unit, trial)
+    for document in on_record.documents:
+        came_with = on_record.came_with(document)
+        if came_with is not None and came_with.ref == found.ref:
+            data = {"kind": document.kind, "code": document.code, "site": taken.site, "on": taken.on.isoformat()}
+            register.note(unit, trial, "uptake", data, site=taken.site)
     if found.proposes:
-        row = next(r for r in versions.proposed(unit, trial) if r.version == found.proposes)
+        row = next(r for r in versions.listed(unit, trial) if r.version == found.proposes)
         versions.use(unit, trial, row.seq, taken.site, taken.on, found.ref)
 
 

@@ -3,23 +3,54 @@
 from collections.abc import Callable, Mapping
 from datetime import date
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 from flask import Blueprint, request, send_file, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import ethics
-from trialdm.domain.errors import Invalid, TrialError
+from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Approval, Condition, Document
 from trialdm.domain.ethics.rules.approvals import green_light
 from trialdm.domain.protocol import NATIONS
 from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, casebooks, gates, register, studies
+from trialdm.services.approvals import Letter
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, page
-from trialdm.web.typed import day, some_day, upload
+from trialdm.web.typed import day, place, some_day, upload
 
 pages = Blueprint("approvals", __name__, url_prefix="/trials/<trial>/approvals")
+
+#: Code of an error -> the field that mends it, on each page.
+_OF_DECISION = {
+    "REGISTER.STATUS": "status",
+    "REGISTER.SITE": "site",
+    "SITE.UNKNOWN": "site",
+    "REGISTER.REF": "ref",
+    "REGISTER.FUTURE": "decided_on",
+    "REGISTER.OVERLAP": "supersedes",
+    "REGISTER.HASH": "sha256",
+    "FILE.TYPE": "letter",
+    "FILE.SIZE": "letter",
+}
+_OF_DOCUMENT = {
+    "REGISTER.KIND": "kind",
+    "REGISTER.TWICE": "version",
+    "REGISTER.VERSION": "version",
+    "REGISTER.FUTURE": "dated",
+    "REGISTER.MODIFICATION": "modification",
+    "FILE.TYPE": "file",
+    "FILE.SIZE": "file",
+}
+_OF_VERSION = {
+    "GATE.GOV-12": "on",
+    "GATE.GOV-24": "on",
+    "SITE.UNKNOWN": "site",
+    "REGISTER.REASON": "reason",
+    "REGISTER.REVOKED": "revoked",
+}
 
 
 @pages.get("")
@@ -75,7 +106,7 @@ def history(trial: str) -> str:
             "approvals_history.html",
             studies.protocol(unit, trial),
             approvals=known.approvals,
-            documents=known.documents,
+            documents=[(document, known.came_with(document)) for document in known.documents],
             names={**ethics.BODY_NAMES, **ethics.DOCUMENT_NAMES},
         )
 
@@ -100,25 +131,25 @@ def check(trial: str, number: int) -> AnyResponse:
 @signed_in
 def meet(trial: str, number: int, condition: int) -> AnyResponse:
     """Record the evidence that a condition was met."""
-    given = request.form.get("evidence", "").strip()
-    name, content = upload("letter")
+    given = request.form.get(f"evidence-{condition}", "").strip()
+    letter = _letter(f"letter-{condition}")
 
     def work(unit: Unit) -> None:
-        said = given
-        if name:
-            said = f"{given} ({name}, SHA-256 {approvals.keep(unit, trial, name, content)})".strip()
-        approvals.meet(unit, trial, number, condition, day("met_on"), said)
+        approvals.meet(unit, trial, number, condition, day(f"met-{condition}"), given, letter)
 
-    return _on_decision(trial, number, work)
+    ends = {"REGISTER.FUTURE": "met", "REGISTER.EVIDENCE": "evidence", "FILE.TYPE": "letter", "FILE.SIZE": "letter"}
+    return _on_decision(trial, number, work, {code: f"{name}-{condition}" for code, name in ends.items()})
 
 
-def _on_decision(trial: str, number: int, work: Callable[[Unit], Any]) -> AnyResponse:
+def _on_decision(trial: str, number: int, work: Callable[[Unit], Any], fields: Mapping[str, str] = MappingProxyType({})) -> AnyResponse:
     return act(
-        work, lambda unit, problem: _one(unit, trial, number, problem), lambda _: url_for("approvals.one", trial=trial, number=number)
+        work,
+        lambda unit, problem: _one(unit, trial, number, problem, place(problem, fields)),
+        lambda _: url_for("approvals.one", trial=trial, number=number),
     )
 
 
-def _one(unit: Unit, trial: str, number: int, problem: TrialError | None = None) -> str:
+def _one(unit: Unit, trial: str, number: int, problem: TrialError | None = None, wrong: str = "") -> str:
     protocol = studies.protocol(unit, trial)
     unit.require("approvals.see", trial)
     approval = approvals.one(unit, trial, number)
@@ -133,6 +164,8 @@ def _one(unit: Unit, trial: str, number: int, problem: TrialError | None = None)
         nations=NATIONS,
         today=unit.today,
         problem=problem,
+        wrong=wrong,
+        sent=request.form if problem else {},
     )
 
 
@@ -164,18 +197,21 @@ def ask(trial: str) -> str:
 def record(trial: str) -> AnyResponse:
     """Record a decision, with its letter."""
     sent = request.form
-    name, content = upload("letter")
+    letter = _letter("letter", sent.get("sha256", "").strip())
 
     def work(unit: Unit) -> int:
-        digest = approvals.keep(unit, trial, name, content, sent.get("sha256", "")) if content else ""
-        if sent.get("sha256", "").strip() and not content:
-            raise Invalid("A digest was given without its letter.", code="REGISTER.HASH", needs="The letter.")
-        return approvals.record(unit, trial, _approval(sent, name if content else "", digest))
+        return approvals.record(unit, trial, _approval(sent), letter)
 
     return act(work, lambda unit, problem: _ask(unit, trial, problem), lambda number: url_for("approvals.one", trial=trial, number=number))
 
 
-def _approval(sent: Mapping[str, Any], letter: str, digest: str) -> Approval:
+def _letter(field: str, sha256: str = "") -> Letter | None:
+    """The file in a field of the request, with the digest that was given for it."""
+    name, content = upload(field)
+    return Letter(name, content, sha256) if name or sha256 else None
+
+
+def _approval(sent: Mapping[str, Any]) -> Approval:
     conditions = [line.strip() for line in sent.get("conditions", "").splitlines() if line.strip()]
     return Approval(
         body=sent.get("body", ""),
@@ -189,8 +225,6 @@ def _approval(sent: Mapping[str, Any], letter: str, digest: str) -> Approval:
         effective_to=some_day("effective_to"),
         agreement_signed_on=some_day("agreement_signed_on"),
         conditions=tuple(Condition(text.lstrip("* "), pre_start=text.startswith("*")) for text in conditions),
-        letter=letter,
-        sha256=digest,
         supersedes=sent.get("supersedes", "").strip(),
         covers=tuple(request.form.getlist("covers")),
     )
@@ -199,6 +233,7 @@ def _approval(sent: Mapping[str, Any], letter: str, digest: str) -> Approval:
 def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
     protocol = studies.protocol(unit, trial)
     unit.require("approvals.record", trial)
+    ends = "effective_to" if request.form.get("decided_on") else "decided_on"
     return page(
         "approval_new.html",
         protocol,
@@ -210,6 +245,7 @@ def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         nations=NATIONS,
         today=unit.today,
         problem=problem,
+        wrong=place(problem, {**_OF_DECISION, "REGISTER.DAY": ends}),
         sent=request.form if problem else {},
     )
 
@@ -237,7 +273,7 @@ def take_up(trial: str, kind: str, code: int) -> AnyResponse:
 def revoke(trial: str, kind: str, code: int) -> AnyResponse:
     """Take it out of use."""
     reason = request.form.get("reason", "")
-    return _on_document(trial, kind, code, lambda unit: approvals.revoke(unit, trial, kind, code, day("on"), reason))
+    return _on_document(trial, kind, code, lambda unit: approvals.revoke(unit, trial, kind, code, day("revoked"), reason))
 
 
 def _on_document(trial: str, kind: str, code: int, work: Callable[[Unit], Any]) -> AnyResponse:
@@ -254,17 +290,18 @@ def _document(unit: Unit, trial: str, kind: str, code: int, problem: TrialError 
     known = register.read(unit, trial)
     found = approvals.document(unit, trial, kind, code)
     here = [site for site in protocol.sites if site.nation in found.nations]
-    sites = [(site, known.starts_at(found, site), known.current_document(kind, site, unit.today)) for site in here]
+    used = {site.code: known.current_document(kind, site, unit.today) for site in here}
     return page(
         "document_version.html",
         protocol,
         document=found,
-        sites=[
-            (site, first, current is not None and current.code == code) for site, first, current in sites if site.nation in found.nations
-        ],
+        came_with=known.came_with(found),
+        sites=[(site, known.starts_at(found, site), used[site.code] == found) for site in here],
         names=ethics.DOCUMENT_NAMES,
         today=unit.today,
         problem=problem,
+        wrong=place(problem, _OF_VERSION),
+        sent=request.form if problem else {},
     )
 
 
@@ -280,10 +317,9 @@ def ask_document(trial: str) -> str:
 def record_document(trial: str) -> AnyResponse:
     """Record a version of a document, with its file."""
     sent = request.form
-    name, content = upload("file")
+    file = _letter("file")
 
     def work(unit: Unit) -> Document:
-        digest = approvals.keep(unit, trial, name, content) if content else ""
         code = approvals.next_code(unit, trial, sent.get("kind", ""))
         new = Document(
             kind=sent.get("kind", ""),
@@ -295,10 +331,8 @@ def record_document(trial: str) -> AnyResponse:
             nations=tuple(sent.getlist("nations")) or tuple(NATIONS),
             modification=sent.get("modification", ""),
             reconsent=sent.get("reconsent", ""),
-            file=name if content else "",
-            sha256=digest,
         )
-        approvals.record(unit, trial, new)
+        approvals.record(unit, trial, new, file)
         return new
 
     return act(
@@ -317,6 +351,7 @@ def _ask_document(unit: Unit, trial: str, problem: TrialError | None = None) -> 
         nations=NATIONS,
         modifications=register.read(unit, trial).modifications,
         problem=problem,
+        wrong=place(problem, _OF_DOCUMENT),
         sent=request.form if problem else {},
     )
 

@@ -14,12 +14,15 @@ from trialdm.door.security import read, signed_in
 from trialdm.services import approvals, clocks, studies
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, page
-from trialdm.web.typed import day
+from trialdm.web.typed import day, place
 
 pages = Blueprint("deadlines", __name__, url_prefix="/trials/<trial>/deadlines")
 
 #: Facts that somebody records on this page, and what each starts.
 _STARTS = ("usm", "identity-breach")
+
+#: Code of an error -> the field that mends it.
+_FIELDS = {"CLOCK.KIND": "kind", "CLOCK.TEXT": "text", "REGISTER.FUTURE": "on", "SITE.UNKNOWN": "site"}
 
 
 @pages.get("")
@@ -59,7 +62,8 @@ def _done(trial: str, work: Callable[[Unit], None]) -> AnyResponse:
 
 def _page(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
     protocol = studies.protocol(unit, trial)
-    found, now = clocks.listed(unit, trial), clocks.now(unit)
+    found, now, sent = clocks.listed(unit, trial), clocks.now(unit), request.form if problem else {}
+    field = place(problem, _FIELDS)
     return page(
         "deadlines.html",
         protocol,
@@ -72,7 +76,8 @@ def _page(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         starts={kind: FACTS[kind] for kind in _STARTS},
         today=unit.today,
         problem=problem,
-        sent=request.form if problem else {},
+        wrong=f"{field}-{sent['key']}" if field and sent.get("key") else field,
+        sent=sent,
     )
 
 

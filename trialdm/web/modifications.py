@@ -10,14 +10,30 @@ from werkzeug.wrappers import Response as AnyResponse
 from trialdm.domain import ethics
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Modification, Step
-from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, LEGACY_CLASSES, SITE_STEPS, STEP_NAMES, STEPS
+from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, LEGACY_CLASSES, STEP_NAMES, next_steps
 from trialdm.door.security import read, signed_in
-from trialdm.services import approvals, gates, modifications, register, studies, versions
+from trialdm.services import gates, modifications, register, studies, versions
+from trialdm.services.approvals import Letter
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, page
-from trialdm.web.typed import day, upload
+from trialdm.web.typed import day, place, upload
 
 pages = Blueprint("modifications", __name__, url_prefix="/trials/<trial>/modifications")
+
+#: Code of an error -> the field that mends it, of the questions about a modification and about a step.
+_OF_PROPOSAL = {
+    "MODIFICATION.NAME": "ref",
+    "MODIFICATION.TWICE": "ref",
+    "MODIFICATION.CHANGES": "changes-halt",
+    "MODIFICATION.CATEGORY": "category",
+    "MODIFICATION.VERSION": "proposes",
+    "MODIFICATION.DOCUMENT": "documents-1",
+    "GATE.GOV-21": "tool",
+    "GATE.GOV-23": "justification",
+    "FILE.TYPE": "tool",
+    "FILE.SIZE": "tool",
+}
+_OF_STEP = {"REGISTER.FUTURE": "on", "STATE.MODIFICATION": "event", "GATE.GOV-22": "event", "GATE.GOV-24": "on", "REGISTER.OWN": "event"}
 
 
 @pages.get("")
@@ -47,15 +63,14 @@ def propose(trial: str) -> AnyResponse:
     name, content = upload("tool")
 
     def work(unit: Unit) -> str:
-        digest = approvals.keep(unit, trial, name, content) if content else ""
-        new = _modification(sent, digest, unit.today)
-        modifications.propose(unit, trial, new)
+        new = _modification(sent, unit.today)
+        modifications.propose(unit, trial, new, Letter(name, content) if name else None)
         return new.ref
 
     return act(work, lambda unit, problem: _ask(unit, trial, problem), lambda ref: url_for("modifications.one", trial=trial, ref=ref))
 
 
-def _modification(sent: Mapping[str, Any], digest: str, today: date) -> Modification:
+def _modification(sent: Mapping[str, Any], today: date) -> Modification:
     named = [text.partition(" ") for text in request.form.getlist("documents")]
     return Modification(
         ref=sent.get("ref", "").strip(),
@@ -66,7 +81,6 @@ def _modification(sent: Mapping[str, Any], digest: str, today: date) -> Modifica
         created_on=today,
         legacy=sent.get("legacy", ""),
         justification=sent.get("justification", "").strip(),
-        tool=digest,
         proposes=sent.get("proposes", ""),
         documents=tuple((kind, int(code)) for kind, _, code in named if code.isdecimal()),
     )
@@ -81,11 +95,12 @@ def _ask(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         changes=CHANGES,
         classes=CLASSES,
         legacy=LEGACY_CLASSES,
-        categories=CATEGORIES,
+        categories=[(letter, f"{letter}: {words}") for letter, words in CATEGORIES.items()],
         proposed=versions.proposed(unit, trial),
-        documents=[d for d in known.documents if known.approved_on(d) is None or d.modification == ""],
+        documents=[d for d in known.documents if d.approved_on is None and known.came_with(d) is None],
         names=ethics.DOCUMENT_NAMES,
         problem=problem,
+        wrong=place(problem, _OF_PROPOSAL),
         sent=request.form if problem else {},
     )
 
@@ -119,15 +134,17 @@ def _one(unit: Unit, trial: str, ref: str, problem: TrialError | None = None) ->
     for site in protocol.sites:
         at = found.site_state(site.code, today)
         answer = gates.ask(unit, trial, "implement-modification", site=site.code, modification=found)
-        nexts = [event for event, (sources, _) in SITE_STEPS.items() if at in sources and unit.may("modification.site", trial, site.code)]
+        nexts = next_steps(found, today, site.code) if unit.may("modification.site", trial, site.code) else []
         sites.append((site, at, found.free_at(site.code, ethics.param(protocol, "site_objection_days")), answer, nexts))
+    on_record, sent = register.read(unit, trial), request.form if problem else {}
+    field = place(problem, _OF_STEP)
     proposed = next((v for v in versions.listed(unit, trial) if v.version == found.proposes), None) if found.proposes else None
     return page(
         "modification.html",
         protocol,
         modification=found,
         state=state,
-        nexts=[event for event, (sources, _) in STEPS.items() if state in sources] if unit.may("modification.propose", trial) else [],
+        nexts=next_steps(found, today) if unit.may("modification.propose", trial) else [],
         sites=sites,
         step_names=STEP_NAMES,
         changes=CHANGES,
@@ -136,7 +153,9 @@ def _one(unit: Unit, trial: str, ref: str, problem: TrialError | None = None) ->
         categories=CATEGORIES,
         names=ethics.DOCUMENT_NAMES,
         version=proposed,
+        documents=[d for d in on_record.documents if on_record.came_with(d) == found],
         today=today,
         problem=problem,
-        sent=request.form if problem else {},
+        wrong=f"{field}-{sent['site']}" if field and sent.get("site") else field,
+        sent=sent,
     )

@@ -15,7 +15,7 @@ from werkzeug.datastructures import MultiDict
 
 from trialdm.domain import values
 from trialdm.domain.crf import Answers, Form
-from trialdm.domain.errors import Invalid
+from trialdm.domain.errors import Invalid, TrialError
 from trialdm.services.records import Submission
 
 #: Choice of the missing reason by which an answer is taken back.
@@ -114,21 +114,36 @@ def normal(type_name: str, raw: Any) -> Any:
     return raw
 
 
+class NoDay(Invalid):
+    """A field that asks a day holds nothing, or something else."""
+
+    def __init__(self, field: str, message: str, code: str) -> None:
+        super().__init__(message, code=code, needs="A day such as 7/3/2026 or 2026-03-07.")
+        self.field = field
+
+
+def place(problem: TrialError | None, fields: Mapping[str, str]) -> str:
+    """The field of a page that an error is about, by its code; nothing where no one field mends it."""
+    if problem is None:
+        return ""
+    return problem.field if isinstance(problem, NoDay) else fields.get(problem.code, "")
+
+
 def day(field: str, *, code: str = "REGISTER.DAY") -> date:
-    """The day in a field of the request. Raises Invalid where there is none, or none can be read."""
+    """The day in a field of the request. Raises NoDay where there is none, or none can be read."""
     found = some_day(field, code=code)
     if found is None:
-        raise Invalid("Give the day.", code=code, needs="For example 7/3/2026.")
+        raise NoDay(field, "Give the day.", code)
     return found
 
 
 def some_day(field: str, *, code: str = "REGISTER.DAY") -> date | None:
-    """The day in a field of the request, or None where it is empty. Raises Invalid where it cannot be read."""
+    """The day in a field of the request, or None where it is empty. Raises NoDay where it cannot be read."""
     text = request.form.get(field, "").strip()
     try:
         return date.fromisoformat(normal("date", text)) if text else None
     except ValueError:
-        raise Invalid(f"'{text}' is not a day.", code=code, needs="A day such as 7/3/2026 or 2026-03-07.") from None
+        raise NoDay(field, f"'{text}' is not a day.", code) from None
 
 
 def upload(field: str) -> tuple[str, bytes]:

@@ -136,6 +136,12 @@ class Modification:
             return self.state(on) == "favourable"
         return self.state(on) in ("acknowledged", "favourable") or (self.kind == "minor" and self.state(on) == "classified")
 
+    @property
+    def approved_from(self) -> date | None:
+        """The day from which it may be acted on as far as the committee goes, or None while it may not."""
+        days = (*(s.on for s in self.steps if not s.site), self.created_on)
+        return min((day for day in days if self.approved(day)), default=None) if self.approved(date.max) else None
+
     def free_at(self, site: str, objection_days: int) -> date | None:
         """The first day on which a site may act on it: its agreement, or the end of its days to object (GOV-24)."""
         if self.category not in WAITS:
@@ -153,25 +159,39 @@ def _fold(state: str, steps: Mapping[str, tuple[tuple[str, ...], str]], taken: l
 
 
 def check_step(modification: Modification, step: Step) -> None:
-    """Raises WrongState unless the step leads on from where the modification stands."""
+    """Raises WrongState unless the step leads on from where the modification stands, on a day from the step before on.
+
+    A substantial one is decided by an opinion, never acknowledged.
+    """
     table = SITE_STEPS if step.site else STEPS
     if step.event not in table:
         raise WrongState(f"There is no step '{step.event}' here.", code="STATE.MODIFICATION", needs=f"One of: {', '.join(table)}.")
     at = modification.site_state(step.site, date.max) if step.site else modification.state(date.max)
-    if at not in table[step.event][0]:
+    if step.event not in next_steps(modification, date.max, step.site):
         where = f" at site {step.site}" if step.site else ""
+        opinion = at in table[step.event][0]
         raise WrongState(
-            f"Modification {modification.ref} is {at.replace('_', ' ')}{where}: '{step.event}' does not lead on from there.",
+            f"Modification {modification.ref} is {'substantial' if opinion else at.replace('_', ' ')}{where}: "
+            f"'{step.event}' does not lead on from there.",
             code="STATE.MODIFICATION",
-            needs=f"It needs to be {' or '.join(s.replace('_', ' ') for s in table[step.event][0])} first.",
+            needs="The committee's opinion of it."
+            if opinion
+            else f"It needs to be {' or '.join(s.replace('_', ' ') for s in table[step.event][0])} first.",
         )
-    last = max((s.on for s in modification.steps if s.site in ("", step.site)), default=modification.created_on)
-    if step.on < last and not step.site:
+    last = max((s.on for s in modification.steps if s.site == step.site), default=modification.created_on)
+    if step.on < last:
         raise WrongState(
             f"The step before was on {last.isoformat()}: this one cannot be on {step.on.isoformat()}.",
             code="STATE.MODIFICATION",
             needs="A day from then on.",
         )
+
+
+def next_steps(modification: Modification, on: date, site: str = "") -> list[str]:
+    """The steps that lead on from where it stands on a day: of the whole, or at a site."""
+    table, at = (SITE_STEPS, modification.site_state(site, on)) if site else (STEPS, modification.state(on))
+    decided = modification.kind == "substantial"
+    return [event for event, (sources, _) in table.items() if at in sources and not (decided and event == "acknowledge")]
 
 
 def suggested(changes: tuple[str, ...]) -> str:

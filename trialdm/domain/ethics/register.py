@@ -339,6 +339,11 @@ class Register:
         """The modification of this reference."""
         return next((m for m in self.modifications if m.ref == ref), None)
 
+    def came_with(self, document: Document) -> Modification | None:
+        """The modification that a document came with: it names the modification, or the modification names it."""
+        named = (document.kind, document.code)
+        return next((m for m in self.modifications if m.ref == document.modification or named in m.documents), None)
+
     def starts_at(self, document: Document, site: Site, *, objection_days: int = 35) -> date | None:
         """The day from which a version is used at a site, or None where it is not known yet.
 
@@ -347,7 +352,7 @@ class Register:
         """
         if site.code in document.sites:
             return document.sites[site.code]
-        came_with = self.modification(document.modification) if document.modification else None
+        came_with = self.came_with(document)
         if came_with is None or came_with.category not in WAITS:
             return document.effective_from
         free = came_with.free_at(site.code, objection_days)
@@ -355,10 +360,10 @@ class Register:
 
     def approved_on(self, document: Document) -> date | None:
         """The day of its approval: its own, or that of the modification that it came with."""
-        came_with = self.modification(document.modification) if document.modification else None
+        came_with = self.came_with(document)
         if document.approved_on is not None or came_with is None:
             return document.approved_on
-        return came_with.when("favourable") or came_with.when("acknowledge")
+        return came_with.approved_from
 
     def current_document(self, kind: str, site: Site, on: date) -> Document | None:
         """The version of a document that is to be used at a site on a day."""

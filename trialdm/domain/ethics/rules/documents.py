@@ -51,7 +51,7 @@ def _why_not(case: Case, document: Document, site: Site, day: object) -> str:
     """More about a version that was not in use: revoked, or the site still had days to object."""
     if document.revoked_on:
         return f" It was revoked on {document.revoked_on.isoformat()}."
-    came_with = case.register.modification(document.modification) if document.modification else None
+    came_with = case.register.came_with(document)
     told = came_with.when("notify", site.code) if came_with else None
     if came_with is None or came_with.category not in WAITS or site.code in document.sites or told is None:
         return ""
