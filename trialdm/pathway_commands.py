@@ -69,7 +69,7 @@ def _described(found: Organisation, today: date) -> dict[str, Any]:
                 "rule": d.rule,
                 "title": d.title,
                 "due": d.due.isoformat(),
-                "state": "met" if d.done_on else "overdue" if d.late(today) else "open",
+                "state": "met" if d.done else "overdue" if d.late(today) else "open",
             }
             for d in found.deadlines
         ],

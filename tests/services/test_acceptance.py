@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from tests import builders
-from tests.builders import TODAY, TRIAL, World, put
-from tests.services.test_delegations import refusals
+from tests.builders import TODAY, TRIAL, World, put, refusals
 from tests.services.test_versions import TOP, propose
 from trialdm.domain.errors import Conflict, Refused
 from trialdm.domain.ethics import Approval, Document

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import TODAY, TRIAL, World
-from tests.services.test_delegations import refusals
+from tests.builders import TODAY, TRIAL, World, refusals
 from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, TrialError, WrongState
 from trialdm.domain.ethics import Approval
 from trialdm.services import approvals, clocks, gates, steps

@@ -202,7 +202,7 @@ def propose(body: dict[str, Any], trial: str) -> Any:
 
 
 @api.post("/modifications/<ref>/steps")
-@api.arguments(schemas.NewStep)
+@api.arguments(schemas.ModificationStep)
 @api.response(200, schemas.Modification)
 @known_person
 def step(body: dict[str, Any], trial: str, ref: str) -> Any:

@@ -244,7 +244,7 @@ class NewModification(Schema):
     tool = fields.Nested(File, load_default=None, metadata={"description": "Output of the Modification Tool."})
 
 
-class NewStep(Schema):
+class ModificationStep(Schema):
     event = fields.String(required=True, validate=validate.OneOf((*modifications.STEPS, *modifications.SITE_STEPS)))
     on = fields.Date(required=True)
     site = fields.String(load_default="", validate=validate.Length(max=8))

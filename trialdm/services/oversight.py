@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from trialdm.documents.page import Block, Document, Facts, Rows, Section, Words
 from trialdm.domain import ethics, roles
 from trialdm.domain.ethics import Register
-from trialdm.domain.ethics.clocks import STATES
+from trialdm.domain.ethics.deadline import STATES
 from trialdm.domain.protocol import Protocol
 from trialdm.services import approvals, clocks, delegations, modifications, register, studies
 from trialdm.services.unit import LONDON, Unit

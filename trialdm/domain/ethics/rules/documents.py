@@ -34,7 +34,10 @@ def _documents_current(case: Case) -> Found:
 def _consented_on(case: Case, site: Site, given: ConsentGiven) -> Found:
     """The consent was given on the versions in use at that site on that day."""
     day = given.renewed or given.at.date()
-    for kind, code in given.documents.items():
+    for kind in CONSENTED_ON:
+        code = given.documents.get(kind)
+        if code is None:
+            continue
         current = case.register.current_document(kind, site, day)
         if current is not None and current.code == code:
             continue
