@@ -31,6 +31,7 @@ from trialdm.domain.versions import compare
 from trialdm.exports import package
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.rehearsal_commands import rehearse
+from trialdm.report_commands import reconsent
 from trialdm.services import (
     allocations,
     approvals,
@@ -591,6 +592,9 @@ def participant_list(terminal: Terminal, trial: str) -> None:
     """List the participants that the account may see."""
     rows = terminal.read(lambda unit: [participants.describe(row, state) for row, state in participants.listed(unit, trial)])
     terminal.say(rows, "\n".join(f"{r['participant']}  {r['site']}  {r['state']}" for r in rows))
+
+
+main.add_command(reconsent)
 
 
 @main.command()

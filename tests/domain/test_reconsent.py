@@ -34,8 +34,8 @@ CASES = [
     ("another nation's version is another's", [version(1), version(2, "block", nations=("SCO",))], consents(1), MAY, []),
     ("a revoked version asks no more", [version(1), version(2, "block", revoked_on=MARCH)], consents(1), MAY, []),
     ("consented on it from the start", [version(1), version(2, "block")], consents(2), MAY, []),
-    ("consented again", [version(1), version(2, "block")], consents(1, 2), MAY, [(2, 1, FEB, "block", date(2026, 2, 15))]),
-    ("a later version that asks for nothing", [version(1), version(2, "block"), version(3)], consents(1), MAY, [(3, 1, FEB, "block", None)]),
+    ("done", [version(1), version(2, "block")], consents(1, 2), MAY, [(2, 1, FEB, "block", date(2026, 2, 15))]),
+    ("a later version asks for nothing", [version(1), version(2, "block"), version(3)], consents(1), MAY, [(3, 1, FEB, "block", None)]),
     (
         "the most urgent of several, since the first",
         [version(1), version(2, "warn"), version(3, "block")],
@@ -72,7 +72,13 @@ def test_who_has_to_consent_again(versions: list[Document], given: Any, on: date
 def test_a_version_of_a_modification_asks_once_the_site_agreed_or_had_its_days() -> None:
     """Category A: 35 days to object after the notice (GOV-24)."""
     told = Modification(
-        "SM01", "New risk", ("participant_information",), "substantial", "A", JAN, steps=(Step("favourable", JAN), Step("notify", FEB, "S01"))
+        "SM01",
+        "New risk",
+        ("participant_information",),
+        "substantial",
+        "A",
+        JAN,
+        steps=(Step("favourable", JAN), Step("notify", FEB, "S01")),
     )
     register = Register(documents=(version(1), version(2, "block", starts=JAN, modification="SM01")), modifications=(told,))
     assert renewals(register, SITE, consents(1), date(2026, 3, 7)) == []

@@ -3,6 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from trialdm.domain import ethics
+from trialdm.domain.ethics import reconsent
 from trialdm.domain.roles import TASKS
 from trialdm.services import delegations, packages, unblinding
 
@@ -191,6 +192,29 @@ class Version(Schema):
     loaded_at = fields.String()
     loaded_by = fields.String()
     sites = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "Site to the day from which it uses it."})
+
+
+class SiteQuery(Schema):
+    """One site, or all that the caller sees."""
+
+    site = fields.String(load_default="")
+
+
+class Reconsent(Schema):
+    """Consent that has to be given again after a change of the documents, or was; `from` is the version consented on before."""
+
+    class Meta:
+        include = {"from": fields.String(allow_none=True)}
+
+    participant = fields.String()
+    site = fields.String()
+    kind = fields.String(validate=validate.OneOf(reconsent.CONSENTED_ON))
+    to = fields.String(metadata={"description": "Version to consent on."})
+    modification = fields.String(allow_none=True)
+    why = fields.String(allow_none=True)
+    since = fields.String(metadata={"description": "Day from which the site uses the version that asks."})
+    urgency = fields.String(validate=validate.OneOf(tuple(reconsent.URGENCIES)))
+    done = fields.String(allow_none=True)
 
 
 class FormBody(Schema):

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from trialdm.domain import roles, schedule
 from trialdm.domain.errors import TrialError
+from trialdm.domain.ethics import Reason
 from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.domain.roles import sites_seen
 from trialdm.services import casebooks, participants, records, studies
@@ -215,13 +216,13 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
     return rows
 
 
-def obstacle(unit: Unit, place: Place) -> TrialError | None:
-    """What keeps the reader from entering a form, or None: whether its page offers fields or only shows answers."""
+def entry(unit: Unit, place: Place) -> tuple[TrialError | None, list[Reason]]:
+    """What keeps the reader from entering a form, or None; and what the gate says to watch while it is entered."""
     try:
-        records.require_entry(unit, place, records.book(unit, place))
+        kept = records.require_entry(unit, place, records.book(unit, place))
     except TrialError as problem:
-        return problem
-    return None
+        return problem, []
+    return None, [Reason(**reason) for reason in kept.get("reasons", ()) if reason["severity"] != "block"]
 
 
 def next_form(unit: Unit, place: Place) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from trialdm.domain import pseudonym
+from trialdm.domain.crf import Form
 from trialdm.domain.errors import Forbidden, Invalid, WrongState
 from trialdm.domain.ethics import Answer, Capacity, ConsentGiven, Standing
 from trialdm.domain.ethics.withdrawal import LEVEL_OF
@@ -192,31 +193,39 @@ def readiness_again(unit: Unit, protocol: Protocol, book: Casebook, scheme: Sche
     )
 
 
-def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
-    """The consent on record: the first one gives the time, the newest one the versions of the documents and the route."""
+def consents(protocol: Protocol, book: Casebook) -> list[tuple[datetime, Stored]]:
+    """Every complete consent form that says when, oldest first."""
     found = protocol.meaning("consent_at")
     if found is None:
-        return None
+        return []
     form, item = found
-    given: list[tuple[datetime, int, Stored]] = []
-    for order, stored in enumerate(book.all_of(form.code)):
-        at = stored.answers(form).values.get(item.name)
-        if stored.status == "complete" and isinstance(at, datetime):
-            given.append((at, order, stored))
-    if not given:
-        return None
-    first, newest = min(given, key=lambda one: one[:2]), max(given, key=lambda one: one[:2])
-    said = {i.means: newest[2].answers(form).values.get(i.name) for i in form.items if i.means}
+    given = [(stored.answers(form).values.get(item.name), stored) for stored in book.all_of(form.code) if stored.status == "complete"]
+    return sorted(((at, stored) for at, stored in given if isinstance(at, datetime)), key=lambda one: one[0])
+
+
+def consented_on(form: Form, stored: Stored) -> dict[str, int]:
+    """The codes of the documents on which a consent was given."""
+    said = {i.means: stored.answers(form).values.get(i.name) for i in form.items if i.means}
     codes = {"PIS": said.get("consent_pis"), "ICF": said.get("consent_icf")}
+    return {kind: code for kind, code in codes.items() if isinstance(code, int)}
+
+
+def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
+    """The consent on record: the first one gives the time, the newest one the versions of the documents and the route."""
+    found, given = protocol.meaning("consent_at"), consents(protocol, book)
+    if found is None or not given:
+        return None
+    form, first, newest = found[0], given[0], given[-1]
+    said = {i.means: newest[1].answers(form).values.get(i.name) for i in form.items if i.means}
     return ConsentGiven(
         first[0],
-        {kind: code for kind, code in codes.items() if isinstance(code, int)},
+        consented_on(form, newest[1]),
         route=_code(said.get("consent_route")),
         capacity=_code(said.get("consent_capacity")),
         witnessed=_code(said.get("consent_witness")),
         consultee_on_team=_code(said.get("consent_consultee_team")),
         no_personal_consultee=str(said.get("consent_no_personal") or ""),
-        recorded_on=first[2].saved_at.astimezone(LONDON).date() if first[2].instance.seq == 1 else None,
+        recorded_on=first[1].saved_at.astimezone(LONDON).date() if first[1].instance.seq == 1 else None,
         renewed=newest[0].date() if newest is not first else None,
     )
 

@@ -23,13 +23,14 @@ from trialdm.web import (
     trials,
     unblinding,
     versions,
+    worklists,
 )
 
 
 def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
-    of_participants = (participants.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
+    of_participants = (participants.pages, worklists.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)
