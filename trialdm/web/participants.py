@@ -121,7 +121,7 @@ def _listing(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         state=state,
         sites=sorted({row.site for row, _ in rows}),
         states=[s for s in _states(protocol) if any(held == s for _, held in rows)],
-        open_sites=_open_sites(unit, protocol),
+        open_sites=participants.open_sites(unit, protocol),
         problem=problem,
     )
 
@@ -130,14 +130,6 @@ def _states(protocol: Protocol) -> list[str]:
     """States in the order of the way through the trial."""
     steps = MACHINES[protocol.machine].values()
     return list(dict.fromkeys([INITIAL[protocol.machine], *(target for _, target in steps)]))
-
-
-def _open_sites(unit: Unit, protocol: Protocol) -> list[Any]:
-    """Sites at which the person may add a participant now."""
-    states = studies.states(unit, protocol.id, "site")
-    if studies.state(unit, protocol.id) != "open":
-        return []
-    return [s for s in protocol.sites if states.get(s.code) == "open" and unit.may("participant.add", protocol.id, s.code)]
 
 
 def _enters(unit: Unit, protocol: Protocol, row: Participant, kind: str) -> bool:
