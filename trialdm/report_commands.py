@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from trialdm.services import reconsents
+from trialdm.domain.screening import OUTCOMES
+from trialdm.services import reconsents, screening
 from trialdm.services.unit import Unit
 from trialdm.terminal import Terminal, pass_terminal
 
@@ -31,3 +32,15 @@ def reconsent(terminal: Terminal, trial: str, site: str) -> None:
         for r in rows
     )
     terminal.say(rows, "\n".join(words) or "Nobody has to consent again.")
+
+
+@click.command("screening")
+@click.argument("trial")
+@_SITE
+@click.option("--outcome", default="", type=click.Choice(("", *OUTCOMES)), help="One outcome.")
+@pass_terminal
+def screening_log(terminal: Terminal, trial: str, site: str, outcome: str) -> None:
+    """The screening log: number, day, outcome and coded reasons of everybody who was considered."""
+    found = terminal.read(lambda unit: screening.log(unit, trial, site=site, came=outcome))
+    words = (f"{e.number}  {e.screened_on or '-':<10}  {OUTCOMES[e.outcome]:<26}  {'; '.join(e.reasons.values())}".rstrip() for e in found)
+    terminal.say([e.to_json() for e in found], "\n".join(words) or "No entry.")

@@ -5,6 +5,7 @@ from marshmallow import Schema, fields, validate
 from trialdm.domain import ethics
 from trialdm.domain.ethics import reconsent
 from trialdm.domain.roles import TASKS
+from trialdm.domain.screening import OUTCOMES
 from trialdm.services import delegations, packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
@@ -198,6 +199,17 @@ class SiteQuery(Schema):
     """One site, or all that the caller sees."""
 
     site = fields.String(load_default="")
+
+
+class Screened(Schema):
+    """A line of the screening log; `reasons` are the codes of the protocol's list."""
+
+    number = fields.String()
+    participant = fields.String()
+    site = fields.String()
+    screened_on = fields.String(allow_none=True)
+    outcome = fields.String(validate=validate.OneOf(tuple(OUTCOMES)))
+    reasons = fields.List(fields.Integer())
 
 
 class Reconsent(Schema):

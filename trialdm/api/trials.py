@@ -10,7 +10,7 @@ from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import instance, known_person, read
-from trialdm.services import clocks, overview, participants, people, reconsents, schemes, studies, trail, versions
+from trialdm.services import clocks, overview, participants, people, reconsents, schemes, screening, studies, trail, versions
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_trials", __name__, url_prefix="/api/v1/trials", description="Trials and their definitions")
@@ -190,6 +190,15 @@ def deadlines(trial: str) -> Any:
         return [clocks.describe(deadline, clocks.now(unit)) for deadline in clocks.listed(unit, trial)]
 
     return read(work)
+
+
+@api.get("/<trial>/screening")
+@api.arguments(schemas.SiteQuery, location="query", unknown=RAISE)
+@api.response(200, schemas.Screened(many=True))
+@known_person
+def screening_log(asked: dict[str, str], trial: str) -> Any:
+    """The screening log of the sites that the caller sees."""
+    return read(lambda unit: [entry.to_json() for entry in screening.log(unit, trial, site=asked["site"])])
 
 
 @api.get("/<trial>/reconsent")
