@@ -54,6 +54,24 @@ def test_the_lists_fit_a_telephone(visit, check):
     assert stranger.page.locator("h1").inner_text() == "This is not allowed"
 
 
+def test_a_page_says_what_somebody_who_died_or_was_lost_still_allows(visit, check):
+    visitor = visit(COORDINATOR)
+    page = visitor.page
+    seen = 0
+    for state, said in (("died", "died on"), ("lost", "lost to follow-up"), ("withdrawn", "since"), ("follow_up", "takes part fully")):
+        visitor.go(f"/participants?state={state}")
+        if page.locator("tbody a").count():
+            press(page, "tbody a")
+            assert said in page.locator("summary", has_text="Participation").inner_text()
+            if state != "follow_up":
+                assert "Not expected any more" in page.locator("details[open] .allowed").inner_text()
+                assert page.locator(".grid >> text=Not expected").count() > 0
+                assert page.locator(".cell-overdue:has-text('24 months')").count() == 0
+                seen += 1
+            check(page)
+    assert seen, "somebody has left in every demonstration"
+
+
 def test_recruitment_and_flow(visit, check):
     visitor = visit(MANAGER)
     page = visitor.page
