@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
 from trialdm.documents.page import Document
 from trialdm.documents.page import html as document_html
+from trialdm.documents.tables import as_csv
 from trialdm.domain import errors, ethics, lifecycle
 from trialdm.domain.errors import Broken, TrialError
 from trialdm.domain.protocol import Protocol
@@ -33,6 +34,7 @@ from trialdm.exports import package
 from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.rehearsal_commands import rehearse
+from trialdm.report_commands import reconsent, screening_log
 from trialdm.services import (
     allocations,
     approvals,
@@ -41,6 +43,7 @@ from trialdm.services import (
     chains,
     clocks,
     delegations,
+    flow,
     gates,
     history,
     imports,
@@ -53,6 +56,7 @@ from trialdm.services import (
     participants,
     people,
     records,
+    recruitment,
     studies,
     theatre,
     trail,
@@ -147,11 +151,12 @@ def _error_json(problem: TrialError) -> dict[str, Any]:
 
 
 def _report_file(context: Any, option: Any, out: Path) -> Path:
-    """The name of a report's file, before anything is made for it: RP-17 is a CSV file, every other one a document."""
-    if context.params.get("name") != "RP-17":
+    """The name of a report's file, before anything is made for it: tables are CSV files, every other one a document."""
+    name = context.params.get("name")
+    if name not in _TABLES:
         return document_file(context, option, out)
     if out.suffix.lower() != ".csv":
-        raise click.BadParameter(f"'{out}' must end in .csv: RP-17 is a table")
+        raise click.BadParameter(f"'{out}' must end in .csv: {name} is a table")
     return out
 
 
@@ -601,6 +606,10 @@ def participant_list(terminal: Terminal, trial: str) -> None:
     terminal.say(rows, "\n".join(f"{r['participant']}  {r['site']}  {r['state']}" for r in rows))
 
 
+for _command in (screening_log, reconsent):
+    main.add_command(_command)
+
+
 @main.command()
 @click.argument("trial")
 @click.argument("participant")
@@ -833,24 +842,37 @@ main.add_command(rehearse)
 # --- reports ---------------------------------------------------------------------------------------------------------
 
 
+#: Reports that are tables -> what writes them as CSV, given whether they are split by arm.
+_TABLES: dict[str, Callable[[Unit, str, bool], str]] = {
+    "RP-01": lambda unit, trial, _: as_csv(recruitment.table(recruitment.by_site(unit, trial))),
+    "RP-02": lambda unit, trial, split: as_csv(flow.table(flow.by_arm(unit, trial) if split else flow.pooled(unit, trial))),
+    "RP-17": lambda unit, trial, _: outcomes.minimum_set(unit, trial),
+}
+
+
 @main.command()
-@click.argument("name", type=click.Choice(("balance", "RP-13", "RP-14", "RP-17", "RP-18", "RP-19")), is_eager=True)
+@click.argument("name", type=click.Choice(("balance", *_TABLES, "RP-13", "RP-14", "RP-18", "RP-19")), is_eager=True)
 @click.argument("trial")
 @click.option("--scheme", default="", help="balance: scheme; the trial's first one where left out.")
 @click.option("--operator", type=int, help="RP-18: number of the operator.")
 @click.option("--site", default="", help="RP-19: code of the organisation.")
-@click.option("--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-17: .csv.")
+@click.option("--by-arm", is_flag=True, help="RP-02: by arm, for those who read allocations; it is recorded.")
+@click.option("--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-01, RP-02, RP-17: .csv.")
 @pass_terminal
-def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int | None, site: str, out: Path) -> None:
+def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int | None, site: str, by_arm: bool, out: Path) -> None:
     """Write a report. balance: achieved balance, ledger against allocations, order of events; for the unblinded statistician.
+
+    RP-01: recruitment by site and month beside the target. RP-02: the participant flow (CONSORT 2025).
 
     RP-13: approvals, versions by site, conditions and the next deadlines. RP-14: training and delegation, what runs out and gaps.
 
     Of the treatment pathway, RP-17: the audit minimum set of the cases that you see. RP-18: an operator's outcomes for the annual
     appraisal. RP-19: what a review at an organisation needs.
     """
-    if name == "RP-17":
-        write_text(out, terminal.change(lambda unit: outcomes.minimum_set(unit, trial)))
+    if by_arm and name != "RP-02":
+        raise click.UsageError("--by-arm goes with RP-02 only")
+    if name in _TABLES:
+        write_text(out, terminal.change(lambda unit: _TABLES[name](unit, trial, by_arm)))
     else:
         write_document(out, document_html(terminal.change(lambda unit: _report(unit, name, trial, scheme, operator, site))))
     out.chmod(0o600)

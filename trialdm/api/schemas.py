@@ -3,9 +3,10 @@
 from marshmallow import Schema, fields, validate
 
 from trialdm.domain import ethics
-from trialdm.domain.ethics import modifications
+from trialdm.domain.ethics import modifications, reconsent
 from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
+from trialdm.domain.screening import OUTCOMES
 from trialdm.services import delegations, packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
@@ -382,6 +383,40 @@ class Version(Schema):
     loaded_at = fields.String()
     loaded_by = fields.String()
     sites = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "Site to the day from which it uses it."})
+
+
+class SiteQuery(Schema):
+    """One site, or all that the caller sees."""
+
+    site = fields.String(load_default="")
+
+
+class Screened(Schema):
+    """A line of the screening log; `reasons` are the codes of the protocol's list."""
+
+    number = fields.String()
+    participant = fields.String()
+    site = fields.String()
+    screened_on = fields.String(allow_none=True)
+    outcome = fields.String(validate=validate.OneOf(tuple(OUTCOMES)))
+    reasons = fields.List(fields.Integer())
+
+
+class Reconsent(Schema):
+    """Consent that has to be given again after a change of the documents, or was; `from` is the version consented on before."""
+
+    class Meta:
+        include = {"from": fields.String(allow_none=True)}
+
+    participant = fields.String()
+    site = fields.String()
+    kind = fields.String(validate=validate.OneOf(reconsent.CONSENTED_ON))
+    to = fields.String(metadata={"description": "Version to consent on."})
+    modification = fields.String(allow_none=True)
+    why = fields.String(allow_none=True)
+    since = fields.String(metadata={"description": "Day from which the site uses the version that asks."})
+    urgency = fields.String(validate=validate.OneOf(tuple(reconsent.URGENCIES)))
+    done = fields.String(allow_none=True)
 
 
 class FormBody(Schema):

@@ -10,7 +10,20 @@ from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import change, instance, known_person, read
-from trialdm.services import clocks, gates, overview, participants, people, schemes, steps, studies, trail, versions
+from trialdm.services import (
+    clocks,
+    gates,
+    overview,
+    participants,
+    people,
+    reconsents,
+    schemes,
+    screening,
+    steps,
+    studies,
+    trail,
+    versions,
+)
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_trials", __name__, url_prefix="/api/v1/trials", description="Trials and their definitions")
@@ -216,6 +229,24 @@ def take_step(body: dict[str, str], trial: str) -> Any:
         return steps.course(unit, trial, body["site"]).to_json()
 
     return change(work)
+
+
+@api.get("/<trial>/screening")
+@api.arguments(schemas.SiteQuery, location="query", unknown=RAISE)
+@api.response(200, schemas.Screened(many=True))
+@known_person
+def screening_log(asked: dict[str, str], trial: str) -> Any:
+    """The screening log of the sites that the caller sees."""
+    return read(lambda unit: [entry.to_json() for entry in screening.log(unit, trial, site=asked["site"])])
+
+
+@api.get("/<trial>/reconsent")
+@api.arguments(schemas.SiteQuery, location="query", unknown=RAISE)
+@api.response(200, schemas.Reconsent(many=True))
+@known_person
+def reconsent(asked: dict[str, str], trial: str) -> Any:
+    """Who has to consent again, why and how urgently, and who did, at the sites that the caller sees."""
+    return read(lambda unit: [line.to_json() for line in reconsents.listed(unit, trial, asked["site"])])
 
 
 @api.get("/<trial>/gate")

@@ -182,6 +182,7 @@ def _build(
     _unique(folder, source, "visits", top["visits"], "code", "visit")
     _unique(folder, source, "visits", top["visits"], "number", "visit number")
     _unique(folder, source, "context", top["context"], "name", "context fact")
+    _unique(folder, source, "primary_outcome", top["primary_outcome"], "name", "part of the primary outcome")
     visits = tuple(Visit(**visit) for visit in top["visits"])
     building = _Forms(folder, top, codelists, {v.code for v in visits})
     forms = building.build(raw_forms)
@@ -221,6 +222,7 @@ def _build(
         instruments=tuple(Instrument(**instrument) for instrument in top["instruments"]),
         guidance=trial.get("guidance", {}),
         participant_told_after=top.get("unblinding", {}).get("participant_after", ""),
+        primary_outcome=tuple(Fact(**fact) for fact in top["primary_outcome"]),
     )
 
 
@@ -252,6 +254,11 @@ def _places(folder: _Folder, top: Mapping[str, Any], visits: tuple[Visit, ...], 
                 folder.say(source, ("visits", i, key), wrong)
         if visit["kind"] == "scheduled" and (not visit.get("anchor") or visit.get("target") is None):
             folder.say(source, ("visits", i), f"visit {visit['code']} is scheduled: it needs an anchor and a target day")
+    for i, fact in enumerate(top["primary_outcome"]):
+        _fact_place(folder, ("primary_outcome", i), fact, codes, forms)
+        item = _item_of(fact, forms)
+        if item is not None and _tells(forms[fact["form"]], item):
+            folder.say(source, ("primary_outcome", i, "item"), f"'{fact['item']}' is restricted: the flow would show it to blinded roles")
     told_after = top.get("unblinding", {}).get("participant_after", "")
     if told_after and told_after not in codes:
         folder.say(source, ("unblinding", "participant_after"), f"there is no visit '{told_after}'")

@@ -353,6 +353,11 @@ class ProtocolSchema(Schema):
         "tells nothing about the allocation (`unblinds`). Never the allocation itself.",
         load_default=list,
     )
+    primary_outcome = many(
+        FactSchema,
+        "Answers without which nobody has the primary outcome, all of them: whoever has them counts as analysed in the participant flow.",
+        load_default=list,
+    )
     tables = fields.Dict(
         keys=Text(validate=NAME),
         values=fields.Nested(TableSchema),

@@ -71,6 +71,7 @@ class Person:
     residual: int = 0
     phantom: int = 0
     operated: date | None = None
+    consent_form: int = 0
     events: list[str] = field(default_factory=list)
 
     def draw(self) -> "Person":
@@ -160,7 +161,7 @@ def _consent(stage: Stage, person: Person, *, day: date, superseded: bool = Fals
     codes = {kind: stage.document(kind, person.site.code, day) for kind in ("PIS", "ICF")}
     if superseded:
         codes = {kind: max(code - 1, 1) for kind, code in codes.items()}
-    at = stage.now - timedelta(minutes=45)
+    at, person.consent_form = stage.now - timedelta(minutes=45), codes["ICF"]
     return {
         "con_pis_ver": codes["PIS"],
         "con_pis_date": person.screened.isoformat(),
@@ -409,9 +410,12 @@ def _missed(person: Person, visit: str) -> Callable[[Stage], None]:
 
 
 def _reported(person: Person, visit: str) -> Callable[[Stage], None]:
-    """What the participant reports: ratings, diary, medicines and questionnaires."""
+    """What the participant reports: ratings, diary, medicines and questionnaires. Most consent again first where a new form asks for it."""
 
     def do(stage: Stage) -> None:
+        newer = stage.document("ICF", person.site.code, stage.now.date()) > person.consent_form
+        if newer and person.number % 4:
+            _consent_again(stage, person)
         _visit_form(stage, person, visit)
         _pain(stage, person, visit)
         _diary(stage, person, visit)

@@ -73,7 +73,9 @@ MEANINGS = {
     "planned_level": "level that is planned",
     "surgery_done": "whether the operation took place",
     "surgery_date": "day of the operation",
-    "withdrawal": "change of participation: codes 1 to 3 are levels of withdrawal, 4 is lost to follow-up",
+    "withdrawal": "change of participation: codes 1 to 3 and 7 are levels of withdrawal, 4 is lost to follow-up, 5 a clinician's decision, "
+    "6 a consultee's advice",
+    "withdrawal_date": "day of a change of participation",
     "death_date": "day of death",
     "visit_date": "day of the visit",
     "row_date": "day of the event that a row describes",

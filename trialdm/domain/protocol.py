@@ -143,7 +143,7 @@ class Protocol:
     """One version of one trial's protocol.
 
     `schemes` are its randomisations, the first one first: none where nobody is allocated. `participant_told_after` is the visit
-    after which participants are told their allocation; empty where they are not.
+    after which participants are told their allocation; empty where they are not. `primary_outcome` are the answers that make it.
     """
 
     id: str
@@ -168,6 +168,7 @@ class Protocol:
     instruments: tuple[Instrument, ...] = ()
     guidance: Mapping[str, str] = field(default_factory=dict)
     participant_told_after: str = ""
+    primary_outcome: tuple[Fact, ...] = ()
 
     @property
     def historical(self) -> bool:

@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from trialdm.domain.protocol import Visit
 
+#: Why nothing more is expected of somebody; of several, the first one here counts.
+ENDS = ("died", "withdrawn", "lost")
+
 Placing = Literal["in window", "early", "late", "next visit", "no window"]
 
 
@@ -57,3 +60,18 @@ def due(today: date, visit: Visit, anchors: Mapping[str, Any]) -> Literal["not d
     if today < own.opens:
         return "not due"
     return "due" if today <= own.closes else "overdue"
+
+
+@dataclass(frozen=True)
+class End:
+    """From which day on visits of a participant are no longer expected, and why (`ENDS`)."""
+
+    kind: str
+    on: date
+
+
+def ended(visit: Visit, anchors: Mapping[str, Any], ends: Sequence[End]) -> End | None:
+    """Why a visit is not expected: an end by the last day of its window, or any where it has no window. Death counts first."""
+    own = window(visit, anchors)
+    before = [end for end in ends if own is None or end.on <= own.closes]
+    return min(before, key=lambda end: (ENDS.index(end.kind), end.on), default=None)

@@ -124,7 +124,8 @@ Thing = TypeVar("Thing")
 class Difference:
     """One difference between two versions.
 
-    `kind` is what differs (trial, site, visit, form, item, code, check, context, parameter, table, instrument, or one of FIXED),
+    `kind` is what differs (trial, site, visit, form, item, code, check, context, primary outcome, parameter, table,
+    instrument, or one of FIXED),
     `place` the code of it (`PAIN`, `PAIN.rlp_worst`, `CL_ASSIST.3`, `V04`), `what` names the part in words. `before` is empty for
     something new, `after` for something that is gone.
     """
@@ -171,6 +172,8 @@ def _compare(old: Protocol, new: Protocol) -> Iterator[Difference]:
     yield from _parts("site", _by(old.sites, "code"), _by(new.sites, "code"), lambda site: site.name)
     yield from _parts("visit", _by(old.visits, "code"), _by(new.visits, "code"), lambda visit: visit.label)
     yield from _parts("context", _by(old.context, "name"), _by(new.context, "name"), _of_fact, gone="alters")
+    primary = _by(old.primary_outcome, "name"), _by(new.primary_outcome, "name")
+    yield from _parts("primary outcome", *primary, _of_fact, gone="alters")
     yield from _parts("parameter", old.params, new.params, lambda parameter: f"{parameter.value:f}", gone="alters")
     yield from _tables(old, new)
     yield from _parts("form", _by(old.forms, "code"), _by(new.forms, "code"), lambda form: form.title)

@@ -52,10 +52,12 @@ def write_package(
     tables: Sequence[tuple[Table, Iterable[StoredRow]]],
     formats: Sequence[str] = FORMATS,
     request: Mapping[str, Any],
+    consent: Callable[[], Mapping[str, Any]] = dict,
 ) -> dict[str, Any]:
     """Write and verify a package; returns its manifest.
 
-    Each table's rows are read once, in the order in which they come. Raises Conflict where `directory` holds something,
+    Each table's rows are read once, in the order in which they come; `consent` then says what was left out of them for want of
+    consent, which the manifest tells. Raises Conflict where `directory` holds something,
     Invalid for an unknown format or two tables of one name, and Broken where what was written is not what was meant; then
     no package is left behind.
     """
@@ -66,7 +68,7 @@ def write_package(
     directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}.unfinished-", dir=directory.parent))
     try:
-        manifest = _fill(unfinished, identity, tables, chosen, request)
+        manifest = _fill(unfinished, identity, tables, chosen, request, consent)
         unfinished.rename(directory)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -117,6 +119,7 @@ def _fill(
     tables: Sequence[tuple[Table, Iterable[StoredRow]]],
     formats: Sequence[str],
     request: Mapping[str, Any],
+    consent: Callable[[], Mapping[str, Any]],
 ) -> dict[str, Any]:
     described: list[dict[str, Any]] = []
     checked: list[dict[str, Any]] = []
@@ -128,7 +131,7 @@ def _fill(
     (folder / "codebook.html").write_text(page, encoding="utf-8")
     _save(folder / "verification.json", {"format": "trialdm-verification/1", "files": checked})
     files = [_file(folder, path) for path in _files(folder)]
-    manifest = {"format": FORMAT, **identity.to_json(), "files": files, "tables": described}
+    manifest = {"format": FORMAT, **identity.to_json(), "files": files, "tables": described, "consent": dict(consent())}
     _save(folder / _MANIFEST, manifest)
     _save(folder / _REQUEST, {**request, "manifest_sha256": _sha256(folder / _MANIFEST)})
     return manifest

@@ -8,8 +8,11 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from trialdm.domain import recruitment as recruiting
 from trialdm.domain import roles, schedule
 from trialdm.domain.errors import TrialError
+from trialdm.domain.ethics import Reason
+from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.domain.roles import sites_seen
 from trialdm.services import casebooks, participants, records, studies
@@ -107,18 +110,19 @@ def recruitment(unit: Unit, trial: str) -> Recruitment:
         select(func.min(Status.at)).where(Status.trial_id == trial, Status.machine == "trial", Status.event == "open")
     )
     start = opened.astimezone(LONDON).date() if opened else min(days, default=unit.today)
-    months = list(_months(start, max([unit.today, *days])))
+    months = list(months_between(start, max([unit.today, *days])))
     counts = Counter((day.year, day.month) for day in days)
     actual, total = [], 0
     for month in months:
         total += counts[month]
         actual.append(total)
     target, length = protocol.target_participants, protocol.target_months
-    expected = [min(target, round(target * (i + 1) / length)) for i in range(len(months))]
+    expected = [recruiting.expected(target, length, i + 1) for i in range(len(months))]
     return Recruitment(tuple(f"{y}-{m:02d}" for y, m in months), tuple(actual), tuple(expected), target)
 
 
-def _months(first: date, last: date) -> Iterator[tuple[int, int]]:
+def months_between(first: date, last: date) -> Iterator[tuple[int, int]]:
+    """The months from that of the first day to that of the last, as year and month."""
     year, month = first.year, first.month
     while (year, month) <= (last.year, last.month):
         yield year, month
@@ -132,14 +136,17 @@ def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
     found: list[Task] = []
     drafts = _drafts(unit, trial)
     people = participants.listed(unit, trial)
-    forms = {form for protocol in studies.alive(unit, trial) for form in _forms_of_schedule(protocol)}
+    alive = studies.alive(unit, trial)
+    forms = {form for protocol in alive for form in _forms_of_schedule(protocol) | participants.closing_forms(protocol)}
     books = casebooks.some_forms(unit, trial, [person for person, _ in people], forms)
     for person, state in people:
         if state == "eligible":
             found.append(Task("randomise", person.id, person.site, "Ready to randomise"))
-        found += drafts.get(person.id, [])
+        protocol = studies.protocol_at(unit, trial, person.site)
+        collects = COLLECTS[participants.withdrawal_level(protocol, books[person.id])]
+        found += [draft for draft in drafts.get(person.id, []) if protocol.form(draft.form).kind in collects]
         if state not in _FINISHED and state not in ("consented", "eligible"):
-            found += _visits(unit, studies.protocol_at(unit, trial, person.site), books[person.id])
+            found += _visits(unit, protocol, books[person.id], state)
     order = {"randomise": 0, "overdue": 1, "due": 2, "draft": 3}
     return sorted(found, key=lambda task: (order[task.kind], task.due or date.max, task.participant))[:most]
 
@@ -167,35 +174,38 @@ def _forms_of_schedule(protocol: Protocol) -> set[str]:
     return {fact.form for fact in protocol.context if fact.name in anchors} | ({dated[0].code} if dated else set())
 
 
-def _visits(unit: Unit, protocol: Protocol, book: Casebook) -> Iterator[Task]:
-    """Scheduled visits whose window has opened and of which no visit form has been saved."""
+def _visits(unit: Unit, protocol: Protocol, book: Casebook, state: str) -> Iterator[Task]:
+    """Scheduled visits that are expected, whose window has opened and of which no visit form has been saved."""
     dated = protocol.meaning("visit_date")
     if dated is None:
         return
-    person, facts = book.participant, book.facts(protocol)
+    person, facts, ends = book.participant, book.facts(protocol), participants.ends(protocol, book, state)
     for visit in protocol.visits:
-        if visit.kind != "scheduled" or book.get(visit.code, dated[0].code, 1):
+        if visit.kind != "scheduled" or book.get(visit.code, dated[0].code, 1) or schedule.ended(visit, facts, ends):
             continue
-        state = schedule.due(unit.today, visit, facts)
+        due = schedule.due(unit.today, visit, facts)
         window = schedule.window(visit, facts)
-        if state in ("due", "overdue") and window:
-            yield Task(state, person.id, person.site, f"{visit.label} is {state}", visit.code, dated[0].code, due=window.closes)
+        if due in ("due", "overdue") and window:
+            yield Task(due, person.id, person.site, f"{visit.label} is {due}", visit.code, dated[0].code, due=window.closes)
 
 
 def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, Any]]:
     """Visits by forms with states, for one participant: what a reader may see of it. `protocol` is the one that the site works with."""
     book = casebooks.read(unit, protocol.id, person)
     sees = unit.sees_allocations(protocol.id, person.site)
-    facts = book.facts(protocol)
+    facts, ends = book.facts(protocol), participants.ends(protocol, book, participants.state(unit, protocol.id, person))
+    collects = COLLECTS[participants.withdrawal_level(protocol, book)]
     occasions = sorted({at for at, _, _ in book.forms if protocol.visit(at).code != at})
     rows: list[dict[str, Any]] = []
     for visit in protocol.visits:
+        end = schedule.ended(visit, facts, ends)
         for code in [*(o for o in occasions if protocol.visit(o) is visit), visit.code]:
             cells = [
                 {
                     "form": form,
                     "how": how,
                     "rows": protocol.rows_at(form, visit),
+                    "expected": end is None or (end.kind == "withdrawn" and form.kind in collects),
                     "saved": [s for s in book.rows(form.code, code) if sees or not s.instance.restricted],
                 }
                 for form, how in protocol.forms_at(visit)
@@ -215,13 +225,13 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
     return rows
 
 
-def obstacle(unit: Unit, place: Place) -> TrialError | None:
-    """What keeps the reader from entering a form, or None: whether its page offers fields or only shows answers."""
+def entry(unit: Unit, place: Place) -> tuple[TrialError | None, list[Reason]]:
+    """What keeps the reader from entering a form, or None; and what the gate says to watch while it is entered."""
     try:
-        records.require_entry(unit, place, records.book(unit, place))
+        kept = records.require_entry(unit, place, records.book(unit, place))
     except TrialError as problem:
-        return problem
-    return None
+        return problem, []
+    return None, [Reason(**reason) for reason in kept.get("reasons", ()) if reason["severity"] != "block"]
 
 
 def next_form(unit: Unit, place: Place) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ Everybody who is blinded gets a package in which no arm and no restricted answer
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,9 @@ from trialdm.domain.lifecycle import INITIAL, MACHINES, label
 from trialdm.domain.protocol import ARM_FACT, Factor, Protocol, Scheme
 from trialdm.exports import dataset, package
 from trialdm.exports.dataset import StoredRow, Table
-from trialdm.services import allocations, casebooks, corrections, factors, gates, register, studies
+from trialdm.services import allocations, casebooks, corrections, factors, gates, permissions, register, studies
 from trialdm.services.casebooks import Casebook, Stored
+from trialdm.services.permissions import Permission, Permissions
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import Allocation, AllocationNote, ExportJob, FormInstance, FormVersion, Participant, Status
 
@@ -75,10 +76,13 @@ def write(unit: Unit, trial: str, directory: Path, request: Request, progress: P
     as_of = request.as_of or last_change(unit, trial)
     blinded = request.blinding == "blinded"
     identity = package.Identity(trial, protocol.version, trialdm.__version__, request.blinding, request.layout, as_of)
+    books = _books(unit, protocol, as_of)
+    permitted = permissions.read(unit, protocol, books, as_of)
     return package.write_package(
         directory,
         identity=identity,
-        tables=list(_tables(unit, protocol, blinded, as_of, progress)),
+        tables=list(_tables(unit, protocol, blinded, as_of, permitted, permissions.without(books, permitted), progress)),
+        consent=permitted.to_json,
         formats=request.formats,
         request={
             "requested_by": unit.actor.email,
@@ -93,12 +97,13 @@ def write(unit: Unit, trial: str, directory: Path, request: Request, progress: P
 def record(unit: Unit, trial: str, request: Request, manifest: Mapping[str, Any]) -> None:
     """The audit entry of an export that was made."""
     rows = {table["name"]: table["rows"] for table in manifest["tables"]}
+    made = {"blinding": request.blinding, "as_of": manifest["as_of"], "rows": rows, "consent": manifest["consent"]}
     unit.record(
         "export.make",
         trial=trial,
         entity="export",
         entity_id=uuid.uuid4().hex,
-        changes=[Change("package", None, {"blinding": request.blinding, "as_of": manifest["as_of"], "rows": rows})],
+        changes=[Change("package", None, made)],
         reason_text=request.reason,
     )
 
@@ -122,12 +127,18 @@ def last_change(unit: Unit, trial: str) -> datetime:
 
 
 def _tables(
-    unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime, progress: Progress
+    unit: Unit,
+    protocol: Protocol,
+    blinded: bool,
+    as_of: datetime,
+    permitted: Permissions,
+    books: Sequence[Casebook],
+    progress: Progress,
 ) -> Iterator[tuple[Table, Sequence[StoredRow]]]:
     progress("participants")
-    yield _participants_table(protocol, blinded), list(_participant_rows(unit, protocol, blinded, as_of))
+    yield _participants_table(protocol, blinded), list(_participant_rows(unit, protocol, blinded, as_of, permitted))
     progress("visits")
-    yield _visits_table(protocol, blinded), list(_visit_rows(unit, protocol, blinded, as_of))
+    yield _visits_table(protocol, blinded), list(_visit_rows(protocol, blinded, books))
     registers = register.choices(unit, protocol.id)
     numbered = {name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()}
     arms = {} if blinded else allocations.all_arms(unit, protocol)
@@ -136,7 +147,8 @@ def _tables(
             continue
         progress(form.title)
         table = dataset.form_table(protocol, form, blinded=blinded, registers=numbered)
-        yield table, list(_form_rows(unit, protocol, form, blinded, as_of, arms))
+        rows = _form_rows(unit, protocol, form, blinded, as_of, arms)
+        yield table, [row for row in rows if permitted.allow(form.code, row.participant, row.visit, row.row or 1)]
 
 
 def plan(protocol: Protocol, blinded: bool) -> list[Table]:
@@ -218,6 +230,7 @@ def _participants_table(protocol: Protocol, blinded: bool) -> Table:
         Item("number", "Number at the site", "int", minimum=None),
         Item("state", f"State of the {protocol.machine}", "code", codelist=states),
         Item("added_on", "Added to the trial", "date"),
+        *permissions.items(protocol),
         *_allocation_items(protocol),
     ]
     title = "Cases" if protocol.treats else "Participants"
@@ -292,8 +305,12 @@ def _later_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetim
     return found
 
 
-def _participant_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> Iterator[StoredRow]:
-    trial = protocol.id
+def _participant_rows(
+    unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime, permitted: Permissions | None = None
+) -> Iterator[StoredRow]:
+    """One row for everybody. Of those whose data are not used, what the allocation took from forms is left out."""
+    trial, held = protocol.id, permitted.of if permitted else {}
+    from_forms = {f"{factor.name}_{end}" for factor in _kept_factors(protocol) for end, _ in _FACTOR_VALUES} if protocol.schemes else set()
     people = unit.session.scalars(
         select(Participant)
         .where(Participant.trial_id == trial, Participant.added_at <= as_of)
@@ -312,7 +329,10 @@ def _participant_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: date
         answers: dict[str, Any] = {"number": person.number, "state": states[newest.get(person.id, first)]}
         if not protocol.historical:
             answers["added_on"] = person.added_at.date().isoformat()
-        answers |= given.get(person.id, {})
+        permission = held.get(person.id, Permission())
+        answers |= permissions.answers(permission, permitted.asked) if permitted else {}
+        allocated = given.get(person.id, {})
+        answers |= allocated if permission.used else {name: value for name, value in allocated.items() if name not in from_forms}
         yield StoredRow(person.id, person.site, data=json.dumps({"answers": answers, "missing": {}}))
 
 
@@ -360,11 +380,11 @@ def _visits_table(protocol: Protocol, blinded: bool) -> Table:
     )
 
 
-def _visit_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> Iterator[StoredRow]:
+def _visit_rows(protocol: Protocol, blinded: bool, books: Iterable[Casebook]) -> Iterator[StoredRow]:
     """One row for each participant and visit at which something was saved."""
     by_code = {form.code: form for form in protocol.forms if not (blinded and form.restricted)}
     numbers = {visit.code: visit.number for visit in protocol.visits}
-    for book in _books(unit, protocol, as_of):
+    for book in books:
         visits = {visit for visit, form, _ in book.forms if form in by_code}
         for visit in sorted(visits, key=lambda v: (_visit_number(numbers, v) or 0, v)):
             yield _visit_row(protocol, book, visit, _visit_number(numbers, visit), by_code, blinded)
@@ -373,7 +393,8 @@ def _visit_rows(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) 
 def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
     """The casebook of every participant as it stood at a moment, by site and number."""
     trial = protocol.id
-    people = unit.session.scalars(select(Participant).where(Participant.trial_id == trial).order_by(Participant.site, Participant.number))
+    known = Participant.trial_id == trial, Participant.added_at <= as_of
+    people = unit.session.scalars(select(Participant).where(*known).order_by(Participant.site, Participant.number))
     books = {person.id: Casebook(person) for person in people}
     for form in protocol.forms:
         for row in unit.session.execute(_newest(protocol, form, False, as_of)):

@@ -1,6 +1,7 @@
 """Participants under pseudonyms: adding, finding, and what is known of one when somebody wants to act for them."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 from sqlalchemy import func, select
 
 from trialdm.domain import pseudonym
+from trialdm.domain.crf import Form
 from trialdm.domain.errors import Forbidden, Invalid, WrongState
-from trialdm.domain.ethics import Answer, Capacity, ConsentGiven, Standing
-from trialdm.domain.ethics.withdrawal import LEVEL_OF
+from trialdm.domain.ethics import Answer, Capacity, ConsentGiven, Standing, withdrawal
+from trialdm.domain.ethics.withdrawal import Withdrawal
 from trialdm.domain.lifecycle import INITIAL, label
-from trialdm.domain.protocol import Factor, Protocol, Scheme
+from trialdm.domain.protocol import Factor, Protocol, Scheme, Site
+from trialdm.domain.schedule import End
 from trialdm.services import casebooks, cases, gates, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, SYSTEM, Change, Unit, needed
@@ -54,6 +57,14 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
     unit.session.flush()
     studies.enter(unit, trial, protocol.machine, row.id, "create", INITIAL[protocol.machine], site=site)
     return row
+
+
+def open_sites(unit: Unit, protocol: Protocol) -> list[Site]:
+    """Sites at which the actor may add a participant now."""
+    states = studies.states(unit, protocol.id, "site")
+    if studies.state(unit, protocol.id) != "open":
+        return []
+    return [s for s in protocol.sites if states.get(s.code) == "open" and unit.may("participant.add", protocol.id, s.code)]
 
 
 def _unused(unit: Unit, trial: str) -> str:
@@ -131,6 +142,11 @@ def state(unit: Unit, trial: str, row: Participant) -> str:
     return studies.state(unit, trial, studies.protocol(unit, trial).machine, row.id)
 
 
+def screening_number(row: Participant) -> str:
+    """The number in the screening log of the site, such as S01-S-0007."""
+    return f"{row.site}-S-{row.number:04d}"
+
+
 def describe(row: Participant, state: str) -> dict[str, Any]:
     """A participant as lists and the API show it: nothing that tells the allocation."""
     return {
@@ -192,31 +208,39 @@ def readiness_again(unit: Unit, protocol: Protocol, book: Casebook, scheme: Sche
     )
 
 
-def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
-    """The consent on record: the first one gives the time, the newest one the versions of the documents and the route."""
+def consents(protocol: Protocol, book: Casebook) -> list[tuple[datetime, Stored]]:
+    """Every complete consent form that says when, oldest first."""
     found = protocol.meaning("consent_at")
     if found is None:
-        return None
+        return []
     form, item = found
-    given: list[tuple[datetime, int, Stored]] = []
-    for order, stored in enumerate(book.all_of(form.code)):
-        at = stored.answers(form).values.get(item.name)
-        if stored.status == "complete" and isinstance(at, datetime):
-            given.append((at, order, stored))
-    if not given:
-        return None
-    first, newest = min(given, key=lambda one: one[:2]), max(given, key=lambda one: one[:2])
-    said = {i.means: newest[2].answers(form).values.get(i.name) for i in form.items if i.means}
+    given = [(stored.answers(form).values.get(item.name), stored) for stored in book.all_of(form.code) if stored.status == "complete"]
+    return sorted(((at, stored) for at, stored in given if isinstance(at, datetime)), key=lambda one: one[0])
+
+
+def consented_on(form: Form, stored: Stored) -> dict[str, int]:
+    """The codes of the documents on which a consent was given."""
+    said = {i.means: stored.answers(form).values.get(i.name) for i in form.items if i.means}
     codes = {"PIS": said.get("consent_pis"), "ICF": said.get("consent_icf")}
+    return {kind: code for kind, code in codes.items() if isinstance(code, int)}
+
+
+def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
+    """The consent on record: the first one gives the time, the newest one the versions of the documents and the route."""
+    found, given = protocol.meaning("consent_at"), consents(protocol, book)
+    if found is None or not given:
+        return None
+    form, first, newest = found[0], given[0], given[-1]
+    said = {i.means: newest[1].answers(form).values.get(i.name) for i in form.items if i.means}
     return ConsentGiven(
         first[0],
-        {kind: code for kind, code in codes.items() if isinstance(code, int)},
+        consented_on(form, newest[1]),
         route=_code(said.get("consent_route")),
         capacity=_code(said.get("consent_capacity")),
         witnessed=_code(said.get("consent_witness")),
         consultee_on_team=_code(said.get("consent_consultee_team")),
         no_personal_consultee=str(said.get("consent_no_personal") or ""),
-        recorded_on=first[2].saved_at.astimezone(LONDON).date() if first[2].instance.seq == 1 else None,
+        recorded_on=first[1].saved_at.astimezone(LONDON).date() if first[1].instance.seq == 1 else None,
         renewed=newest[0].date() if newest is not first else None,
     )
 
@@ -329,10 +353,41 @@ def level_of(protocol: Protocol, book: Casebook, factor: Factor) -> str:
 
 
 def withdrawal_level(protocol: Protocol, book: Casebook) -> int:
-    """0, or the highest level of withdrawal (1 to 3) on record."""
-    found = protocol.meaning("withdrawal")
-    if found is None:
-        return 0
-    form, item = found
-    codes = [stored.answers(form).values.get(item.name) for stored in book.all_of(form.code) if stored.status == "complete"]
-    return max((LEVEL_OF.get(code, 0) for code in codes if isinstance(code, int)), default=0)
+    """0, or the highest level of withdrawal on record (`withdrawal.LEVELS`)."""
+    return max((one.level for one in withdrawals(protocol, book)), default=0)
+
+
+def withdrawals(protocol: Protocol, book: Casebook) -> list[Withdrawal]:
+    """The changes of participation on record that are a level of withdrawal, by day; without a day, that of saving."""
+    keeps = bool(protocol.param("withdrawal_keep_data", 1))
+    found = [(withdrawal.level_of(code, keeps_data=keeps), on) for code, on in _changes_of_participation(protocol, book)]
+    return sorted((Withdrawal(level, on) for level, on in found if level), key=lambda one: (one.on, one.level))
+
+
+def _changes_of_participation(protocol: Protocol, book: Casebook) -> Iterator[tuple[int, date]]:
+    """Code and day of every complete change of participation."""
+    found, dated = protocol.meaning("withdrawal"), protocol.meaning("withdrawal_date")
+    for stored in book.all_of(found[0].code) if found else []:
+        answers = stored.answers(found[0]).values if found else {}
+        code = answers.get(found[1].name) if found else None
+        day = casebooks.as_day(answers.get(dated[1].name)) if dated else None
+        if stored.status == "complete" and isinstance(code, int):
+            yield code, day or stored.saved_at.astimezone(LONDON).date()
+
+
+def ends(protocol: Protocol, book: Casebook, state: str) -> list[End]:
+    """From which days on visits are no longer expected: death, a withdrawal that ends visits, loss to follow-up unless found again."""
+    found = protocol.meaning("death_date")
+    stored = book.first(found[0].code) if found else None
+    died = casebooks.as_day(stored.answers(found[0]).values.get(found[1].name)) if found and stored else None
+    changes = list(_changes_of_participation(protocol, book))
+    return [
+        *([End("died", died)] if died and stored and stored.status == "complete" else []),
+        *(End("withdrawn", one.on) for one in withdrawals(protocol, book) if not withdrawal.LEVELS[one.level].scheduled),
+        *(End("lost", on) for code, on in changes if code == withdrawal.LOST and state == "lost"),
+    ]
+
+
+def closing_forms(protocol: Protocol) -> set[str]:
+    """Codes of the forms that say whether visits are still expected (`ends`)."""
+    return {found[0].code for name in ("withdrawal", "death_date") if (found := protocol.meaning(name))}

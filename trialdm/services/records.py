@@ -15,6 +15,7 @@ from sqlalchemy import select
 from trialdm.domain import audit, crf, ethics, lifecycle, roles, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
+from trialdm.domain.ethics import withdrawal
 from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
 from trialdm.services import allocations, casebooks, cases, disclosures, factors, gates, notices, participants, register, studies
 from trialdm.services.casebooks import Casebook, Stored
@@ -182,7 +183,7 @@ def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:
         if item.name in given and item.system:
             found[item.name] = given[item.name]
         elif item.system == "screening_no":
-            found[item.name] = f"{place.participant.site}-S-{place.participant.number:04d}"
+            found[item.name] = participants.screening_number(place.participant)
         elif item.system == "audit_no":
             found[item.name] = f"{place.participant.site}-A-{place.participant.number:04d}"
         elif item.system == "row":
@@ -615,7 +616,9 @@ def _events(unit: Unit, place: Place, book: Casebook) -> list[str]:
         return ["operate"] if answers.get(meanings["surgery_done"]) == 1 else ["not-operate"]
     if "withdrawal" in meanings:
         code = answers.get(meanings["withdrawal"])
-        return ["lose"] if code == 4 else ["withdraw"] if code in (2, 3, 5, 6) else []
+        if code == withdrawal.LOST:
+            return ["lose"]
+        return [] if withdrawal.LEVELS[withdrawal.level_of(code if isinstance(code, int) else 0)].scheduled else ["withdraw"]
     if "death_date" in meanings:
         return ["die"]
     if place.visit.kind == "scheduled" and "visit_date" in meanings and answers.get(meanings["visit_date"]):

@@ -18,19 +18,21 @@ from trialdm.web import (
     pathway,
     people,
     rehearsals,
+    reports,
     sign_in,
     steps,
     theatre,
     trials,
     unblinding,
     versions,
+    worklists,
 )
 
 
 def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
-    of_participants = (participants.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
+    of_participants = (participants.pages, worklists.pages, reports.pages, unblinding.pages, theatre.pages, forms.pages, factors.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)

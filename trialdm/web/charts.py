@@ -1,10 +1,13 @@
 """Charts as plain geometry, drawn by the templates as SVG, and drawings made elsewhere fitted into a page. Pure."""
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from trialdm.domain.flow import Box as FlowBox
+from trialdm.domain.flow import Flow
 from trialdm.domain.outcomes import FUNNEL_FROM, LEVELS, SIGNAL, Funnel, decimal, limits
 from trialdm.services.overview import Recruitment
 from trialdm.web.wording import month
@@ -144,6 +147,86 @@ def cusum(values: Sequence[float]) -> Scatter:
         tuple((_x(n, most), str(n)) for n in range(0, most + 1, most // 4)),
         ((_x(most, most) + 6, signal + 4, f"signal {SIGNAL}"),),
     )
+
+
+# --- the participant flow --------------------------------------------------------------------------------------------
+
+_FLOW_WIDTH, _STEP_WIDTH, _APART, _LINE, _PAD = 900, 410, 26, 19, 12
+_CHARACTER = 7.4
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A box with its lines of text: where each stands, its words, and whether it is the heading."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    lines: tuple[tuple[float, str, bool], ...]
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Boxes, and arrows between them as points."""
+
+    boxes: tuple[Drawn, ...]
+    arrows: tuple[str, ...]
+    width: int
+    height: int
+
+
+def flow(found: Flow) -> Diagram:
+    """The participant flow: steps in a column with those who left beside them, then a column for each group. Zeros are left out."""
+    boxes: list[Drawn] = []
+    arrows: list[str] = []
+    y = 10.0
+    above: list[Drawn] = []
+    for step, left in found.steps:
+        box = _drawn(step, 10, y, _STEP_WIDTH)
+        arrows += [_points(_elbow(over, box)) for over in above]
+        boxes.append(box)
+        above, bottom = [box], y + box.height
+        if left is not None:
+            aside = _drawn(left, 10 + _STEP_WIDTH + 2 * _APART, y, _FLOW_WIDTH - _STEP_WIDTH - 2 * _APART - 20)
+            boxes.append(aside)
+            at = y + min(box.height, aside.height) / 2
+            arrows.append(_points([(box.x + box.width, at), (aside.x, at)]))
+            bottom = max(bottom, y + aside.height)
+        y = bottom + _APART
+    split, count = any(group.label for group in found.groups), len(found.groups)
+    wide = min(_STEP_WIDTH, (_FLOW_WIDTH - 20 - _APART * (count - 1)) / count)
+    above *= count
+    for parts in list(zip(*(group.boxes for group in found.groups), strict=True))[0 if split else 1 :]:
+        row = [_drawn(_named(part, found, i), 10 + i * (wide + _APART), y, wide) for i, part in enumerate(parts)]
+        arrows += [_points(_elbow(over, box)) for over, box in zip(above, row, strict=True)]
+        boxes += row
+        above, y = row, y + max(box.height for box in row) + _APART
+    return Diagram(tuple(boxes), tuple(arrows), _FLOW_WIDTH, round(y - _APART + 10))
+
+
+def _named(box: FlowBox, found: Flow, column: int) -> FlowBox:
+    """The first box of a group bears its label."""
+    group = found.groups[column]
+    return replace(box, words=f"{group.label}: allocated") if box is group.boxes[0] else box
+
+
+def _drawn(box: FlowBox, x: float, y: float, wide: float) -> Drawn:
+    """A box as high as its text."""
+    room = int((wide - 2 * _PAD) / _CHARACTER)
+    words = [(text, True) for text in textwrap.wrap(f"{box.words} (n = {box.count})", room)]
+    for line in box.lines:
+        if line.count:
+            words += [(text, False) for text in textwrap.wrap(f"{line.words}: {line.count}", room, subsequent_indent="    ")]
+    lines = tuple((y + _PAD + 13 + i * _LINE, text, strong) for i, (text, strong) in enumerate(words))
+    return Drawn(x, y, wide, 2 * _PAD + len(words) * _LINE - 4, lines)
+
+
+def _elbow(over: Drawn, under: Drawn) -> list[tuple[float, float]]:
+    """From the foot of one box to the head of another: straight, or round a corner where they do not stand below each other."""
+    (left, foot), (right, head) = (over.x + over.width / 2, over.y + over.height), (under.x + under.width / 2, under.y)
+    turn = head - _APART / 2
+    return [(left, foot), (right, head)] if left == right else [(left, foot), (left, turn), (right, turn), (right, head)]
 
 
 # --- lifecycles ------------------------------------------------------------------------------------------------------

@@ -131,13 +131,15 @@ def _given(unit: Unit, place: Place) -> tuple[Place, Typed]:
 def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Sequence[Finding] = (), **more: Any) -> str:
     view = sheet.view
     follows = overview.next_form(unit, place) if saved and view.status == "complete" else None
+    obstacle, watch = overview.entry(unit, place)
     return page(
         "form.html",
         place.protocol,
         place=place,
         sheet=sheet,
         view=view,
-        obstacle=overview.obstacle(unit, place),
+        obstacle=obstacle,
+        watch=watch,
         window=schedule.window(place.visit, records.book(unit, place).facts(place.protocol)),
         saved=saved == str(view.version) and view.version > 0,
         alerts=[f for f in (alerts or view.alerts) if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
@@ -205,7 +207,7 @@ def _rows(unit: Unit, place: Place) -> str:
         columns=used,
         rows=[(view, _url(view.place), [_shown(view, item, registers, blinded) for item in used]) for view in views],
         summary=_summary(views, blinded),
-        obstacle=overview.obstacle(unit, place),
+        obstacle=overview.entry(unit, place)[0],
         new=url_for("forms.new", **here),
     )
 

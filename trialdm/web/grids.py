@@ -17,6 +17,7 @@ SAID = {
     "blank": ("○", "Not started"),
     "optional": ("+", "Optional"),
     "later": ("·", "Later"),
+    "ended": ("–", "Not expected"),
     "event": ("+", "Add"),
 }
 
@@ -104,6 +105,8 @@ def _cell(row: Mapping[str, Any], cell: Mapping[str, Any], enters: Callable[[str
         kind = "complete" if all(stored.status == "complete" for stored in saved) else "draft"
     elif cell["how"] == "event":
         kind = "event"
+    elif not cell["expected"]:
+        kind = "ended"
     elif row["due"] == "not due":
         kind = "later"
     elif cell["how"] == "optional":

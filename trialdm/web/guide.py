@@ -9,7 +9,8 @@ from flask import Blueprint, abort, render_template
 from marshmallow import Schema, fields, validate
 
 from trialdm.definitions import schemas
-from trialdm.domain import crf, ethics, expressions, lifecycle, roles, values
+from trialdm.domain import crf, ethics, expressions, flow, lifecycle, recruitment, roles, screening, values
+from trialdm.domain.ethics import reconsent, withdrawal
 from trialdm.domain.randomisation.schemes import METHODS, PARAMETERS
 from trialdm.services import delegations, packages
 from trialdm.web.charts import paths
@@ -22,6 +23,7 @@ _DECISIONS = _HELP / "decisions"
 #: Page -> its title, in the order of the guide.
 PAGES = {
     "start": "Start here",
+    "participants": "Participants",
     "forms": "Completing forms",
     "randomising": "Randomising",
     "unblinding": "Unblinding and the day of surgery",
@@ -60,6 +62,23 @@ def page(name: str) -> str:
 
 def _of_forms() -> dict[str, Any]:
     return {"reasons": values.MISSING_REASONS}
+
+
+def _of_participants() -> dict[str, Any]:
+    kinds = list(crf.FORM_KINDS)
+    codes = {level: sorted(code for code, of in withdrawal.LEVEL_OF.items() if of == level) for level in withdrawal.LEVELS}
+    return {
+        "levels": withdrawal.LEVELS,
+        "codes": codes,
+        "lost": withdrawal.LOST,
+        "without": {level: [kind for kind in kinds if kind not in found.collects] for level, found in withdrawal.LEVELS.items()},
+        "kinds": kinds,
+        "outcomes": screening.OUTCOMES,
+        "urgencies": reconsent.URGENCIES,
+        "ratings": recruitment.RATINGS,
+        "stands": flow.STANDS,
+        "fates": flow.FATES,
+    }
 
 
 def _of_approvals() -> dict[str, Any]:
@@ -202,6 +221,7 @@ def _split(text: str) -> tuple[str, list[list[str]]]:
 
 
 _TABLES: dict[str, Callable[[], dict[str, Any]]] = {
+    "participants": _of_participants,
     "forms": _of_forms,
     "approvals": _of_approvals,
     "people": _of_people,

@@ -8,12 +8,15 @@ from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import roles
+from trialdm.domain.crf import FORM_KINDS
 from trialdm.domain.errors import Conflict, TrialError
+from trialdm.domain.ethics.withdrawal import COLLECTS, LEVELS
 from trialdm.domain.lifecycle import INITIAL, MACHINES
 from trialdm.domain.protocol import Protocol, Scheme
+from trialdm.domain.schedule import ENDS
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import allocations, casebooks, governance, overview, participants, schemes, studies, theatre, unblinding
+from trialdm.services import allocations, casebooks, governance, overview, participants, permissions, schemes, studies, theatre, unblinding
 from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
@@ -66,11 +69,12 @@ def one(trial: str, participant: str) -> str:
             sees=unit.sees_allocations(trial, row.site),
             before_surgery=theatre.waits(unit, protocol, row),
             to_be_told=unit.may("allocation.tell", trial, row.site) and bool(unblinding.may_be_told(unit, protocol, row)),
-            grid=casebook_grid(overview.grid(unit, local, row), local, lambda kind: _enters(unit, protocol, row, kind)),
+            grid=casebook_grid(overview.grid(unit, local, row), local, lambda kind: _enters(unit, local, row, kind)),
             history=history,
             names=casebooks.names(unit, {entry.by for entry in history}),
             added="added" in request.args,
             followed=governance.followed(unit, protocol) if protocol.treats else None,
+            allowed=_allowed(unit, local, row),
         )
 
     return read(work)
@@ -121,7 +125,7 @@ def _listing(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         state=state,
         sites=sorted({row.site for row, _ in rows}),
         states=[s for s in _states(protocol) if any(held == s for _, held in rows)],
-        open_sites=_open_sites(unit, protocol),
+        open_sites=participants.open_sites(unit, protocol),
         problem=problem,
     )
 
@@ -132,16 +136,27 @@ def _states(protocol: Protocol) -> list[str]:
     return list(dict.fromkeys([INITIAL[protocol.machine], *(target for _, target in steps)]))
 
 
-def _open_sites(unit: Unit, protocol: Protocol) -> list[Any]:
-    """Sites at which the person may add a participant now."""
-    states = studies.states(unit, protocol.id, "site")
-    if studies.state(unit, protocol.id) != "open":
-        return []
-    return [s for s in protocol.sites if states.get(s.code) == "open" and unit.may("participant.add", protocol.id, s.code)]
+def _allowed(unit: Unit, protocol: Protocol, row: Participant) -> dict[str, Any] | None:
+    """What the participant still allows: level, since when, visits, linkage, sharing; None where the protocol knows no withdrawal."""
+    if protocol.meaning("withdrawal") is None:
+        return None
+    book = casebooks.read(unit, protocol.id, row)
+    held = permissions.permission(protocol, book)
+    ends = participants.ends(protocol, book, participants.state(unit, protocol.id, row))
+    return {
+        "level": LEVELS[held.level],
+        "since": held.withdrawn_on,
+        "collects": [kind for kind in FORM_KINDS if kind in LEVELS[held.level].collects],
+        "everything": len(LEVELS[held.level].collects) == len(FORM_KINDS),
+        "ended": min(ends, key=lambda end: ENDS.index(end.kind), default=None),
+        "permission": held,
+    }
 
 
 def _enters(unit: Unit, protocol: Protocol, row: Participant, kind: str) -> bool:
-    return roles.may_enter(unit.actor.grants, kind, protocol.id, row.site)
+    """Whether the person may enter forms of a kind, and the participant still allows it."""
+    level = participants.withdrawal_level(protocol, casebooks.read(unit, protocol.id, row))
+    return kind in COLLECTS[level] and roles.may_enter(unit.actor.grants, kind, protocol.id, row.site)
 
 
 def _readiness(

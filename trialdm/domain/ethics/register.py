@@ -365,18 +365,24 @@ class Register:
             return document.approved_on
         return came_with.approved_from
 
-    def current_document(self, kind: str, site: Site, on: date) -> Document | None:
-        """The version of a document that is to be used at a site on a day."""
-        here = [(d, self.starts_at(d, site)) for d in self.documents if d.kind == kind and site.nation in d.nations]
+    def in_use(self, kind: str, site: Site, on: date) -> list[tuple[date, Document]]:
+        """The versions of a document that a site had taken up by a day and that are not revoked, each with its first day."""
+        here = [(self.starts_at(d, site), d) for d in self.documents if d.kind == kind and site.nation in d.nations]
         begun = [
-            (first, document.code, document)
-            for document, first in here
+            (first, document)
+            for first, document in here
             if (approved := self.approved_on(document)) is not None and approved <= on and first is not None and first <= on
         ]
-        usable = [row for row in begun if row[2].revoked_on is None or row[2].revoked_on > on]
-        newest = max(usable, key=lambda row: row[:2])[2] if usable else None
+        usable = [(first, document) for first, document in begun if document.revoked_on is None or document.revoked_on > on]
+        return sorted(usable, key=lambda row: (row[0], row[1].code))
+
+    def current_document(self, kind: str, site: Site, on: date) -> Document | None:
+        """The version of a document that is to be used at a site on a day."""
+        versions = self.in_use(kind, site, on)
+        newest = versions[-1][1] if versions else None
         if newest and newest.superseded_on and newest.superseded_on <= on:
-            waits = any(document.code > newest.code and (first is None or first > on) for document, first in here)
+            later = [d for d in self.documents if d.kind == kind and site.nation in d.nations and d.code > newest.code]
+            waits = any((first := self.starts_at(d, site)) is None or first > on for d in later)
             return newest if waits else None
         return newest
 

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 
 from trialdm.domain.ethics.case import Against, Case, ConsentGiven
 from trialdm.domain.ethics.modifications import CHANGES, CLASSES, WAITS, lighter, suggested
-from trialdm.domain.ethics.register import Document, Register
+from trialdm.domain.ethics.reconsent import CONSENTED_ON, renewals
+from trialdm.domain.ethics.register import Document
 from trialdm.domain.ethics.rules import Judgement, Rule
 from trialdm.domain.protocol import Site
 
 Found = Iterator[Against]
-
-#: What everybody consents on.
-CONSENTED_ON = ("PIS", "ICF")
 
 #: Kinds of form at which nobody is asked to consent again first: what happened is recorded, and consent itself.
 _WITHOUT_RECONSENT = frozenset({"screening", "consent", "deviation", "status", "system", "safety", "operative", "unblinding"})
@@ -69,26 +67,17 @@ def _why_not(case: Case, document: Document, site: Site, day: object) -> str:
     )
 
 
-def reconsents(register: Register, site: Site, given: ConsentGiven, on: object) -> list[Document]:
-    """Versions in use at the site for which somebody who consented on an earlier one has to consent again (GOV-26)."""
-    found = []
-    for kind in CONSENTED_ON:
-        current = register.current_document(kind, site, on)  # type: ignore[arg-type]
-        if current and current.reconsent and given.documents.get(kind, 0) < current.code:
-            found.append(current)
-    return found
-
-
 def _reconsent(case: Case) -> Found:
     given = case.participant.consent if case.participant else None
     exempt = case.form is not None and case.form.kind in _WITHOUT_RECONSENT
     if case.site is None or given is None or exempt:
         return
-    for document in reconsents(case.register, case.site, given, case.on):
+    for renewal in renewals(case.register, case.site, [(given.renewed or given.at.date(), given.documents)], case.on):
+        document = renewal.document
         yield Against(
             f"Re-consent with {document.kind} v{document.version} is due before this visit.",
             f"A consent form on {document.title}, entered as an event.",
-            "block" if document.reconsent == "block" else "warn",
+            "block" if renewal.urgency == "block" else "warn",
         )
 
 

@@ -16,7 +16,7 @@ from trialdm.domain.ethics.case import (
     Standing,
 )
 from trialdm.domain.ethics.rules import Judgement, Rule
-from trialdm.domain.ethics.withdrawal import COLLECTS
+from trialdm.domain.ethics.withdrawal import COLLECTS, LEVELS
 from trialdm.domain.lifecycle import label
 
 Found = Iterator[Against]
@@ -134,7 +134,9 @@ def _withdrawal(case: Case) -> Found:
         yield (
             Against(
                 "Participant allows no further data collection (full withdrawal).",
-                "Nothing: data to date are kept, and no new data may be recorded.",
+                "Nothing: data to date are kept, and no new data may be recorded."
+                if LEVELS[level].used
+                else "Nothing: no new data may be recorded, and data to date go into no later export.",
             )
             if level >= 3
             else Against(

@@ -1,0 +1,112 @@
+"""Worklists on the pages: who has to consent again, and the screening log."""
+
+from tests.browser.conftest import press
+
+NURSE, COORDINATOR, STATISTICIAN = "nurse.s01@demo.example", "coordinator@demo.example", "statistics@demo.example"
+MANAGER, UNBLINDED = "manager@demo.example", "statistics.unblinded@demo.example"
+
+
+def test_who_has_to_consent_again_leads_to_the_consent_form(visit, check):
+    visitor = visit(COORDINATOR)
+    page = visitor.page
+    visitor.go("/participants")
+    press(page, "text=Consent again")
+    assert page.locator("h1").inner_text() == "Consent again"
+    check(page)
+    rows = page.locator("tbody tr")
+    assert rows.count() >= 1
+    assert "ICF v1.0" in rows.first.inner_text()
+    visitor.go("/reconsent?site=S02")
+    assert {row.split("\t")[1] for row in page.locator("tbody tr").all_inner_texts()} <= {"S02"}
+    waiting = visit(COORDINATOR)
+    waiting.go("/reconsent")
+    enter = waiting.page.locator("text=Enter")
+    if enter.count():
+        press(waiting.page, "td >> text=Enter")
+        assert waiting.page.locator("h1").inner_text() == "Consent"
+
+
+def test_an_entry_of_the_screening_log_leads_to_its_form_without_javascript(visit, check):
+    visitor = visit(NURSE, javascript=False)
+    page = visitor.page
+    visitor.go("/screening")
+    before = page.locator("tbody tr").count()
+    press(page, "text=Add entry")
+    assert page.locator("h1").inner_text() == "Screening log"
+    assert "/visits/V00/forms/SCRN" in page.url
+    visitor.go("/screening?outcome=open")
+    assert page.locator("tbody tr").count() >= 1
+    seeing = visit(NURSE)
+    seeing.go("/screening")
+    assert seeing.page.locator("tbody tr").count() == before + 1
+    assert {row.split("-")[0] for row in seeing.page.locator("tbody th").all_inner_texts()} == {"S01"}
+    check(seeing.page)
+
+
+def test_the_lists_fit_a_telephone(visit, check):
+    visitor = visit(NURSE, width=320)
+    for path in ("/screening", "/reconsent"):
+        visitor.go(path)
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 320, path
+        check(visitor.page)
+    stranger = visit(STATISTICIAN)
+    stranger.go("/screening")
+    assert stranger.page.locator("h1").inner_text() == "This is not allowed"
+
+
+def test_a_page_says_what_somebody_who_died_or_was_lost_still_allows(visit, check):
+    visitor = visit(COORDINATOR)
+    page = visitor.page
+    seen = 0
+    for state, said in (("died", "died on"), ("lost", "lost to follow-up"), ("withdrawn", "since"), ("follow_up", "takes part fully")):
+        visitor.go(f"/participants?state={state}")
+        if page.locator("tbody a").count():
+            press(page, "tbody a")
+            assert said in page.locator("summary", has_text="Participation").inner_text()
+            if state != "follow_up":
+                assert "Not expected any more" in page.locator("details[open] .allowed").inner_text()
+                assert page.locator(".grid >> text=Not expected").count() > 0
+                assert page.locator(".cell-overdue:has-text('24 months')").count() == 0
+                seen += 1
+            check(page)
+    assert seen, "somebody has left in every demonstration"
+
+
+def test_recruitment_and_flow(visit, check):
+    visitor = visit(MANAGER)
+    page = visitor.page
+    visitor.go("")
+    press(page, "text=Recruitment by site and month")
+    assert page.locator("h1").inner_text() == "Recruitment"
+    check(page)
+    press(page, "text=Participant flow")
+    assert page.locator("svg.chart").count() == 1
+    assert page.locator("text=Show it by arm").count() == 0
+    assert page.locator("summary", has_text="all agree").count() == 1
+    assert "Targeted muscle" not in page.locator("main").inner_text()
+    check(page)
+    shown = page.locator("tr", has_text="Assessed for eligibility").locator("td").inner_text()
+    press(page, "tr:has-text('Assessed for eligibility') a")
+    assert page.locator("main [role=status]").inner_text() == f"{shown} entries."
+    visitor.go("/flow")
+    with page.expect_download() as download:
+        page.click("text=Download the counts")
+    assert download.value.suggested_filename == "pre-tmr-RP-02.csv"
+
+
+def test_the_flow_by_arm_is_shown_on_demand_to_the_unblinded_statistician(visit, check):
+    visitor = visit(UNBLINDED, javascript=False)
+    page = visitor.page
+    visitor.go("/flow")
+    assert "Targeted muscle" not in page.locator("main").inner_text()
+    press(page, "text=Show it by arm")
+    assert page.locator("h1").inner_text() == "Participant flow by arm"
+    assert "Targeted muscle reinnervation" in page.locator("main thead").all_inner_texts()[1]
+    nurse = visit(NURSE, width=320)
+    nurse.go("/flow")
+    assert nurse.page.locator("h1").inner_text() == "This is not allowed"
+    manager = visit(MANAGER, width=320)
+    for path in ("/flow", "/recruitment"):
+        manager.go(path)
+        assert manager.page.evaluate("document.documentElement.scrollWidth") <= 320, path
+        check(manager.page)

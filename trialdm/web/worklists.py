@@ -1,0 +1,95 @@
+"""Lists that site staff work through: who has to consent again, and the log of everybody who was screened."""
+
+from typing import Any
+
+from flask import Blueprint, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from trialdm.domain import screening as outcomes
+from trialdm.domain.errors import TrialError
+from trialdm.domain.ethics.reconsent import URGENCIES
+from trialdm.domain.protocol import Protocol
+from trialdm.door.security import read, signed_in
+from trialdm.services import participants, reconsents, screening, studies
+from trialdm.services.unit import Unit
+from trialdm.web.layout import act, page
+
+pages = Blueprint("worklists", __name__, url_prefix="/trials/<trial>")
+
+
+@pages.get("/reconsent")
+@signed_in
+def reconsent(trial: str) -> str:
+    """Who has to consent again at the sites that the person sees, and who did."""
+
+    def work(unit: Unit) -> str:
+        protocol = studies.protocol(unit, trial)
+        site = request.args.get("site", "")
+        lines = reconsents.listed(unit, trial, site)
+        return page(
+            "reconsent.html",
+            protocol,
+            site=site,
+            sites=_sites(unit, protocol),
+            waiting=[(urgency, words, _of(lines, urgency)) for urgency, words in URGENCIES.items()],
+            done=[line for line in lines if line.renewal.done],
+        )
+
+    return read(work)
+
+
+def _sites(unit: Unit, protocol: Protocol) -> list[Any]:
+    """Sites whose participants the person sees."""
+    seen = unit.sites("participant.see", protocol.id)
+    return [site for site in protocol.sites if seen is None or site.code in seen]
+
+
+def _of(lines: list[reconsents.Line], urgency: str) -> list[reconsents.Line]:
+    return [line for line in lines if line.renewal.urgency == urgency and not line.renewal.done]
+
+
+# --- the screening log -----------------------------------------------------------------------------------------------
+
+
+@pages.get("/screening")
+@signed_in
+def screening_log(trial: str) -> str:
+    """The screening log of the sites that the person sees; a new entry is a new number and its form."""
+    return read(lambda unit: _log(unit, trial))
+
+
+@pages.post("/screening")
+@signed_in
+def add(trial: str) -> AnyResponse:
+    """A new entry: a fresh number at a site, and on to the screening form."""
+
+    def work(unit: Unit) -> str:
+        row = participants.add(unit, trial, request.form.get("site", ""))
+        at = screening.entered_at(studies.protocol_at(unit, trial, row.site))
+        if at is None:
+            return url_for("participants.one", trial=trial, participant=row.id, added=1)
+        return url_for("forms.show", trial=trial, participant=row.id, visit=at[0], form=at[1])
+
+    return act(work, lambda unit, problem: _log(unit, trial, problem), str)
+
+
+def _log(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
+    protocol = studies.protocol(unit, trial)
+    site, came, reason = request.args.get("site", ""), request.args.get("outcome", ""), request.args.get("reason", type=int)
+    sites = _sites(unit, protocol)
+    entries = screening.log(unit, trial, site=site, came=came, reason=reason)
+    return page(
+        "screening.html",
+        protocol,
+        site=site,
+        came=came,
+        reason=reason,
+        sites=sites,
+        groups=[(one, found) for one in sites if (found := [entry for entry in entries if entry.site == one.code])],
+        total=len(entries),
+        outcomes=outcomes.OUTCOMES,
+        reasons=screening.reasons(protocol),
+        at=screening.entered_at(protocol),
+        open_sites=participants.open_sites(unit, protocol),
+        problem=problem,
+    )
