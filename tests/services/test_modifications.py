@@ -386,3 +386,13 @@ def test_the_list_says_where_each_stands(sqlite_world: World) -> None:
     assert {site: state for site, state in row["sites"].items() if state != "not_told"} == {"S01": "notified"}
     with pytest.raises(Forbidden):
         sqlite_world.read("system-administrator", lambda unit: modifications.listed(unit, TRIAL))
+
+
+def test_another_number_of_days_counts_for_documents_as_for_the_step(world: World) -> None:
+    """A protocol that gives sites 50 days: on day 35 the old version is still the one to use."""
+    seq = test_versions.propose(world, (test_versions.TOP, "site_objection_days: {value: 35", "site_objection_days: {value: 50"))
+    test_versions.take_up(world, seq, "S02")
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, NEW_FORM))
+    approved(world, "S01", documents=(("ICF", 3),))
+    assert in_use(world, "ICF", "S01", DAY_35) == "2.0"
+    assert in_use(world, "ICF", "S01", TODAY + timedelta(days=50)) == "3.0"

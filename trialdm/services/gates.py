@@ -201,7 +201,8 @@ def replay(unit: Unit, trial: str) -> Iterator[Replayed]:
             protocols[number] = load_protocol(json.loads(definitions[number]))
         if (place := bisect_right(changes, at)) != standing:
             standing, known = place, register.as_of(unit, trial, at)
-        again = ethics.gate(ethics.case_of(stored["basis"], protocols[number], known)).to_json()
+        under = register.under(protocols[number], known)
+        again = ethics.gate(ethics.case_of(stored["basis"], protocols[number], under)).to_json()
         first = {key: value for key, value in stored.items() if key not in ("basis", "definition")}
         yield Replayed(act, subject, at, _difference(first, again))
 

@@ -15,6 +15,8 @@ from sqlalchemy import bindparam, func, select
 from trialdm.domain import ethics
 from trialdm.domain.errors import Refused
 from trialdm.domain.ethics import Approval, Condition, Document, Fact, Modification, Register, Step
+from trialdm.domain.protocol import Protocol
+from trialdm.services import studies
 from trialdm.services.unit import Change, Unit, remember
 from trialdm.store.tables import Account, Credential, Delegation, DelegationAct, RegisterEntry, Training, Trial
 
@@ -108,7 +110,12 @@ def read(unit: Unit, trial: str) -> Register:
         _KNOWN[where] = (stamp, built)
         return built
 
-    return remember(unit, ("register", trial), find)
+    return remember(unit, ("register", trial), lambda: under(studies.protocol(unit, trial), find()))
+
+
+def under(protocol: Protocol, on_record: Register) -> Register:
+    """The register as it counts under a protocol: by the days that it gives sites to object."""
+    return replace(on_record, objection_days=ethics.param(protocol, "site_objection_days"))
 
 
 def as_of(unit: Unit, trial: str, moment: datetime | None) -> Register:

@@ -277,7 +277,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Register:
-    """Everything on record that the gate looks at, in the order of recording."""
+    """Everything on record that the gate looks at, in the order of recording, and the days that a site has to object (GOV-24)."""
 
     approvals: tuple[Approval, ...] = ()
     documents: tuple[Document, ...] = ()
@@ -286,6 +286,7 @@ class Register:
     credentials: tuple[Credential, ...] = ()
     modifications: tuple[Modification, ...] = ()
     facts: tuple[Fact, ...] = ()
+    objection_days: int = 35
 
     # --- approvals ---------------------------------------------------------------------------------------------------
 
@@ -344,7 +345,7 @@ class Register:
         named = (document.kind, document.code)
         return next((m for m in self.modifications if m.ref == document.modification or named in m.documents), None)
 
-    def starts_at(self, document: Document, site: Site, *, objection_days: int = 35) -> date | None:
+    def starts_at(self, document: Document, site: Site) -> date | None:
         """The day from which a version is used at a site, or None where it is not known yet.
 
         A day of the site's own stands. Otherwise a version that came with a modification of category A or B waits until the
@@ -355,7 +356,7 @@ class Register:
         came_with = self.came_with(document)
         if came_with is None or came_with.category not in WAITS:
             return document.effective_from
-        free = came_with.free_at(site.code, objection_days)
+        free = came_with.free_at(site.code, self.objection_days)
         return max(free, document.effective_from) if free else None
 
     def approved_on(self, document: Document) -> date | None:
