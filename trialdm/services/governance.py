@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from sqlalchemy import select
-
 from trialdm.domain import guidance, pathway
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, WrongState
 from trialdm.domain.ethics import Fact, Register
@@ -17,10 +15,9 @@ from trialdm.domain.ethics.deadline import Deadline
 from trialdm.domain.guidance import Guidance
 from trialdm.domain.pathway import Month, Notice, Review
 from trialdm.domain.protocol import Protocol, Site
-from trialdm.services import cases, clocks, register
+from trialdm.services import cases, clocks, people, register
 from trialdm.services.cases import require_pathway
 from trialdm.services.unit import Unit, needed
-from trialdm.store.tables import Account
 
 #: How much text a minute or an action may hold.
 _MOST_TEXT = 2000
@@ -221,7 +218,7 @@ def organisation(unit: Unit, trial: str, site: str) -> Organisation:
         pathway.reviews(on_record, site, unit.today),
         [due for due in deadlines(clocks.situation(unit, trial), pathway.CLOCKS) if due.site == site],
         _operators(on_record, site),
-        {key: name for key, name in unit.session.execute(select(Account.id, Account.name))},
+        people.names(unit),
     )
 
 

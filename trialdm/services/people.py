@@ -196,6 +196,11 @@ def everybody(unit: Unit) -> list[tuple[Account, tuple[Grant, ...]]]:
     return [(account, grants(unit, account.id)) for account in accounts]
 
 
+def names(unit: Unit) -> dict[str, str]:
+    """The names of everybody, by account."""
+    return {key: name for key, name in unit.session.execute(select(Account.id, Account.name))}
+
+
 def actor(unit: Unit, account: Account, door: str, request_id: str = "") -> Actor:
     """The person as somebody who acts. Raises SignedOut for a closed account."""
     if account.state != "active":

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-
 from trialdm.domain import lifecycle
 from trialdm.domain.ethics import Answer
 from trialdm.domain.protocol import Protocol
-from trialdm.services import gates, studies
+from trialdm.services import gates, people, studies
 from trialdm.services.unit import Unit
-from trialdm.store.tables import Account
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def course(unit: Unit, trial: str, site: str = "") -> Course:
     protocol = studies.protocol(unit, trial)
     machine, subject = ("site", protocol.site(site).code) if site else ("trial", trial)
     state = studies.state(unit, trial, machine, subject)
-    names = {key: name for key, name in unit.session.execute(select(Account.id, Account.name))}
+    names = people.names(unit)
     history = studies.history(unit, trial, machine, subject)
     return Course(
         site,
