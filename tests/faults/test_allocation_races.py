@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Queue
@@ -269,7 +269,7 @@ def test_no_allocation_follows_the_loss_of(world: World, take_away: Callable[[Wo
         def meanwhile() -> None:
             while len(clients.answers) < len(early) + 3:
                 time.sleep(0.002)
-            world.now = datetime.combine(TODAY, datetime.now(UTC).time(), UTC)
+            world.units = replace(world.units, clock=lambda: datetime.combine(TODAY, datetime.now(UTC).time(), UTC))
             take_away(world)
 
         told += clients.ask_all([(ident, f"key-{ident}") for ident in rush], meanwhile, every=0.05)
