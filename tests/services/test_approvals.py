@@ -462,6 +462,9 @@ def test_a_consent_that_was_entered_late_is_warned_of(sqlite_world: World) -> No
     assert ("GOV-13", "warn") in {(reason.rule, reason.severity) for reason in answer.reasons}
     (reason,) = [reason for reason in answer.reasons if reason.rule == "GOV-13" and reason.severity == "warn"]
     assert "(back-dated)" in reason.message
+    consent(sqlite_world, ident, con_dtm=f"{late}T11:00", con_pis_date=late)
+    corrected = sqlite_world.read("monitor", lambda unit: participants.gate(unit, TRIAL, "randomise", participant=ident))
+    assert ("GOV-13", "warn") in {(found.rule, found.severity) for found in corrected.reasons}
 
 
 UPTAKE_TOO_EARLY = {

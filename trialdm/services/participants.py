@@ -161,11 +161,12 @@ def describe(row: Participant, state: str) -> dict[str, Any]:
 def standing(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
     """What the gate needs to know of a participant before a form is saved, by the forms that the site works with."""
     protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
+    given = _consent(unit, protocol, book)
     return Standing(
         id=book.participant.id,
         state=studies.state(unit, protocol.id, protocol.machine, book.participant.id),
-        consent=_consent(protocol, book),
-        capacity=_capacity(protocol, book),
+        consent=given,
+        capacity=_capacity(protocol, book, given),
         withdrawal_level=withdrawal_level(protocol, book),
     )
 
@@ -225,7 +226,7 @@ def consented_on(form: Form, stored: Stored) -> dict[str, int]:
     return {kind: code for kind, code in codes.items() if isinstance(code, int)}
 
 
-def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
+def _consent(unit: Unit, protocol: Protocol, book: Casebook) -> ConsentGiven | None:
     """The consent on record: the first one gives the time, the newest one the versions of the documents and the route."""
     found, given = protocol.meaning("consent_at"), consents(protocol, book)
     if found is None or not given:
@@ -240,18 +241,25 @@ def _consent(protocol: Protocol, book: Casebook) -> ConsentGiven | None:
         witnessed=_code(said.get("consent_witness")),
         consultee_on_team=_code(said.get("consent_consultee_team")),
         no_personal_consultee=str(said.get("consent_no_personal") or ""),
-        recorded_on=first[1].saved_at.astimezone(LONDON).date() if first[1].instance.seq == 1 else None,
+        recorded_on=_entered(unit, first[1]),
         renewed=newest[0].date() if newest is not first else None,
     )
+
+
+def _entered(unit: Unit, stored: Stored) -> date:
+    """The day on which a form was saved for the first time."""
+    instance = stored.instance
+    first = stored.saved_at if instance.seq == 1 else unit.session.get_one(FormVersion, (instance.trial_id, instance.id, 1)).saved_at
+    return first.astimezone(LONDON).date()
 
 
 def _code(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _capacity(protocol: Protocol, book: Casebook) -> Capacity | None:
+def _capacity(protocol: Protocol, book: Casebook, consent: ConsentGiven | None) -> Capacity | None:
     """The newest loss of capacity on record, and whether consent was given again after it was regained."""
-    found, consent = protocol.meaning("capacity_lost"), _consent(protocol, book)
+    found = protocol.meaning("capacity_lost")
     if found is None:
         return None
     form = found[0]
