@@ -14,10 +14,12 @@ from tests.services.test_versions import TOP, propose
 from trialdm.domain.errors import Conflict, Refused
 from trialdm.domain.ethics import Approval, Document
 from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, gates, packages, participants, register, studies
+from trialdm.services import allocations, approvals, gates, packages, participants, records, register, studies
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent
+
+CONSULTEE = {"con_route": 4, "con_capacity": 0, "con_cons_rel": 1, "con_no_personal": "none could be found"}
 
 Entries = list[Approval | Document]
 
@@ -130,5 +132,47 @@ def test_every_kept_answer_is_the_same_when_it_is_given_again(world: World) -> N
     world.at(date(2026, 3, 11))
     found = world.read("trial-manager", lambda unit: list(gates.replay(unit, TRIAL)))
     acts = {row.act for row in found}
-    assert {"fact consent", "save CONS", "participant randomise", "randomise", "trial open"} <= acts
+    assert {"form consent", "save CONS", "participant randomise", "randomise", "trial open"} <= acts
     assert [row for row in found if row.different] == []
+
+
+@pytest.mark.parametrize(
+    ("item", "more", "rule", "message"),
+    [
+        ("con_icf_ver", {}, "GOV-12", "The version of the ICF that was used is not recorded."),
+        ("con_pis_ver", {}, "GOV-12", "The version of the PIS that was used is not recorded."),
+        ("con_capacity", {}, "GOV-17", "It is not recorded whether the person had capacity."),
+        ("con_route", {}, "GOV-17", "The route of consent is not recorded."),
+        ("con_witness", {"con_route": 2}, "GOV-17", "It is not recorded whether a witness was present."),
+        ("con_cons_team", CONSULTEE, "GOV-18", "It is not recorded whether the consultee is on the study team."),
+    ],
+)
+def test_a_missing_reason_opens_no_gate(sqlite_world: World, item: str, more: dict[str, int], rule: str, message: str) -> None:
+    """What a consent stands on is known, or nobody is randomised on it."""
+    world = sqlite_world
+    ident = builders.ready(world)
+    with world.units.reading(world.actor("research-nurse")) as unit:
+        said = records.view(unit, records.locate(unit, TRIAL, ident, "V01", "CONS")).answers.to_json()["answers"]
+    given = {name: value for name, value in {**said, **more}.items() if name != item}
+    put(world, ident, "V01", "CONS", given, only=True, missing={item: "NK"}, reason="source: read again")
+    assert message in reasons_of(world, ident, rule)
+
+
+def test_no_randomisation_without_a_planned_day(sqlite_world: World) -> None:
+    world = sqlite_world
+    ident = builders.ready(world)
+    with world.units.reading(world.actor("research-nurse")) as unit:
+        form = records.view(unit, records.locate(unit, TRIAL, ident, "V01", "CLIN"))
+        said = form.answers.to_json()["answers"]
+    given = {n: v for n, v in said.items() if n != "surg_date_plan" and not form.place.form.by_name[n].value}
+    put(world, ident, "V01", "CLIN", given, only=True, missing={"surg_date_plan": "NK"}, reason="source: read again")
+    assert "No day is planned for the operation." in reasons_of(world, ident, "GOV-44")
+
+
+def reasons_of(world: World, participant: str, rule: str) -> list[str]:
+    def ask(unit: Unit) -> list[str]:
+        answer = participants.gate(unit, TRIAL, "randomise", site="S01", participant=participant)
+        assert not answer.allowed
+        return [reason.message for reason in answer.reasons if reason.rule == rule]
+
+    return world.read("trial-coordinator", ask)

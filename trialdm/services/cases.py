@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 
 from trialdm.domain import ethics, roles
-from trialdm.domain.crf import Finding, Form
+from trialdm.domain.crf import Answers, Finding, Form
 from trialdm.domain.errors import WrongState
 from trialdm.domain.ethics import Answer, AuditCase
 from trialdm.domain.ethics.deadline import Audited
@@ -99,15 +99,18 @@ def is_procedure(form: Form) -> bool:
 
 
 def require(
-    unit: Unit, protocol: Protocol, form: Form, site: str, given: Mapping[str, Any], *, complete: bool
+    unit: Unit, protocol: Protocol, form: Form, site: str, given: Answers, *, complete: bool
 ) -> tuple[dict[str, Any], list[Finding]]:
     """The gate's answer to the record of a procedure, as it is kept, and what it says to watch. Raises Refused.
 
     A draft is refused only for what no later answer mends on the form: the notice to the lead, and a preventive procedure.
     """
-    read = {_OF_THE_GATE[i.means]: given[i.name] for i in form.items if i.means in _OF_THE_GATE and i.name in given}
+    read: dict[str, Any] = {
+        _OF_THE_GATE[i.means]: given.values[i.name] for i in form.items if i.means in _OF_THE_GATE and i.name in given.values
+    }
+    unknown = tuple(i.means for i in form.items if i.means and i.name in given.missing) if complete else ()
     unit.attempt(protocol.id, "audit-case", site=site)
-    case = gates.case(unit, protocol.id, "audit-case", site=site, audit=AuditCase(**read))
+    case = gates.case(unit, protocol.id, "audit-case", site=site, audit=AuditCase(**read, unknown=unknown))
     answer = ethics.gate(case)
     (answer if complete else _of_a_draft(answer)).require()
     kept = gates.kept(unit, case, answer)

@@ -18,8 +18,8 @@ from trialdm.domain.errors import Invalid
 from trialdm.domain.ethics import Answer, Case, Person
 from trialdm.domain.protocol import Protocol
 from trialdm.services import register, studies
-from trialdm.services.unit import LONDON, NOBODY, SYSTEM, Unit
-from trialdm.store.tables import Allocation, AuditEvent, AuditValue, FormInstance, FormVersion, Scheme, Status
+from trialdm.services.unit import LONDON, NOBODY, SYSTEM, Change, Unit
+from trialdm.store.tables import Allocation, AuditEvent, AuditValue, Definition, FormInstance, FormVersion, RegisterEntry, Scheme, Status
 
 
 def person(unit: Unit) -> Person | None:
@@ -32,8 +32,7 @@ def case(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None
 
     `about` are further fields of the case: `participant`, `form`, `modification` and so on.
     """
-    protocol = studies.protocol(unit, trial)
-    day = on or unit.today
+    protocol, day = studies.parsed(_definition(unit, trial, action, site)), on or unit.today
     return Case(
         action=action,
         on=day,
@@ -49,6 +48,11 @@ def case(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None
         **about,
         **_ends(unit, protocol, action),
     )
+
+
+def _definition(unit: Unit, trial: str, action: str, site: str) -> Definition:
+    """The definition that an act is judged by: a form that is saved by the one its site works with, everything else by the trial's."""
+    return studies.definition_at(unit, trial, site) if action == "save-form" and site else studies.definition(unit, trial)
 
 
 #: Acts that look at when the trial was halted or ended.
@@ -81,8 +85,8 @@ def require(unit: Unit, trial: str, action: str, **about: Any) -> dict[str, Any]
 
 def kept(unit: Unit, found: Case, answer: Answer) -> dict[str, Any]:
     """An answer with what it stood on, and the number of the definition of the trial."""
-    number = studies.definition(unit, found.protocol.id).seq
-    return {**answer.to_json(), "basis": ethics.basis(found), "definition": number}
+    definition = _definition(unit, found.protocol.id, found.action, found.site.code if found.site else "")
+    return {**answer.to_json(), "basis": ethics.basis(found), "definition": definition.seq}
 
 
 def judge(unit: Unit, trial: str, action: str, **about: Any) -> tuple[Answer, dict[str, Any]]:
@@ -170,8 +174,14 @@ def _move(unit: Unit, trial: str, machine: str, subject: str, event: str, reason
     return studies.move(unit, trial, machine, subject, event, reason=reason, gate=answer, site=site)
 
 
-#: Entry of the trail that keeps the gate's answer to a fact.
-FACT = "form.judged"
+#: Entry of the trail that keeps an answer of the gate, where the act has no row of its own that does.
+KEPT = "gate.answer"
+
+
+def keep(unit: Unit, trial: str, answer: Mapping[str, Any], *, stream: str = "open", **about: str) -> None:
+    """Keep an answer in the trail with what it is about (`entity`, `entity_id`, `site`)."""
+    unit.record(KEPT, trial=trial, changes=[Change(answer["action"], None, answer, stream)], **about)
+
 
 # --- giving kept answers again ---------------------------------------------------------------------------------------
 
@@ -222,10 +232,15 @@ def _kept_answers(unit: Unit, trial: str) -> Iterator[tuple[str, str, datetime, 
     facts = (
         select(AuditEvent, AuditValue.value)
         .join(AuditValue, (AuditValue.event_id == AuditEvent.event_id) & (AuditValue.which == "new"))
-        .where(AuditEvent.trial_id == trial, AuditEvent.action == FACT)
+        .where(AuditEvent.trial_id == trial, AuditEvent.action == KEPT)
     )
     for event, value in unit.session.execute(facts):
-        yield f"fact {event.field}", event.entity_id, datetime.fromisoformat(event.at_utc), value
+        yield f"{event.entity} {event.field}", event.entity_id, datetime.fromisoformat(event.at_utc), value
+
+    for entry in unit.session.scalars(select(RegisterEntry).where(RegisterEntry.trial_id == trial).order_by(RegisterEntry.seq)):
+        data = json.loads(entry.data)
+        if "gate" in data:
+            yield data["gate"]["action"], data["ref"], entry.recorded_at, json.dumps(data["gate"])
 
 
 def _difference(first: Mapping[str, Any], again: Mapping[str, Any]) -> str:

@@ -232,7 +232,8 @@ def _consent(unit: Unit, protocol: Protocol, book: Casebook) -> ConsentGiven | N
     if found is None or not given:
         return None
     form, first, newest = found[0], given[0], given[-1]
-    said = {i.means: newest[1].answers(form).values.get(i.name) for i in form.items if i.means}
+    answers = newest[1].answers(form)
+    said = {i.means: answers.values.get(i.name) for i in form.items if i.means}
     return ConsentGiven(
         first[0],
         consented_on(form, newest[1]),
@@ -243,6 +244,7 @@ def _consent(unit: Unit, protocol: Protocol, book: Casebook) -> ConsentGiven | N
         no_personal_consultee=str(said.get("consent_no_personal") or ""),
         recorded_on=_entered(unit, first[1]),
         renewed=newest[0].date() if newest is not first else None,
+        unknown=tuple(i.means for i in form.items if i.means and i.name in answers.missing),
     )
 
 

@@ -284,7 +284,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     _judge(unit, place, verdict)
     warned: list[Finding] = []
     if cases.is_procedure(place.form):
-        gate, warned = cases.require(unit, place.protocol, place.form, place.participant.site, verdict.answers.values, complete=finished)
+        gate, warned = cases.require(unit, place.protocol, place.form, place.participant.site, verdict.answers, complete=finished)
     return _write(unit, place, book, stored, sent, verdict, gate, warned)
 
 
@@ -294,6 +294,7 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     A blinded assessor who has learned the allocation enters no outcome of that participant any more: another one does.
     """
     protocol, form, site = place.protocol, place.form, place.participant.site
+    register.lock(unit, protocol.id, shared=True)
     importer = imported and unit.may("form.import", protocol.id, site)
     if not importer and not roles.may_enter(unit.actor.grants, form.kind, protocol.id, site):
         who = ", ".join(sorted(roles.ROLES[role][0] for role in roles.FORM_ENTRY[form.kind])) or "the system only"
@@ -493,7 +494,7 @@ def reason_of(given: str) -> tuple[str, str]:
 
 def _note_findings(unit: Unit, place: Place, instance: FormInstance, verdict: Verdict, warned: Sequence[Finding]) -> None:
     """The prompts that somebody answered, and the alerts that arose, as entries of the trail."""
-    about, stream = _about(place, instance), _stream(place, instance)
+    about, stream = {"trial": place.protocol.id, **_about(place, instance)}, _stream(place, instance)
     if verdict.confirmed:
         unit.record("form.confirm", changes=[Change(f.id, None, f.message, stream) for f in verdict.confirmed], **about)
     alerts = [*verdict.of("alert"), *warned]
@@ -503,7 +504,7 @@ def _note_findings(unit: Unit, place: Place, instance: FormInstance, verdict: Ve
 
 def _about(place: Place, instance: FormInstance) -> dict[str, str]:
     """What an entry of the trail about a form names."""
-    return {"trial": place.protocol.id, "entity": "form", "entity_id": instance.id, "site": place.participant.site}
+    return {"entity": "form", "entity_id": instance.id, "site": place.participant.site}
 
 
 def _stream(place: Place, instance: FormInstance) -> str:
@@ -535,7 +536,7 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook, said: Collection[str
             continue
         ready = participants.readiness(unit, place.protocol, book)
         answer, kept = gates.judge(unit, place.protocol.id, action, site=place.participant.site, on=day, participant=ready)
-        unit.record(gates.FACT, changes=[Change(action, None, kept, _stream(place, stored.instance))], **_about(place, stored.instance))
+        gates.keep(unit, place.protocol.id, kept, stream=_stream(place, stored.instance), **_about(place, stored.instance))
         against = [r for r in answer.reasons if r.severity == "block" and r.rule not in said]
         found += [
             Finding(r.rule, f"GATE.{r.rule}", "alert", f"{r.message} {r.needs}", (item.name,), deviation=deviation, rule=r.rule)

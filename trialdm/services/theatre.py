@@ -13,7 +13,7 @@ from typing import Any
 from trialdm.domain.crf import Item
 from trialdm.domain.errors import Detail, Invalid, WrongState
 from trialdm.domain.protocol import Protocol
-from trialdm.services import casebooks, gates, notices, participants, studies, unblinding
+from trialdm.services import casebooks, gates, notices, participants, register, studies, unblinding
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unblinding import Unblinded
 from trialdm.services.unit import Change, Unit
@@ -54,11 +54,12 @@ def confirm(unit: Unit, trial: str, participant: str, found: Mapping[str, Any]) 
     Raises Forbidden or Refused (who, and the gate's `operate`), WrongState without a randomisation or a plan, and Invalid for
     something that cannot be read. A check that differs raises nothing, so that it is kept: see `Outcome.require`.
     """
+    register.lock(unit, trial, shared=True)
     person = participants.find(unit, trial, participant, "theatre.confirm")
     protocol = studies.protocol_at(unit, trial, person.site)
     book = casebooks.read(unit, trial, person)
     readiness = participants.readiness(unit, protocol, book)
-    gates.require(unit, trial, "operate", site=person.site, participant=readiness)
+    answer = gates.require(unit, trial, "operate", site=person.site, participant=readiness)
     if not readiness.randomised:
         raise WrongState(f"Participant {person.id} has not been randomised.", code="ALLOC.NONE", needs="Randomisation first.")
     read = _read(protocol, found)
@@ -77,6 +78,7 @@ def confirm(unit: Unit, trial: str, participant: str, found: Mapping[str, Any]) 
     unit.add(row)
     changes = [Change("agrees", None, not differs), *(Change(part, None, code) for part, code in read.items())]
     unit.record("theatre.check", row, trial=trial, entity="participant", entity_id=person.id, changes=changes, site=person.site)
+    gates.keep(unit, trial, answer, entity="participant", entity_id=person.id, site=person.site)
     unit.session.flush()
     if differs:
         _raise_alarm(unit, trial, person, differs)

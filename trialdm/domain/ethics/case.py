@@ -65,6 +65,7 @@ class ConsentGiven:
     """The consent on record: when, on which versions of the documents (their codes), and by which route.
 
     `at` is the first consent, `documents` those of the newest one, `renewed` its day; None for what the form does not ask.
+    `unknown` names what it asks and what was answered with a missing reason (meanings of items, such as consent_route).
     """
 
     at: datetime
@@ -76,6 +77,7 @@ class ConsentGiven:
     no_personal_consultee: str = ""
     recorded_on: date | None = None
     renewed: date | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ class Standing:
 class AuditCase:
     """A secondary procedure, as far as it has been described: None for what has not been answered.
 
-    `lapse_reported_on` is the day on which it was reported to the governance lead that a step before the procedure was left out.
+    `lapse_reported_on` is the day on which it was reported to the governance lead that a step before the procedure was left out;
+    `unknown` names what was answered with a missing reason when the record was finished (meanings of items).
     """
 
     on: date | None = None
@@ -125,6 +128,7 @@ class AuditCase:
     mdt: int | None = None
     surgeon: int | None = None
     lapse_reported_on: date | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,6 @@ def basis(case: Case) -> dict[str, Any]:
     }  # fmt: skip
     days = {name: getattr(case, name) for name in ("on", "halted_on", "ended_on", "line_start")}
     found = {
-        **plain,
         **{name: day.isoformat() if day else None for name, day in days.items()},
         "site": case.site.code if case.site else "",
         "form": case.form.code if case.form else "",
@@ -246,7 +249,8 @@ def basis(case: Case) -> dict[str, Any]:
         "counts": dict(case.counts),
     }
     usual = Case("", case.on, case.protocol, case.register, "")
-    return {name: value for name, value in found.items() if value not in ("", None, False, 0) and value != getattr(usual, name, None)}
+    said = {name: value for name, value in plain.items() if value != getattr(usual, name)}
+    return said | {name: value for name, value in found.items() if value not in ("", None, {})}
 
 
 def _written(raw: dict[str, Any]) -> dict[str, Any]:
@@ -276,9 +280,14 @@ def case_of(kept: Mapping[str, Any], protocol: Protocol, register: Register) -> 
         person=Person(person["id"], person["name"], tuple(Grant(**g) for g in person["grants"])) if person else None,
         participant=_standing(participant) if participant else None,
         modification=register.modification(modification) if modification else None,
-        audit=AuditCase(**_days(audit, "on", "shared_decision_on", "lapse_reported_on")) if audit is not None else None,
+        audit=_audit(audit) if audit is not None else None,
         **({"trial_state": ""} | raw | days),
     )
+
+
+def _audit(raw: Mapping[str, Any]) -> AuditCase:
+    found = _days(raw, "on", "shared_decision_on", "lapse_reported_on")
+    return AuditCase(**found | {"unknown": tuple(found.get("unknown", ()))})
 
 
 def _days(raw: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -289,6 +298,7 @@ def _standing(raw: Mapping[str, Any]) -> Standing:
     found: dict[str, Any] = _days(raw, "surgery_planned", "procedure_on")
     if "consent" in found:
         given = _days(found["consent"], "recorded_on", "renewed")
+        given["unknown"] = tuple(given.get("unknown", ()))
         given |= {"at": datetime.fromisoformat(given["at"]), "documents": given.get("documents", {})}
         found["consent"] = ConsentGiven(**given)
     if "capacity" in found:

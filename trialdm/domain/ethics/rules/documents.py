@@ -1,6 +1,7 @@
 """Rules about documents and modifications: GOV-12, 21 to 26, 38."""
 
 from collections.abc import Iterator
+from datetime import date
 
 from trialdm.domain.ethics.case import Against, Case, ConsentGiven
 from trialdm.domain.ethics.modifications import CHANGES, CLASSES, WAITS, lighter, suggested
@@ -34,13 +35,13 @@ def _consented_on(case: Case, site: Site, given: ConsentGiven) -> Found:
     day = given.renewed or given.at.date()
     for kind in CONSENTED_ON:
         code = given.documents.get(kind)
-        if code is None:
-            continue
         current = case.register.current_document(kind, site, day)
-        if current is not None and current.code == code:
+        mend = f"Re-consent with {current.title}." if current else f"An approved {kind} for this site."
+        if f"consent_{kind.lower()}" in given.unknown:
+            yield Against(f"The version of the {kind} that was used is not recorded.", f"The version, on the consent form. {mend}")
+        if code is None or (current is not None and current.code == code):
             continue
         used = case.register.document(kind, code)
-        mend = f"Re-consent with {current.title}." if current else f"An approved {kind} for this site."
         if used is None:
             yield Against(f"{kind} {code} is not on record.", f"The version recorded in the documents register. {mend}")
         else:
@@ -48,7 +49,7 @@ def _consented_on(case: Case, site: Site, given: ConsentGiven) -> Found:
             yield Against(f"{kind} v{used.version} was not approved for use at this site on {day.isoformat()}.{why}", mend)
 
 
-def _why_not(case: Case, document: Document, site: Site, day: object) -> str:
+def _why_not(case: Case, document: Document, site: Site, day: date) -> str:
     """More about a version that was not in use: revoked, or the site still had days to object."""
     if document.revoked_on:
         return f" It was revoked on {document.revoked_on.isoformat()}."
@@ -62,7 +63,7 @@ def _why_not(case: Case, document: Document, site: Site, day: object) -> str:
     return (
         f" Site {site.code} was told of modification {came_with.ref} on {told.isoformat()} and has until day "
         f"{case.param('site_objection_days')}, {free.isoformat()}, to object."
-        if str(day) < free.isoformat()
+        if day < free
         else ""
     )
 

@@ -53,9 +53,24 @@ def _covered(case: Case, what: str) -> bool:
     return bool(case.param("consultee_route") and opinion and what in opinion.covers)
 
 
+_ANSWER = "The answer, on the consent form (a missing reason will not do)."
+
+#: What a consent stands on -> what is said where the form gives a missing reason for it.
+_NOT_RECORDED = {
+    "consent_route": "The route of consent is not recorded.",
+    "consent_capacity": "It is not recorded whether the person had capacity.",
+    "consent_witness": "It is not recorded whether a witness was present.",
+}
+
+
 def _capacity(case: Case) -> Found:
     given = case.participant.consent if case.participant else None
-    if given is None or given.route is None:
+    if given is None:
+        return
+    for name, told in _NOT_RECORDED.items():
+        if name in given.unknown:
+            yield Against(told, _ANSWER)
+    if given.route is None:
         return
     scotland = given.route == SCOTLAND
     if given.route in CONSULTEE or scotland:
@@ -81,6 +96,11 @@ def _consultee(case: Case) -> Found:
         kind = "Nominated" if given.route == NOMINATED else "Personal"
         yield Against(
             f"{kind} consultee is on the study team.", "Advice of a consultee who has no connection with the study (MCA 2005, section 32)."
+        )
+    if "consent_consultee_team" in given.unknown:
+        yield Against(
+            "It is not recorded whether the consultee is on the study team.",
+            _ANSWER,
         )
     if given.route == NOMINATED and not given.no_personal_consultee:
         yield Against(
@@ -199,7 +219,9 @@ def _participant_ready(case: Case, participant: Standing) -> Found:
             "The eligibility form saved again by the principal investigator or a sub-investigator, with a reason.",
         )
     planned, days = participant.surgery_planned, case.param("rand_window_days")
-    if planned is not None and planned < case.on:
+    if planned is None and case.protocol.meaning("surgery_planned"):
+        yield Against("No day is planned for the operation.", "The planned day, on the form that asks for it.")
+    elif planned is not None and planned < case.on:
         yield Against(f"Surgery was planned for {planned.isoformat()}, which has passed.", "A planned date from today on.")
     elif planned is not None and (planned - case.on).days > days:
         yield Against(

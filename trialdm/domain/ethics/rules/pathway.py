@@ -60,6 +60,8 @@ def _team_selected(case: Case) -> Found:
 
 
 def _not_preventive(case: Case) -> Found:
+    if case.audit is not None and "case_timing" in case.audit.unknown:
+        yield Against("The timing of the procedure is not recorded.", "Its timing (a missing reason will not do).")
     if case.audit is not None and case.audit.timing == PRIMARY:
         yield Against(
             "Preventive use belongs in an approved study.",

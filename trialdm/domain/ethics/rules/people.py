@@ -1,6 +1,7 @@
 """Rules about who does what: GOV-14, 15, 16, 52."""
 
 from collections.abc import Iterator
+from datetime import date
 
 from trialdm.domain import roles
 from trialdm.domain.ethics.case import Against, Case, Severity
@@ -119,11 +120,14 @@ def credentialed(case: Case) -> Found:
         yield from _credential(case, own, case.site.code if case.site else "", case.on)
 
 
-def _credential(case: Case, surgeon: int, site: str, on: object) -> Found:
-    credential = case.register.credential(surgeon, on, site=site)  # type: ignore[arg-type]
+def _credential(case: Case, surgeon: int, site: str, on: date) -> Found:
+    credential = case.register.credential(surgeon, on, site=site)
     least = case.param("min_tmr_cases")
     if credential is None:
-        yield Against(f"Surgeon {surgeon} is not credentialed for TMR on {on}.", "A credential valid on the planned date (sponsor policy).")
+        yield Against(
+            f"Surgeon {surgeon} is not credentialed for TMR on {on.isoformat()}.",
+            "A credential valid on that day (sponsor policy).",
+        )
     elif credential.cases < least:
         yield Against(
             f"{credential.name} has {credential.cases} supervised TMR cases; {least} are needed.",
@@ -132,6 +136,8 @@ def _credential(case: Case, surgeon: int, site: str, on: object) -> Found:
 
 
 def _audit_surgeon(case: Case) -> Found:
+    if case.audit is not None and "case_surgeon" in case.audit.unknown:
+        yield Against("The surgeon is not recorded.", "The surgeon who operated: outcomes are audited for each operator.", "block")
     if case.audit is not None and case.audit.surgeon is not None:
         yield from _credential(case, case.audit.surgeon, case.site.code if case.site else "", case.audit.on or case.on)
 
