@@ -176,3 +176,24 @@ def reasons_of(world: World, participant: str, rule: str) -> list[str]:
         return [reason.message for reason in answer.reasons if reason.rule == rule]
 
     return world.read("trial-coordinator", ask)
+
+
+def test_whoever_took_the_consent_was_delegated_for_it_on_the_day(world: World) -> None:
+    ident = builders.ready(world)
+    assessor = world.actor("blinded-assessor").staff_no
+    with world.units.reading(world.actor("research-nurse")) as unit:
+        said = records.view(unit, records.locate(unit, TRIAL, ident, "V01", "CONS")).answers.to_json()["answers"]
+    saved = put(world, ident, "V01", "CONS", {**said, "con_taker": assessor}, only=True, reason="source: signed by another")
+    told = f"Blinded-Assessor S01 is not delegated for taking consent at site S01 on {TODAY.isoformat()}."
+    assert [told in alert.message for alert in saved.alerts if alert.rule == "GOV-14"] == [True]
+    assert told in reasons_of(world, ident, "GOV-14")
+
+
+def test_whoever_operated_held_a_credential_on_the_day(world: World) -> None:
+    ident = builders.randomised(world)
+    world.at(date(2026, 3, 13))
+    day = world.now.date().isoformat()
+    with world.units.reading(world.actor("surgeon")) as unit:
+        assert "surgeon_operated" in {item.means for item in records.locate(unit, TRIAL, ident, "V02", "SURG").form.items}
+    saved = put(world, ident, "V02", "SURG", {"surg_done": 1, "surg_date": day, "surg_id": 2}, role="surgeon")
+    assert f"Surgeon 2 is not credentialed for TMR on {day}." in [a.message.split(" A cred")[0] for a in saved.alerts if a.rule == "GOV-52"]

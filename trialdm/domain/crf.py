@@ -68,6 +68,8 @@ MEANINGS = {
     "eligible": "whether all eligibility criteria are met",
     "surgery_planned": "planned day of the operation",
     "surgeon_planned": "planned surgeon",
+    "surgeon_operated": "surgeon who operated",
+    "consent_taker": "who took the consent",
     "planned_side": "side that is planned to be operated on",
     "planned_limb": "limb that is planned to be operated on",
     "planned_level": "level that is planned",

@@ -19,7 +19,7 @@ from trialdm.domain.schedule import End
 from trialdm.services import casebooks, cases, gates, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, SYSTEM, Change, Unit, needed
-from trialdm.store.tables import Allocation, FormVersion, Participant
+from trialdm.store.tables import Account, Allocation, FormVersion, Participant
 
 _TRIES = 20
 
@@ -188,6 +188,7 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
         randomised=unit.session.get(Allocation, (protocol.id, protocol.scheme.name, book.participant.id)) is not None,
         surgery_planned=book.meaning(protocol, "surgery_planned"),
         surgeon_planned=book.meaning(protocol, "surgeon_planned"),
+        surgeon_operated=book.meaning(protocol, "surgeon_operated"),
         procedure_on=_first_procedure(protocol, book),
         other_trial=str(book.meaning(protocol, "other_trial") or ""),
     )
@@ -244,8 +245,15 @@ def _consent(unit: Unit, protocol: Protocol, book: Casebook) -> ConsentGiven | N
         no_personal_consultee=str(said.get("consent_no_personal") or ""),
         recorded_on=_entered(unit, first[1]),
         renewed=newest[0].date() if newest is not first else None,
+        taken_by=_taker(unit, said.get("consent_taker")),
         unknown=tuple(i.means for i in form.items if i.means and i.name in answers.missing),
     )
+
+
+def _taker(unit: Unit, staff_no: Any) -> tuple[str, ...]:
+    """Account and name of whoever took a consent, by staff number."""
+    account = unit.session.scalars(select(Account).where(Account.staff_no == staff_no)).first() if isinstance(staff_no, int) else None
+    return (account.id, account.name) if account else ()
 
 
 def _entered(unit: Unit, stored: Stored) -> date:

@@ -65,6 +65,7 @@ class ConsentGiven:
     """The consent on record: when, on which versions of the documents (their codes), and by which route.
 
     `at` is the first consent, `documents` those of the newest one, `renewed` its day; None for what the form does not ask.
+    `taken_by` is the account of whoever took it, and their name.
     `unknown` names what it asks and what was answered with a missing reason (meanings of items, such as consent_route).
     """
 
@@ -77,6 +78,7 @@ class ConsentGiven:
     no_personal_consultee: str = ""
     recorded_on: date | None = None
     renewed: date | None = None
+    taken_by: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
@@ -107,6 +109,7 @@ class Standing:
     randomised: bool = False
     surgery_planned: date | None = None
     surgeon_planned: int | None = None
+    surgeon_operated: int | None = None
     procedure_on: date | None = None
     other_trial: str = ""
     withdrawal_level: int = 0
@@ -298,7 +301,7 @@ def _standing(raw: Mapping[str, Any]) -> Standing:
     found: dict[str, Any] = _days(raw, "surgery_planned", "procedure_on")
     if "consent" in found:
         given = _days(found["consent"], "recorded_on", "renewed")
-        given["unknown"] = tuple(given.get("unknown", ()))
+        given |= {name: tuple(given.get(name, ())) for name in ("taken_by", "unknown")}
         given |= {"at": datetime.fromisoformat(given["at"]), "documents": given.get("documents", {})}
         found["consent"] = ConsentGiven(**given)
     if "capacity" in found:

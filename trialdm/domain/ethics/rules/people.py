@@ -15,7 +15,7 @@ Found = Iterator[Against]
 def _task(case: Case) -> str:
     if case.action == "save-form":
         return roles.FORM_TASK.get(case.form.kind, "crf") if case.form else "crf"
-    return {"consent": "consent", "randomise": "randomise", "operate": "operate", "unblind": "unblind"}[case.action]
+    return {"consent": "consent", "randomise": "randomise", "operate": "operate"}[case.action]
 
 
 def _delegated(case: Case) -> Found:
@@ -28,6 +28,33 @@ def _delegated(case: Case) -> Found:
             "A line of the delegation log for this task, signed by the principal investigator and in force on this day.",
         )
     yield from _trained(case)
+
+
+def _taker_delegated(case: Case) -> Found:
+    """Whoever took the consent was on the log for it on that day."""
+    given = case.participant.consent if case.participant else None
+    if given is None or case.site is None:
+        return
+    mend = "Consent taken by somebody who is on the delegation log for it on the day."
+    if "consent_taker" in given.unknown:
+        yield Against("It is not recorded who took the consent.", mend)
+    elif given.taken_by:
+        (account, name), on = given.taken_by, given.renewed or given.at.date()
+        if not case.register.delegated(account, case.site.code, "consent", on):
+            yield Against(f"{name} is not delegated for taking consent at site {case.site.code} on {on.isoformat()}.", mend)
+
+
+def _operator_delegated(case: Case) -> Found:
+    """Whoever operated was on the log for it on that day."""
+    operated = case.participant.surgeon_operated if case.participant else None
+    if operated is None or case.site is None:
+        return
+    held = case.register.credential(operated, case.on, site=case.site.code)
+    if held and not case.register.delegated(held.person, case.site.code, "operate", case.on):
+        yield Against(
+            f"{held.name} is not delegated for operating at site {case.site.code} on {case.on.isoformat()}.",
+            "A line of the delegation log for operating, in force on the day.",
+        )
 
 
 def _trained(case: Case) -> Found:
@@ -103,6 +130,8 @@ def _surgeon_credentialed(case: Case) -> Found:
     if case.participant is None or case.participant.later:
         return
     surgeon, planned = case.participant.surgeon_planned, case.participant.surgery_planned
+    if case.action == "operate" and case.participant.surgeon_operated is not None:
+        surgeon, planned = case.participant.surgeon_operated, case.on
     if surgeon is None:
         yield Against("No nerve surgeon is named for the operation.", "A credentialed surgeon in the planned-operation form.")
         return
@@ -146,7 +175,11 @@ RULES = (
     Rule(
         "GOV-14", "Only delegated and trained staff", "ICH GCP; HRA and MHRA statement on training",
         "GCP; training interval is sponsor policy",
-        (Judgement(("consent", "randomise", "operate", "save-form"), _delegated, needs=("person", "site")),),
+        (
+            Judgement(("consent", "randomise", "operate", "save-form"), _delegated, needs=("person", "site")),
+            Judgement(("consent", "randomise"), _taker_delegated),
+            Judgement(("operate",), _operator_delegated),
+        ),
     ),
     Rule(
         "GOV-15", "A line of the delegation log is signed by the person and the principal investigator before the task starts",
