@@ -197,3 +197,18 @@ def test_whoever_operated_held_a_credential_on_the_day(world: World) -> None:
         assert "surgeon_operated" in {item.means for item in records.locate(unit, TRIAL, ident, "V02", "SURG").form.items}
     saved = put(world, ident, "V02", "SURG", {"surg_done": 1, "surg_date": day, "surg_id": 2}, role="surgeon")
     assert f"Surgeon 2 is not credentialed for TMR on {day}." in [a.message.split(" A cred")[0] for a in saved.alerts if a.rule == "GOV-52"]
+
+
+def test_a_consent_of_a_day_on_which_it_was_not_allowed_is_asked_for_again(world: World) -> None:
+    """The opinion was suspended on the day of the consent and stands again today."""
+    ident = builders.consented(world)
+    world.at(date(2026, 3, 12))
+    office: list[Approval] = [
+        Approval("rec", "suspended", "25/NE/0001", decided_on=TODAY),
+        Approval("rec", "favourable", "25/NE/0001", decided_on=date(2026, 3, 11)),
+    ]
+    for entry in office:
+        number = world.run("trial-manager", lambda unit, entry=entry: approvals.record(unit, TRIAL, entry))
+    world.run("sponsor", lambda unit: approvals.check(unit, TRIAL, number))
+    told = reasons_of(world, ident, "GOV-13")
+    assert told[0].startswith(f"The consent of {TODAY.isoformat()} was not allowed on its day: Preventive TMR may only be done inside")

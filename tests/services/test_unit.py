@@ -143,6 +143,13 @@ def test_no_password_and_no_token_is_stored(world: World) -> None:
                 assert not any(token in str(cell) or builders.PASSWORD in str(cell) for cell in row)
 
 
+def test_nobody_makes_a_token_of_somebody_else(world: World) -> None:
+    for role in ("trial-manager", "system-administrator"):
+        with pytest.raises(Forbidden) as refused:
+            world.run(role, lambda unit: people.create_token(unit, people.by_email(unit, world.actor("sponsor").email), "script"))
+        assert refused.value.code == "PEOPLE.OWN_TOKEN"
+
+
 def test_a_site_role_covers_its_site_only() -> None:
     nurse = [Grant("research-nurse", TRIAL, "S01")]
     assert roles.may(nurse, "participant.add", TRIAL, "S01")

@@ -18,7 +18,7 @@ from trialdm.domain.protocol import Factor, Protocol, Scheme, Site
 from trialdm.domain.schedule import End
 from trialdm.services import casebooks, cases, gates, register, studies
 from trialdm.services.casebooks import Casebook, Stored
-from trialdm.services.unit import LONDON, SYSTEM, Change, Unit, needed
+from trialdm.services.unit import LONDON, SYSTEM, Change, Unit, needed, remember
 from trialdm.store.tables import Account, Allocation, FormVersion, Participant
 
 _TRIES = 20
@@ -177,8 +177,10 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
     if not protocol.schemes:
         return standing(unit, protocol, book)
     complete, failures, signed = _eligibility(unit, protocol, book)
+    known = standing(unit, protocol, book)
     return replace(
-        standing(unit, protocol, book),
+        known,
+        consent_refused=_refused_then(unit, protocol, book.participant.site, known.consent),
         eligibility_complete=complete,
         eligibility_failures=failures,
         eligibility_signed=signed,
@@ -192,6 +194,21 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
         procedure_on=_first_procedure(protocol, book),
         other_trial=str(book.meaning(protocol, "other_trial") or ""),
     )
+
+
+def _refused_then(unit: Unit, protocol: Protocol, site: str, given: ConsentGiven | None) -> tuple[str, ...]:
+    """What spoke against taking any consent at a site on the day of this one; nothing is said twice of a day that is today."""
+    if given is None:
+        return ()
+    day = given.renewed or given.at.date()
+    if day >= unit.today:
+        return ()
+
+    def find() -> tuple[str, ...]:
+        answer, _ = gates.judge(unit, protocol.id, "consent", site=site, on=day)
+        return tuple(reason.message for reason in answer.reasons if reason.severity == "block")
+
+    return remember(unit, ("consent refused", protocol.id, site, day), find)
 
 
 def readiness_again(unit: Unit, protocol: Protocol, book: Casebook, scheme: Scheme) -> Standing:

@@ -276,9 +276,16 @@ def sign_out(unit: Unit, secret: str) -> None:
 
 
 def create_token(unit: Unit, account: Account, label: str) -> str:
-    """A token for programs, shown once. People make their own; an administrator may make one for somebody else."""
+    """A token for programs, shown once. People make their own: with somebody else's one would act as them.
+
+    Raises Forbidden for another account.
+    """
     if account.id != unit.actor.id:
-        unit.require("people.manage", "*")
+        raise Forbidden(
+            f"A token of {account.name} is made by {account.name}.",
+            code="PEOPLE.OWN_TOKEN",
+            needs="Everybody makes a token for their own account only.",
+        )
     secret = f"trialdm_{secrets.token_urlsafe(32)}"
     row = ApiToken(id=digest(secret), account_id=account.id, label=label, created_at=unit.now)
     unit.add(row)

@@ -94,11 +94,15 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a participant when somebody wants to act for them; `later` for a randomisation after the first one."""
+    """What is known of a participant when somebody wants to act for them; `later` for a randomisation after the first one.
+
+    `consent_refused` holds what spoke against taking consent at the site on the day of the consent.
+    """
 
     id: str
     state: str
     consent: ConsentGiven | None = None
+    consent_refused: tuple[str, ...] = ()
     capacity: Capacity | None = None
     eligibility_complete: bool = False
     eligibility_failures: tuple[str, ...] = ()

@@ -37,6 +37,12 @@ def _consent_first(case: Case) -> Found:
             f"Procedure recorded before consent: baseline is dated {procedure.isoformat()}, consent {day.isoformat()}.",
             "The right dates on both forms; a procedure that was done before consent is done again.",
         )
+    if case.action == "randomise":
+        taken = (given.renewed or day).isoformat()
+        for told in case.participant.consent_refused:
+            yield Against(
+                f"The consent of {taken} was not allowed on its day: {told}", "Consent given again, on a day on which it is allowed."
+            )
     if case.action == "randomise" and given.recorded_on and (given.recorded_on - day).days > case.param("consent_entry_days"):
         yield Against(
             f"The consent of {day.isoformat()} was only entered on {given.recorded_on.isoformat()} (back-dated).",
