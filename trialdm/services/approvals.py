@@ -134,6 +134,7 @@ def record(unit: Unit, trial: str, entry: Approval | Document, letter: Letter | 
     if letter is not None:
         entry = _with(unit, trial, entry, letter)
     unit.attempt(trial, "register.record", site=site)
+    register.lock(unit, trial)
     if isinstance(entry, Document):
         _new_version(unit, trial, entry)
         return register.add(unit, trial, entry)
@@ -215,6 +216,7 @@ def check(unit: Unit, trial: str, number: int) -> Approval:
     """Confirm, as the second person, what somebody else recorded. Raises Forbidden for one's own entry."""
     unit.require("approvals.check", trial)
     unit.attempt(trial, "register.check")
+    register.lock(unit, trial)
     approval = one(unit, trial, number)
     if recorded_by_me(unit, trial, number):
         needs = "Another person who may check approvals."
@@ -232,6 +234,7 @@ def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evid
     """
     unit.require("approvals.record", trial)
     unit.attempt(trial, "register.condition-met")
+    register.lock(unit, trial)
     approval = one(unit, trial, number)
     if not 0 <= condition < len(approval.conditions):
         raise Missing("The approval has no such condition.", code="REGISTER.CONDITION")
@@ -269,6 +272,7 @@ def take_up(unit: Unit, trial: str, kind: str, code: int, site: str, on: date) -
         unit.require("documents.take-up", trial, site)
     studies.protocol(unit, trial).site(site)
     unit.attempt(trial, "register.uptake", site=site)
+    register.lock(unit, trial)
     found = document(unit, trial, kind, code)
     _usable(unit, trial, found, site, on)
     register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
@@ -306,6 +310,7 @@ def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) 
     """Take a version of a document out of use from a day on, everywhere. Raises Conflict for one that is revoked already."""
     unit.require("approvals.record", trial)
     unit.attempt(trial, "register.revocation")
+    register.lock(unit, trial)
     before = document(unit, trial, kind, code).revoked_on
     if before is not None:
         raise Conflict(f"It was revoked on {before.isoformat()} already.", code="REGISTER.REVOKED", needs="Nothing.")

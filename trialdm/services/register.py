@@ -33,9 +33,10 @@ BESIDE = frozenset({"certificate"})
 
 
 def lock(unit: Unit, trial: str, *, shared: bool = False) -> None:
-    """Hold the trial's row: shared to act on its approvals, alone to change them."""
+    """Hold the trial's row: shared to act on its approvals, alone to change them. What was read before is read again."""
     unit.session.execute(select(Trial.id).where(Trial.id == trial).with_for_update(read=shared))
     unit.turn_has_come()
+    _read_again(unit, trial)
 
 
 # --- adding ----------------------------------------------------------------------------------------------------------
@@ -75,6 +76,10 @@ def note(unit: Unit, trial: str, kind: str, data: Mapping[str, Any], *, site: st
 def forget(unit: Unit, trial: str) -> None:
     """The register has changed: read it again when it is needed next. What may yet be taken back is kept for nobody else."""
     unit.remembered[("register changed", trial)] = True
+    _read_again(unit, trial)
+
+
+def _read_again(unit: Unit, trial: str) -> None:
     unit.remembered.pop(("register", trial), None)
     unit.remembered.pop(("registers", trial), None)
 
