@@ -4,7 +4,7 @@ each refused by a rule that says what would mend it and kept in the trail as an 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,8 @@ from trialdm.definitions import sources
 from trialdm.definitions.sources import BadDefinition
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, TrialError
 from trialdm.domain.ethics import Approval, Condition, Document, Fact
-from trialdm.services import allocations, approvals, delegations, gates, participants, people, register, trail
+from trialdm.instance import Instance
+from trialdm.services import allocations, approvals, delegations, gates, participants, people, register, studies, trail
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Evidence
 
@@ -116,6 +117,7 @@ CANNOT_BE: dict[str, tuple[dict[str, Any], str]] = {
     "a green light for no site": ({"body": "site_greenlight", "status": "granted", "ref": ""}, "REGISTER.SITE"),
     "a reference of another form": ({"ref": "2026/NE/9"}, "REGISTER.REF"),
     "without a day": ({"decided_on": None}, "REGISTER.DAY"),
+    "in force before it was decided": ({"effective_from": YESTERDAY}, "REGISTER.DAY"),
     "it ends before it begins": ({"effective_to": YESTERDAY}, "REGISTER.DAY"),
 }
 
@@ -215,6 +217,11 @@ def revoke(world: World, code: int = 2, on: date = TODAY, reason: str = "A wrong
     world.run("sponsor", lambda unit: approvals.revoke(unit, TRIAL, "ICF", code, on, reason))
 
 
+def approve(world: World, version: Document) -> None:
+    """A version with an approval of its own, as an ethics folder has it."""
+    world.run("trial-manager", lambda unit: register.add(unit, TRIAL, version))
+
+
 def used(world: World, on: date, site: str = "S01") -> str:
     with world.units.reading(SYSTEM) as unit:
         found = register.read(unit, TRIAL).current_document("ICF", world.protocol.site(site), on)
@@ -222,10 +229,19 @@ def used(world: World, on: date, site: str = "S01") -> str:
 
 
 def test_a_site_uses_a_version_from_its_own_day_on(world: World) -> None:
-    record(world, Document("ICF", 3, "3.0", YESTERDAY, TODAY, TODAY))
+    approve(world, Document("ICF", 3, "3.0", YESTERDAY, TODAY, TOMORROW))
     take_up(world, 3, TODAY + timedelta(days=7))
-    assert [used(world, TODAY + timedelta(days=days)) for days in (0, 6, 7)] == ["2.0", "2.0", "3.0"]
-    assert used(world, TODAY, "S02") == "3.0"
+    assert [used(world, TODAY + timedelta(days=days)) for days in (1, 6, 7)] == ["2.0", "2.0", "3.0"]
+    assert used(world, TOMORROW, "S02") == "3.0"
+
+
+@pytest.mark.parametrize("by", ["principal-investigator", "trial-manager"])
+def test_what_a_site_uses_already_is_not_taken_up_again_at_a_later_day(sqlite_world: World, by: str) -> None:
+    for day in (TODAY, TOMORROW):
+        with pytest.raises(Conflict) as refused:
+            take_up(sqlite_world, 2, day, by)
+        assert (refused.value.code, bool(refused.value.needs)) == ("REGISTER.UPTAKE", True)
+    assert used(sqlite_world, TODAY) == "2.0"
 
 
 def test_a_revoked_version_is_out_of_use_from_its_day_on_and_is_not_revoked_again(world: World) -> None:
@@ -238,6 +254,9 @@ def test_a_revoked_version_is_out_of_use_from_its_day_on_and_is_not_revoked_agai
     with pytest.raises(Invalid) as silent:
         revoke(world, 1, reason=" ")
     assert silent.value.code == "REGISTER.REASON"
+    with pytest.raises(Refused) as past:
+        revoke(world, 1, YESTERDAY)
+    assert (past.value.code, past.value.needs) == ("REGISTER.PAST", "From today on.")
     whole(world)
 
 
@@ -248,7 +267,8 @@ NOT_A_VERSION: dict[str, tuple[dict[str, Any], type[TrialError], str]] = {
     "dated in the future": ({"dated": TOMORROW}, Refused, "REGISTER.FUTURE"),
     "approved in the future": ({"approved_on": TOMORROW}, Refused, "REGISTER.FUTURE"),
     "with a modification that is not on record": ({"modification": "SM09"}, Invalid, "REGISTER.MODIFICATION"),
-    "at a site that does not exist": ({"sites": {"S99": TODAY}}, Missing, "SITE.UNKNOWN"),
+    "approved by itself although the trial is open": ({}, Refused, "GATE.GOV-22"),
+    "at a site that does not exist": ({"approved_on": None, "sites": {"S99": TODAY}}, Missing, "SITE.UNKNOWN"),
 }
 
 
@@ -276,6 +296,12 @@ def test_an_ethics_folder_is_taken_up_once_with_its_letters(world: World) -> Non
     assert added == 56
     assert load() == 0
     opinion = next(a for a in world.read("monitor", lambda unit: register.read(unit, TRIAL).approvals) if a.ref == "25/NE/9001")
+    manager = world.actor("trial-manager").id
+    assert (opinion.waits_for_check, opinion.recorded_by, opinion.second_check_by) == (True, manager, ""), "the trial is open"
+    with pytest.raises(Forbidden):
+        checked(world, opinion.entry, "trial-manager")
+    checked(world, opinion.entry)
+    assert not one(world, opinion.entry).waits_for_check
     kept: Evidence = world.read("monitor", lambda unit: approvals.file(unit, TRIAL, opinion.sha256))
     assert kept.content == letters[opinion.letter]
     changed = {path: text.replace("decided_on: 2025-02-24", "decided_on: 2027-02-24") for path, text in texts.items()}
@@ -284,6 +310,20 @@ def test_an_ethics_folder_is_taken_up_once_with_its_letters(world: World) -> Non
     assert any("which is in the future" in problem.message for problem in bad.value.problems)
     assert [tried for tried, _ in builders.refusals(world)][-1] == "register.load"
     whole(world)
+
+
+def test_the_second_checks_of_a_folder_count_while_the_trial_is_set_up(empty: Instance) -> None:
+    empty.units.run(SYSTEM, lambda unit: people.first(unit, "admin@trial.example", "Admin", builders.PASSWORD))
+    units = replace(empty.units, clock=lambda: datetime(2026, 11, 20, 10, tzinfo=UTC))
+    with units.reading(SYSTEM) as unit:
+        admin = people.actor(unit, people.by_email(unit, "admin@trial.example"), "test")
+    units.run(admin, lambda unit: people.add(unit, "manager@trial.example", "Manager", builders.PASSWORD, [("trial-manager", "")]))
+    with units.reading(SYSTEM) as unit:
+        manager = people.actor(unit, people.by_email(unit, "manager@trial.example"), "test")
+    units.run(manager, lambda unit: studies.load(unit, sources.read_folder(ROOT / "protocols" / TRIAL)))
+    units.run(manager, lambda unit: approvals.load(unit, TRIAL, sources.read_folder(FOLDER)))
+    with units.reading(manager) as unit:
+        assert approvals.waiting(unit, TRIAL) == []
 
 
 # --- as it stood -----------------------------------------------------------------------------------------------------
@@ -334,12 +374,13 @@ def consent(world: World, ident: str, **said: Any) -> None:
 
 
 def with_a_revoked_form(world: World) -> None:
-    revoke(world, on=YESTERDAY)
-    randomise(world, builders.ready(world))
+    ident = builders.ready(world)
+    revoke(world)
+    randomise(world, ident)
 
 
 def takes_up_a_revoked_form(world: World) -> None:
-    revoke(world, on=YESTERDAY)
+    revoke(world)
     take_up(world)
 
 
@@ -405,11 +446,11 @@ BAD = (
     ),
     Bad(
         "use of a revoked document: a consent", with_a_revoked_form,
-        "GATE.GOV-12", "It was revoked on 2026-03-09", "An approved ICF", "randomise",
+        "GATE.GOV-12", "It was revoked on 2026-03-10", "An approved ICF", "randomise",
     ),
     Bad(
         "use of a revoked document: a site takes it up", takes_up_a_revoked_form,
-        "GATE.GOV-12", "was revoked on 2026-03-09", "A version that is approved and not revoked", "register.uptake",
+        "GATE.GOV-12", "was revoked on 2026-03-10", "A version that is approved and not revoked", "register.uptake",
     ),
     Bad(
         "a letter whose hash does not match", lambda w: keep(w, sha256="ab" * 32),

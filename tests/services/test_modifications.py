@@ -11,7 +11,7 @@ from tests import builders
 from tests.builders import TODAY, TRIAL, World
 from tests.services import test_versions
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, TrialError, WrongState
-from trialdm.domain.ethics import Answer, Document, Modification, Step
+from trialdm.domain.ethics import Answer, Document, Fact, Modification, Step
 from trialdm.services import allocations, approvals, clocks, gates, modifications, participants, records, register, trail, versions
 from trialdm.services.unit import SYSTEM, Unit
 
@@ -396,3 +396,93 @@ def test_another_number_of_days_counts_for_documents_as_for_the_step(world: Worl
     approved(world, "S01", documents=(("ICF", 3),))
     assert in_use(world, "ICF", "S01", DAY_35) == "2.0"
     assert in_use(world, "ICF", "S01", TODAY + timedelta(days=50)) == "3.0"
+
+
+# --- what is past stays as it was ------------------------------------------------------------------------------------
+
+
+def test_a_site_does_not_object_once_its_days_are_over(sqlite_world: World) -> None:
+    world = sqlite_world
+    with_documents(world, "S01", "S02")
+    world.at(TODAY + timedelta(days=40))
+    with pytest.raises(WrongState) as refused:
+        step(world, "object", "S01", by="principal-investigator")
+    assert (refused.value.code, DAY_35.isoformat() in refused.value.needs) == ("GATE.GOV-24", True)
+    assert in_use(world, "ICF", "S01", DAY_35) == "3.0"
+    step(world, "object", "S02", DAY_35 - timedelta(days=1))
+    assert in_use(world, "ICF", "S02", DAY_35) == "2.0", "an objection in time counts although it is recorded late"
+
+
+def test_a_minor_modification_that_is_sent_after_all_stays_in_practice(sqlite_world: World) -> None:
+    world = sqlite_world
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, NEW_FORM))
+    propose(world, kind="minor", changes=("wording",), category="C", documents=(("ICF", 3),))
+    step(world, "implement", "S01")
+    world.at(DAY_20)
+    steps(world, "submit", "validate")
+    assert [in_use(world, "ICF", "S01", day) for day in (TODAY, DAY_20)] == ["3.0", "3.0"]
+    step(world, "unfavourable")
+    assert not known(world).approved(DAY_20)
+
+
+def test_putting_into_practice_what_is_in_use_already_changes_no_day_before(sqlite_world: World) -> None:
+    """Nobody objected within 35 days: the form has been in use since, when the step is recorded on day 40."""
+    world = sqlite_world
+    with_documents(world, "S01")
+    world.at(TODAY + timedelta(days=40))
+    step(world, "implement", "S01")
+    assert in_use(world, "ICF", "S01", DAY_35) == "3.0"
+
+
+def test_a_restart_is_not_what_notified_the_halt(sqlite_world: World) -> None:
+    world = sqlite_world
+    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "pause", reason="two serious events"))
+    for ref, change_ in (("SM01", "halt"), ("SM02", "restart")):
+        with pytest.raises(Refused) as refused:
+            world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "resume", reason="reviewed"))
+        assert refused.value.code == "GATE.GOV-38"
+        propose(world, ref=ref, changes=(change_,), category="C")
+        steps(world, "submit", "validate", "favourable", ref=ref)
+    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "resume", reason="reviewed"))
+
+
+@pytest.mark.parametrize("opinion", ["favourable", "unfavourable"])
+def test_a_document_is_approved_by_its_modification_whatever_it_says_itself(sqlite_world: World, opinion: str) -> None:
+    world = sqlite_world
+    propose(world, category="C")
+    document = replace(NEW_FORM, approved_on=TODAY, modification=REF)
+    with pytest.raises(Invalid) as refused:
+        world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, document))
+    assert (refused.value.code, bool(refused.value.needs)) == ("REGISTER.MODIFICATION", True)
+    world.run("trial-manager", lambda unit: register.add(unit, TRIAL, document))
+    world.at(DAY_20)
+    assert in_use(world, "ICF", "S01", DAY_20) == "2.0"
+    steps(world, "submit", "validate", opinion)
+    assert in_use(world, "ICF", "S01", DAY_20) == ("3.0" if opinion == "favourable" else "2.0")
+    assert in_use(world, "ICF", "S01", TODAY) == "2.0"
+
+
+def test_once_the_trial_is_open_a_version_comes_with_a_modification(sqlite_world: World) -> None:
+    with pytest.raises(Refused) as refused:
+        sqlite_world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, replace(NEW_FORM, approved_on=TODAY)))
+    assert (refused.value.code, "modification" in refused.value.needs) == ("GATE.GOV-22", True)
+    assert builders.refusals(sqlite_world)[-1] == ("register.record", ["GATE.GOV-22"])
+
+
+def test_what_was_taken_back_is_not_read_by_anybody_else(sqlite_world: World) -> None:
+    """Putting a protocol version into practice forgets what was read, but not that the register has changed."""
+    world = sqlite_world
+    test_versions.propose(world, test_versions.NEW_ITEM)
+    approved(world, "S01", proposes="1.1")
+    step(world, "agree", "S01")
+
+    def work(unit: Unit) -> None:
+        modifications.step(unit, TRIAL, REF, Step("implement", TODAY, "S01"))
+        modifications.listed(unit, TRIAL)
+        raise Missing("The page could not be built.")
+
+    with pytest.raises(Missing):
+        world.run("sponsor", work)
+    world.run("sponsor", lambda unit: approvals.state(unit, TRIAL, Fact("usm", TODAY, text="As many rows as were taken back")))
+    with world.units.reading(SYSTEM) as unit:
+        assert register.read(unit, TRIAL) == register.under(world.protocol, register.as_of(unit, TRIAL, None))

@@ -25,6 +25,9 @@ from trialdm.store.tables import Evidence, RegisterEntry
 #: The largest file that is taken.
 MOST_BYTES = 10_000_000
 
+#: States of a trial in which a register on paper is taken over with its signatures.
+SET_UP = frozenset({"draft", "configured", "submitted"})
+
 #: Endings of files that are taken, with their media types.
 MEDIA_TYPES = {
     ".pdf": "application/pdf",
@@ -100,8 +103,9 @@ def load(
 ) -> int:
     """Add the approvals and documents of an ethics folder that are not on record yet; gives how many were added.
 
-    A file is a copy of a register that two people keep: who recorded and who checked is as the file says. `letters` are the
-    files below the folder, by the paths that it names. Raises BadDefinition with every problem of the files.
+    A file is a copy of a register that two people keep. While the trial is set up, who recorded and who checked is as the file
+    says; later that is kept as text only, and what needs a check waits for that of a second account. `letters` are the files
+    below the folder, by the paths that it names. Raises BadDefinition with every problem of the files.
     """
     unit.require("approvals.record", trial)
     unit.attempt(trial, "register.load")
@@ -113,14 +117,30 @@ def load(
     rows = unit.session.scalars(
         select(RegisterEntry).where(RegisterEntry.trial_id == trial, RegisterEntry.kind.in_(("approval", "document")))
     )
-    known = [register.kept_entry(row) for row in rows]
+    known = [_unsigned(register.kept_entry(row)) for row in rows]
     read: list[Approval | Document] = [*found.approvals, *found.documents]
-    new = [entry for entry in read if entry not in known]
+    new = [entry for entry in read if _unsigned(entry) not in known]
     for path in sorted({e.letter if isinstance(e, Approval) else e.file for e in new} & {*(letters or {})}):
         keep(unit, trial, path.rpartition("/")[2], (letters or {})[path])
+    on_paper = studies.state(unit, trial) in SET_UP
     for entry in new:
-        register.add(unit, trial, entry)
+        if on_paper or isinstance(entry, Document):
+            register.add(unit, trial, entry)
+        else:
+            _add_unchecked(unit, trial, entry)
     return len(new)
+
+
+def _unsigned(entry: Approval | Document) -> Approval | Document:
+    """The entry without who recorded and who checked it."""
+    return entry if isinstance(entry, Document) else replace(entry, recorded_by="", second_check_by="")
+
+
+def _add_unchecked(unit: Unit, trial: str, entry: Approval) -> None:
+    """Add a decision of a file as recorded by who loads it; the names that the file gives are kept beside it."""
+    said = {"recorded_by": entry.recorded_by, "second_check_by": entry.second_check_by}
+    taken = register.written(replace(entry, recorded_by=unit.actor.id, second_check_by=""))
+    register.note(unit, trial, "approval", {**taken, "said": said}, site=entry.site)
 
 
 def record(unit: Unit, trial: str, entry: Approval | Document, letter: Letter | None = None) -> int:
@@ -134,6 +154,7 @@ def record(unit: Unit, trial: str, entry: Approval | Document, letter: Letter | 
     if letter is not None:
         entry = _with(unit, trial, entry, letter)
     unit.attempt(trial, "register.record", site=site)
+    register.lock(unit, trial)
     if isinstance(entry, Document):
         _new_version(unit, trial, entry)
         return register.add(unit, trial, entry)
@@ -172,6 +193,9 @@ def _possible(unit: Unit, trial: str, entry: Approval) -> None:
         )
     if entry.starts is None:
         raise Invalid("A decision needs its day.", code="REGISTER.DAY", needs="The day of the decision.")
+    if entry.effective_from and entry.decided_on and entry.effective_from < entry.decided_on:
+        message = f"In force from {entry.effective_from.isoformat()}, decided on {entry.decided_on.isoformat()}."
+        raise Invalid(message, code="REGISTER.DAY", needs="The day of the decision, or a later one, as the first day in force.")
     if entry.effective_to and entry.effective_to < entry.starts:
         raise Invalid("It ends before it begins.", code="REGISTER.DAY", needs="A last day after the first.")
     on_record = register.read(unit, trial)
@@ -205,16 +229,31 @@ def _new_version(unit: Unit, trial: str, entry: Document) -> None:
     if entry.modification and register.read(unit, trial).modification(entry.modification) is None:
         message = f"There is no modification {entry.modification} with which the document could have come."
         raise Invalid(message, code="REGISTER.MODIFICATION", needs="The modification recorded first, or the document without it.")
+    if entry.modification and entry.approved_on is not None:
+        message = f"The document comes with modification {entry.modification} and is approved when that is."
+        raise Invalid(message, code="REGISTER.MODIFICATION", needs="The document without a day of approval of its own.")
     if (entry.approved_on or entry.dated) > unit.today or entry.dated > unit.today:
         raise Refused("The document is dated in the future.", code="REGISTER.FUTURE", needs="The day on the document.")
+    if entry.approved_on is not None and _opened(unit, trial):
+        raise Refused(
+            f"The trial has opened: {entry.kind} v{entry.version} is not approved by itself.",
+            code="GATE.GOV-22",
+            needs="Record the modification that it comes with, and the document without a day of approval of its own.",
+        )
     for site in entry.sites:
         studies.protocol(unit, trial).site(site)
+
+
+def _opened(unit: Unit, trial: str) -> bool:
+    """Whether the trial has ever been opened."""
+    return any(row.event == "open" for row in studies.history(unit, trial, "trial", trial))
 
 
 def check(unit: Unit, trial: str, number: int) -> Approval:
     """Confirm, as the second person, what somebody else recorded. Raises Forbidden for one's own entry."""
     unit.require("approvals.check", trial)
     unit.attempt(trial, "register.check")
+    register.lock(unit, trial)
     approval = one(unit, trial, number)
     if recorded_by_me(unit, trial, number):
         needs = "Another person who may check approvals."
@@ -232,6 +271,7 @@ def meet(unit: Unit, trial: str, number: int, condition: int, met_on: date, evid
     """
     unit.require("approvals.record", trial)
     unit.attempt(trial, "register.condition-met")
+    register.lock(unit, trial)
     approval = one(unit, trial, number)
     if not 0 <= condition < len(approval.conditions):
         raise Missing("The approval has no such condition.", code="REGISTER.CONDITION")
@@ -263,14 +303,23 @@ def one(unit: Unit, trial: str, number: int) -> Approval:
 def take_up(unit: Unit, trial: str, kind: str, code: int, site: str, on: date) -> None:
     """Record from which day a site uses a version of a document: by the sponsor's office, or the principal investigator there.
 
-    Raises Refused by GOV-12 for a version that is not approved or was revoked, by GOV-24 while the site may object.
+    Raises Refused by GOV-12 for a version that is not approved or was revoked, by GOV-24 while the site may object, and Conflict
+    for one that the site has used since a day before: the days on which it did stay as they were.
     """
     if not unit.may("approvals.record", trial):
         unit.require("documents.take-up", trial, site)
-    studies.protocol(unit, trial).site(site)
+    place = studies.protocol(unit, trial).site(site)
     unit.attempt(trial, "register.uptake", site=site)
+    register.lock(unit, trial)
     found = document(unit, trial, kind, code)
     _usable(unit, trial, found, site, on)
+    used = register.used_since(unit, trial, found, place)
+    if used is not None and used <= on:
+        raise Conflict(
+            f"Site {site} has used {found.title} since {used.isoformat()}.",
+            code="REGISTER.UPTAKE",
+            needs="Nothing; or a day before that one.",
+        )
     register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
 
 
@@ -303,14 +352,21 @@ def _usable(unit: Unit, trial: str, found: Document, site: str, on: date) -> Non
 
 
 def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) -> None:
-    """Take a version of a document out of use from a day on, everywhere. Raises Conflict for one that is revoked already."""
+    """Take a version of a document out of use from a day on, everywhere.
+
+    Raises Conflict for one that is revoked already, and Refused for a day in the past: what was done on it then was right.
+    """
     unit.require("approvals.record", trial)
     unit.attempt(trial, "register.revocation")
+    register.lock(unit, trial)
     before = document(unit, trial, kind, code).revoked_on
     if before is not None:
         raise Conflict(f"It was revoked on {before.isoformat()} already.", code="REGISTER.REVOKED", needs="Nothing.")
     if not reason.strip():
         raise Invalid("Say why the document is revoked.", code="REGISTER.REASON", needs="A reason.")
+    if on < unit.today:
+        message = f"{on.isoformat()} is past: what was done on this version until today stays as it was."
+        raise Refused(message, code="REGISTER.PAST", needs="From today on.")
     register.note(unit, trial, "revocation", {"kind": kind, "code": code, "on": on.isoformat(), "reason": reason.strip()})
 
 

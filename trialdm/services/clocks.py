@@ -143,6 +143,7 @@ def ended_by_hand(deadline: Deadline) -> bool:
 def meet(unit: Unit, trial: str, key: str, on: date, text: str) -> None:
     """Record that a deadline was met on a day, and how. Raises Missing for an unknown one, Conflict for one that was met."""
     unit.require("facts.record", trial)
+    register.lock(unit, trial)
     found = next((d for d in deadlines(situation(unit, trial)) if d.key == key), None)
     if found is None or not ended_by_hand(found):
         raise Missing("There is no such deadline to be recorded as met.", code="CLOCK.UNKNOWN", needs="The list of deadlines.")

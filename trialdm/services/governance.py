@@ -146,6 +146,7 @@ def follow(unit: Unit, trial: str, version: str, on: date, reason: str) -> int:
     """Record that another version of the guidance is followed from a day on."""
     protocol = require_pathway(unit, trial)
     unit.require("guidance.change", trial)
+    register.lock(unit, trial)
     if version not in guidance.VERSIONS:
         raise Invalid(f"There is no guidance '{version}'.", code="GUIDANCE.UNKNOWN", needs=f"One of: {', '.join(guidance.VERSIONS)}.")
     if guidance.in_use(protocol, register.read(unit, trial), unit.today).id == version:
@@ -231,8 +232,10 @@ def _operators(on_record: Register, site: str) -> list[tuple[int, str, str]]:
 
 
 def _require(unit: Unit, action: str, trial: str, site: str) -> None:
+    """Raises unless the person may add this here; then nobody else adds meanwhile to what the register is about to be read for."""
     require_pathway(unit, trial).site(site)
     unit.require(action, trial, site)
+    register.lock(unit, trial)
 
 
 def _text(given: str, what: str) -> str:

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
-from trialdm.domain.ethics import Modification, Step, modifications
+from trialdm.domain.ethics import Modification, Step, modifications, param
 from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, SITE_STEPS
 from trialdm.services import approvals, gates, register, studies, versions
 from trialdm.services.approvals import Letter
@@ -86,7 +86,7 @@ def step(unit: Unit, trial: str, ref: str, taken: Step) -> None:
         studies.protocol(unit, trial).site(taken.site)
     if taken.on > unit.today and taken.event != "implement":
         raise Refused("The step lies in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
-    modifications.check_step(found, taken)
+    modifications.check_step(found, taken, param(studies.protocol(unit, trial), "site_objection_days"))
     if taken.event == "favourable":
         _second_person(unit, trial, found)
     data: dict[str, Any] = {"ref": ref, "event": taken.event, "on": taken.on.isoformat(), "site": taken.site}
@@ -110,11 +110,12 @@ def _second_person(unit: Unit, trial: str, found: Modification) -> None:
 
 
 def _put_into_practice(unit: Unit, trial: str, found: Modification, taken: Step) -> None:
-    """The site takes up the documents and the protocol version that come with the modification."""
-    on_record = register.read(unit, trial)
+    """The site takes up the documents that it does not use yet, and the protocol version that come with the modification."""
+    on_record, site = register.read(unit, trial), studies.protocol(unit, trial).site(taken.site)
     for document in on_record.documents:
         came_with = on_record.came_with(document)
-        if came_with is not None and came_with.ref == found.ref:
+        used = register.used_since(unit, trial, document, site)
+        if came_with is not None and came_with.ref == found.ref and (used is None or used > taken.on):
             data = {"kind": document.kind, "code": document.code, "site": taken.site, "on": taken.on.isoformat()}
             register.note(unit, trial, "uptake", data, site=taken.site)
     if found.proposes:

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, func, select
 from trialdm.domain import ethics
 from trialdm.domain.errors import Refused
 from trialdm.domain.ethics import Approval, Condition, Document, Fact, Modification, Register, Step
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Protocol, Site
 from trialdm.services import studies
 from trialdm.services.unit import Change, Unit, remember
 from trialdm.store.tables import Account, Credential, Delegation, DelegationAct, RegisterEntry, Training, Trial
@@ -28,14 +28,18 @@ Kept = TypeVar("Kept")
 KINDS: Mapping[type, str] = {Approval: "approval", Document: "document", Modification: "modification", Fact: "fact"}
 
 
+#: Where a session keeps the trials whose register it has changed: until it ends, whatever else is forgotten meanwhile.
+_CHANGED = "register changed"
+
 #: Kinds of rows that no rule looks at: the certificate of a training.
 BESIDE = frozenset({"certificate"})
 
 
 def lock(unit: Unit, trial: str, *, shared: bool = False) -> None:
-    """Hold the trial's row: shared to act on its approvals, alone to change them."""
+    """Hold the trial's row: shared to act on its approvals, alone to change them. What was read before is read again."""
     unit.session.execute(select(Trial.id).where(Trial.id == trial).with_for_update(read=shared))
     unit.turn_has_come()
+    _read_again(unit, trial)
 
 
 # --- adding ----------------------------------------------------------------------------------------------------------
@@ -74,7 +78,11 @@ def note(unit: Unit, trial: str, kind: str, data: Mapping[str, Any], *, site: st
 
 def forget(unit: Unit, trial: str) -> None:
     """The register has changed: read it again when it is needed next. What may yet be taken back is kept for nobody else."""
-    unit.remembered[("register changed", trial)] = True
+    unit.session.info.setdefault(_CHANGED, set()).add(trial)
+    _read_again(unit, trial)
+
+
+def _read_again(unit: Unit, trial: str) -> None:
     unit.remembered.pop(("register", trial), None)
     unit.remembered.pop(("registers", trial), None)
 
@@ -99,7 +107,7 @@ def read(unit: Unit, trial: str) -> Register:
     """Everything on record for a trial that the gate looks at."""
 
     def find() -> Register:
-        if ("register changed", trial) in unit.remembered:
+        if trial in unit.session.info.get(_CHANGED, ()):
             return as_of(unit, trial, None)
         stamp = tuple(unit.session.execute(_STAMP, {"trial": trial}).one())
         where = (str(unit.session.get_bind().engine.url), trial)
@@ -116,6 +124,15 @@ def read(unit: Unit, trial: str) -> Register:
 def under(protocol: Protocol, on_record: Register) -> Register:
     """The register as it counts under a protocol: by the days that it gives sites to object."""
     return replace(on_record, objection_days=ethics.param(protocol, "site_objection_days"))
+
+
+def used_since(unit: Unit, trial: str, document: Document, site: Site) -> date | None:
+    """The day from which a site has used a version, where that was before today: days that are past stay as they were."""
+    on_record = read(unit, trial)
+    approved, first = on_record.approved_on(document), on_record.starts_at(document, site)
+    if approved is None or first is None or max(approved, first) >= unit.today:
+        return None
+    return max(approved, first)
 
 
 def as_of(unit: Unit, trial: str, moment: datetime | None) -> Register:

@@ -41,6 +41,7 @@ _OF_DOCUMENT = {
     "REGISTER.VERSION": "version",
     "REGISTER.FUTURE": "dated",
     "REGISTER.MODIFICATION": "modification",
+    "GATE.GOV-22": "modification",
     "FILE.TYPE": "file",
     "FILE.SIZE": "file",
 }
@@ -50,6 +51,8 @@ _OF_VERSION = {
     "SITE.UNKNOWN": "site",
     "REGISTER.REASON": "reason",
     "REGISTER.REVOKED": "revoked",
+    "REGISTER.PAST": "revoked",
+    "REGISTER.UPTAKE": "on",
 }
 
 
