@@ -42,6 +42,18 @@ def test_a_blinded_package_holds_no_arm_and_no_restricted_form(world: World, tmp
         assert "Targeted muscle" not in path.read_text("utf-8")
 
 
+def test_a_blinded_package_counts_no_restricted_row(world: World, tmp_path: Path) -> None:
+    ident, day = builders.consented(world), builders.TODAY.isoformat()
+    said = {"dv_class": 2, "dv_date": day, "dv_found": day, "dv_desc": "Said once", "dv_capa": "None yet"}
+    builders.put(world, ident, "EV", "DEVI", {**said, "dv_type": 4}, role="principal-investigator", only=True, row=501)
+    export(world, tmp_path / "one")
+    assert [row["visit"] for row in csv_of(tmp_path / "one", "visits")] == ["V01"]
+    builders.put(world, ident, "EV", "DEVI", {**said, "dv_type": 96}, role="principal-investigator", only=True)
+    export(world, tmp_path / "two")
+    counts = [(row["visit"], row["forms_saved"], row["forms_complete"]) for row in csv_of(tmp_path / "two", "visits")]
+    assert counts == [("V01", "1", "1"), ("EV", "1", "1")]
+
+
 def test_the_files_agree_with_the_form_that_was_saved(world: World, tmp_path: Path) -> None:
     ident = builders.consented(world)
     builders.put(world, ident, "V01", "PAIN", {"limb_worst": 7, "pain_assist": 1}, only=True, missing={"limb_avg": "RF"})

@@ -7,7 +7,7 @@ Everybody who is blinded gets a package in which no arm and no restricted answer
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,7 @@ def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> S
             FormVersion.seq,
             FormVersion.saved_at,
             FormVersion.data,
+            FormInstance.restricted,
         )
         .join(newest, newest.c.instance_id == FormInstance.id)
         .join(
@@ -197,7 +198,7 @@ def _form_rows(unit: Unit, protocol: Protocol, form: Form, blinded: bool, as_of:
     arm_items = [item.name for item in form.items if item.system == ARM_FACT]
     rows = [
         StoredRow(p, site, visit, _visit_number(numbers, visit), row, status, seq, saved_at, data)
-        for p, site, visit, row, status, seq, saved_at, data in unit.session.execute(wanted)
+        for p, site, visit, row, status, seq, saved_at, data, _ in unit.session.execute(wanted)
     ]
     order = {row.participant: i for i, row in enumerate(rows)}
     for row in sorted(rows, key=lambda r: (order[r.participant], r.visit_no or 0, r.visit, r.row or 0)):
@@ -381,13 +382,14 @@ def _visits_table(protocol: Protocol, blinded: bool) -> Table:
 
 
 def _visit_rows(protocol: Protocol, blinded: bool, books: Iterable[Casebook]) -> Iterator[StoredRow]:
-    """One row for each participant and visit at which something was saved."""
-    by_code = {form.code: form for form in protocol.forms if not (blinded and form.restricted)}
+    """One row for each participant and visit at which something was saved: nothing restricted, in a blinded package."""
+    shown = {form.code for form in protocol.forms if not (blinded and form.restricted)}
     numbers = {visit.code: visit.number for visit in protocol.visits}
     for book in books:
-        visits = {visit for visit, form, _ in book.forms if form in by_code}
-        for visit in sorted(visits, key=lambda v: (_visit_number(numbers, v) or 0, v)):
-            yield _visit_row(protocol, book, visit, _visit_number(numbers, visit), by_code, blinded)
+        facts = book.facts(protocol)
+        forms = {at: stored for at, stored in book.forms.items() if at[1] in shown and not (blinded and stored.instance.restricted)}
+        for visit in sorted({visit for visit, _, _ in forms}, key=lambda v: (_visit_number(numbers, v) or 0, v)):
+            yield _visit_row(protocol, replace(book, forms=forms), facts, visit, _visit_number(numbers, visit), blinded)
 
 
 def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
@@ -398,7 +400,7 @@ def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
     books = {person.id: Casebook(person) for person in people}
     for form in protocol.forms:
         for row in unit.session.execute(_newest(protocol, form, False, as_of)):
-            instance = FormInstance(visit=row.visit, form=form.code, row=row.row, status=row.status)
+            instance = FormInstance(visit=row.visit, form=form.code, row=row.row, status=row.status, restricted=row.restricted)
             books[row.participant_id].forms[(row.visit, form.code, row.row)] = Stored(instance, row.data, "", row.saved_at)
     allocations_made = select(Allocation).where(Allocation.trial_id == trial, Allocation.at <= as_of).order_by(Allocation.at.desc())
     for allocated in unit.session.scalars(allocations_made):
@@ -407,13 +409,12 @@ def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
     return list(books.values())
 
 
-def _visit_row(protocol: Protocol, book: Casebook, visit: str, number: int | None, forms: Mapping[str, Form], blinded: bool) -> StoredRow:
-    here = [stored for (at, code, _), stored in book.forms.items() if at == visit and code in forms]
+def _visit_row(protocol: Protocol, book: Casebook, facts: Mapping[str, Any], visit: str, number: int | None, blinded: bool) -> StoredRow:
+    here = [stored for (at, _, _), stored in book.forms.items() if at == visit]
     answers: dict[str, Any] = {
         "forms_saved": len(here),
         "forms_complete": sum(stored.status == "complete" for stored in here),
     }
-    facts = book.facts(protocol)
     dated = protocol.meaning("visit_date")
     day = book.answer(dated[0], visit, dated[1].name) if dated else None
     if day is not None:
