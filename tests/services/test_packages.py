@@ -120,6 +120,25 @@ def test_the_blinded_statistician_exports_the_allocation_once_the_trial_is_unbli
     assert ident in {row["participant"] for row in csv_of(tmp_path / "out", "participants") if row["arm"]}
 
 
+def unblinded(world: World, folder: Path, **asked: Any) -> dict[str, Any]:
+    """An unblinded package, once trial and plan allow it."""
+    for event in ("close", "follow-up", "lock"):
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    plan = ethics.Approval("sap", "signed", decided_on=builders.TODAY)
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, plan))
+    return export(world, folder, "statistician-unblinded", blinding="unblinded", **asked)
+
+
+def test_of_somebody_whose_data_are_not_used_the_allocation_record_is_left_out_and_counted(sqlite_world: World, tmp_path: Path) -> None:
+    idents = [builders.randomised(sqlite_world), builders.randomised(sqlite_world)]
+    builders.put(sqlite_world, idents[0], "EV", "STAT", {"st_status": 7, "st_date": builders.TODAY.isoformat()}, only=True)
+    manifest = unblinded(sqlite_world, tmp_path / "out")
+    factors = {row["participant"]: row["limb_rand"] for row in csv_of(tmp_path / "out", "participants")}
+    assert factors == {idents[0]: "", idents[1]: "1"}
+    assert [row["participant"] for row in csv_of(tmp_path / "out", "rand")] == idents[1:]
+    assert manifest["consent"]["rows_left_out"]["rand"] == 1
+
+
 @pytest.mark.parametrize("role", ["research-nurse", "monitor", "surgeon", "trial-coordinator"])
 def test_other_roles_export_nothing(sqlite_world: World, tmp_path: Path, role: str) -> None:
     with pytest.raises(Forbidden):
