@@ -1,7 +1,7 @@
 """Exports and imports through the services: what leaves the database is what stands in it, and comes back as it was."""
 
 import csv
-from datetime import timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,13 @@ def test_as_of_a_moment_the_data_stand_as_they_stood(world: World, tmp_path: Pat
     assert [row["limb_worst"] for row in csv_of(tmp_path / "then", "pain")] == ["7"]
     assert [row["limb_worst"] for row in csv_of(tmp_path / "now", "pain")] == ["2"]
     assert (len(csv_of(tmp_path / "then", "participants")), len(csv_of(tmp_path / "now", "participants"))) == (1, 2)
+
+
+def test_days_are_those_of_london(sqlite_world: World, tmp_path: Path) -> None:
+    sqlite_world.at(date(2026, 6, 10), time(0, 30))  # 9 June, 23:30 UTC
+    builders.randomised(sqlite_world)
+    export(sqlite_world, tmp_path / "out")
+    assert [(row["added_on"], row["rand_on"]) for row in csv_of(tmp_path / "out", "participants")] == [("2026-06-10", "2026-06-10")]
 
 
 def test_the_allocation_leaves_only_when_plan_and_lock_allow_it(world: World, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from trialdm.exports.dataset import StoredRow, Table
 from trialdm.services import allocations, casebooks, corrections, factors, gates, permissions, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.permissions import Permission, Permissions
-from trialdm.services.unit import Change, Unit
+from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Allocation, AllocationNote, ExportJob, FormInstance, FormVersion, Participant, Status
 
 FORMATS = package.FORMATS
@@ -218,6 +218,11 @@ def _with_arm(row: StoredRow, items: Sequence[str], arms: Mapping[str, int]) -> 
     return row._replace(data=json.dumps(document))
 
 
+def _day(moment: datetime) -> str:
+    """The day of a moment, in Europe/London."""
+    return moment.astimezone(LONDON).date().isoformat()
+
+
 def _state_codes(protocol: Protocol) -> dict[str, int]:
     """Codes of the states of a participant, or case, in the order in which the lifecycle names them."""
     machine = protocol.machine
@@ -300,7 +305,7 @@ def _later_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetim
         rows = select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == scheme.name, Allocation.at <= as_of)
         for row in unit.session.scalars(rows):
             answers = found.setdefault(row.participant_id, {})
-            answers |= {f"{scheme.name}_no": row.number, f"{scheme.name}_on": row.at.date().isoformat()}
+            answers |= {f"{scheme.name}_no": row.number, f"{scheme.name}_on": _day(row.at)}
             if not blinded:
                 answers[f"{scheme.name}_arm"] = arms[row.participant_id]
     return found
@@ -329,7 +334,7 @@ def _participant_rows(
     for person in people:
         answers: dict[str, Any] = {"number": person.number, "state": states[newest.get(person.id, first)]}
         if not protocol.historical:
-            answers["added_on"] = person.added_at.date().isoformat()
+            answers["added_on"] = _day(person.added_at)
         permission = held.get(person.id, Permission())
         answers |= permissions.answers(permission, permitted.asked) if permitted else {}
         allocated = given.get(person.id, {})
@@ -347,7 +352,7 @@ def _allocation_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: da
         answers = found.setdefault(row.participant_id, {})
         answers["rand_no"] = row.number
         if not protocol.historical:
-            answers["rand_on"] = row.at.date().isoformat()
+            answers["rand_on"] = _day(row.at)
         answers |= _factor_answers(protocol, values[row.participant_id])
     for person, arm in arms.items():
         if person in found or protocol.scheme.unit == "site":
