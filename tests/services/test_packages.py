@@ -14,7 +14,7 @@ from trialdm.definitions import sources
 from trialdm.domain import ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
 from trialdm.exports import package
-from trialdm.services import approvals, gates, history, imports, packages, studies, unblinding
+from trialdm.services import approvals, gates, history, imports, packages, people, register, studies, unblinding
 from trialdm.services.jobs import Jobs
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
@@ -93,6 +93,21 @@ def test_days_are_those_of_london(sqlite_world: World, tmp_path: Path) -> None:
     builders.randomised(sqlite_world)
     export(sqlite_world, tmp_path / "out")
     assert [(row["added_on"], row["rand_on"]) for row in csv_of(tmp_path / "out", "participants")] == [("2026-06-10", "2026-06-10")]
+
+
+def test_as_of_a_moment_labels_are_those_of_that_moment(world: World, tmp_path: Path) -> None:
+    builders.consented(world)
+    then = world.now
+    first = export(world, tmp_path / "one", as_of=then)
+    world.now += timedelta(days=1)
+    newer = ethics.Document("ICF", 3, "3.0", builders.TODAY, builders.TODAY, builders.TODAY)
+    world.run("trial-manager", lambda unit: register.add(unit, TRIAL, newer))
+    world.run("system-administrator", lambda unit: people.add(unit, "later@trial.example", "Later", builders.PASSWORD))
+    assert export(world, tmp_path / "two", as_of=then) == first
+    builders.consented(world)
+    export(world, tmp_path / "now")
+    codebook = (tmp_path / "now" / "codebook.html").read_text("utf-8")
+    assert "3.0" in codebook
 
 
 def test_the_allocation_leaves_only_when_plan_and_lock_allow_it(world: World, tmp_path: Path) -> None:

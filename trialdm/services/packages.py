@@ -139,7 +139,7 @@ def _tables(
     yield _participants_table(protocol, blinded), list(_participant_rows(unit, protocol, blinded, as_of, permitted))
     progress("visits")
     yield _visits_table(protocol, blinded), list(_visit_rows(protocol, blinded, books))
-    registers = register.choices(unit, protocol.id)
+    registers = register.choices(unit, protocol.id, as_of)
     numbered = {name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()}
     arms = {} if blinded else allocations.all_arms(unit, protocol)
     for form in protocol.forms:
