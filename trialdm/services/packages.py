@@ -141,7 +141,7 @@ def _tables(
     yield _visits_table(protocol, blinded), list(_visit_rows(protocol, blinded, books))
     registers = register.choices(unit, protocol.id, as_of)
     numbered = {name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()}
-    arms = {} if blinded else allocations.all_arms(unit, protocol)
+    arms = {} if blinded else allocations.all_arms(unit, protocol, until=as_of)
     for form in protocol.forms:
         if blinded and form.restricted:
             continue
@@ -301,7 +301,7 @@ def _later_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetim
     """By participant, what the randomisations after the first one gave."""
     found: dict[str, dict[str, Any]] = {}
     for scheme in protocol.later_schemes:
-        arms = {} if blinded else allocations.all_arms(unit, protocol, scheme.name)
+        arms = {} if blinded else allocations.all_arms(unit, protocol, scheme.name, until=as_of)
         rows = select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == scheme.name, Allocation.at <= as_of)
         for row in unit.session.scalars(rows):
             answers = found.setdefault(row.participant_id, {})
@@ -345,7 +345,7 @@ def _participant_rows(
 def _allocation_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> dict[str, dict[str, Any]]:
     """By participant, what the randomisations gave."""
     made = select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name, Allocation.at <= as_of)
-    arms = {} if blinded else allocations.all_arms(unit, protocol)
+    arms = {} if blinded else allocations.all_arms(unit, protocol, until=as_of)
     values = factors.of_all(unit, protocol, as_of)
     found: dict[str, dict[str, Any]] = {}
     for row in unit.session.scalars(made):
@@ -355,8 +355,7 @@ def _allocation_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: da
             answers["rand_on"] = _day(row.at)
         answers |= _factor_answers(protocol, values[row.participant_id])
     for person, arm in arms.items():
-        if person in found or protocol.scheme.unit == "site":
-            found.setdefault(person, {})["arm"] = arm
+        found.setdefault(person, {})["arm"] = arm
     for person, answers in _later_answers(unit, protocol, blinded, as_of).items():
         found.setdefault(person, {}).update(answers)
     return found
