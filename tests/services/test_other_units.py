@@ -12,7 +12,21 @@ from tests import builders
 from tests.builders import TRIAL, World
 from tests.services.test_packages import csv_of, export, unblinded
 from trialdm.domain.errors import Conflict, Forbidden, Refused, WrongState
-from trialdm.services import allocations, chains, epochs, factors, gates, packages, records, schemes, studies, unblinding
+from trialdm.services import (
+    allocations,
+    chains,
+    epochs,
+    factors,
+    flow,
+    gates,
+    overview,
+    packages,
+    records,
+    recruitment,
+    schemes,
+    studies,
+    unblinding,
+)
 from trialdm.services.unit import SYSTEM
 
 LATER: dict[str, Any] = {
@@ -200,6 +214,26 @@ def test_an_arm_stands_in_an_export_from_the_day_on_which_somebody_was_entered(s
     assert {row["participant"] for row in csv_of(tmp_path / "now", "participants") if row["arm"]} == {ident}
     export(world, tmp_path / "then", "statistician-unblinded", blinding="unblinded", as_of=allocated)
     assert [row["arm"] for row in csv_of(tmp_path / "then", "participants")] == [""]
+
+
+def test_recruitment_and_flow_count_those_who_were_entered(sqlite_world: World) -> None:
+    world = sqlite_world
+    with_protocol(world, allocation=SITES)
+    make(world, "places")
+    allocate(world, "S01")
+    builders.consented(world)
+    entered(world)
+
+    def counts(unit: Any) -> tuple[int, ...]:
+        whole, home = recruitment.overall(unit, TRIAL), overview.recruitment(unit, TRIAL)
+        assert whole is not None
+        sites = {row.code: row.randomised for row in overview.sites(unit, TRIAL)}
+        return whole.randomised, home.actual[-1], sites["S01"], sites["S02"]
+
+    assert world.read("trial-manager", counts) == (1, 1, 1, 0)
+    found = world.read("trial-manager", lambda unit: flow.pooled(unit, TRIAL))
+    assert [check.words for check in found.checks if not check.holds] == []
+    assert next(row["number"] for row in flow.table(found) if row["box"] == "Randomised" and not row["line"]) == 1
 
 
 def test_nobody_randomises_a_site_where_participants_are_randomised(sqlite_world: World) -> None:

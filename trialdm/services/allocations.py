@@ -413,9 +413,8 @@ _ENTERED = ("randomise", "record-randomisation")
 
 
 def randomised(unit: Unit, protocol: Protocol) -> dict[str, datetime]:
-    """When each participant was randomised first: allocated, or entered under the arm of their site; nobody without a scheme."""
-    if not protocol.schemes:
-        return {}
+    """When each participant was randomised by the first scheme: allocated, or entered under the arm of their site. Raises Missing
+    where nobody is allocated."""
     if protocol.scheme.unit == "site":
         rows = select(Status.subject, Status.at).where(
             Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(_ENTERED)

@@ -15,11 +15,11 @@ from trialdm.domain.ethics import Reason
 from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.domain.roles import sites_seen
-from trialdm.services import casebooks, participants, records, studies
+from trialdm.services import allocations, casebooks, participants, records, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place
 from trialdm.services.unit import LONDON, Unit
-from trialdm.store.tables import Allocation, FormInstance, Participant, Status
+from trialdm.store.tables import FormInstance, Participant, Status
 
 #: Participants in these states have no visits to come.
 _FINISHED = ("withdrawn", "died", "lost", "completed", "screened", "ineligible", "recorded", "closed")
@@ -90,22 +90,15 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
 
 
 def _randomised_by_site(unit: Unit, protocol: Protocol) -> Counter[str]:
-    if not protocol.schemes:
-        return Counter()
-    return Counter(
-        unit.session.scalars(
-            select(Participant.site)
-            .join(Allocation, (Allocation.trial_id == Participant.trial_id) & (Allocation.participant_id == Participant.id))
-            .where(Participant.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name)
-        )
-    )
+    known = allocations.randomised(unit, protocol) if protocol.schemes else {}
+    people = unit.session.execute(select(Participant.id, Participant.site).where(Participant.trial_id == protocol.id))
+    return Counter(site for ident, site in people if ident in known)
 
 
 def recruitment(unit: Unit, trial: str) -> Recruitment:
     """Randomised participants by month since the trial opened, beside the line to the target."""
     protocol = studies.protocol(unit, trial)
-    randomised = select(Allocation.at).where(Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name)
-    days = [at.astimezone(LONDON).date() for at in unit.session.scalars(randomised)]
+    days = [at.astimezone(LONDON).date() for at in allocations.randomised(unit, protocol).values()]
     opened = unit.session.scalar(
         select(func.min(Status.at)).where(Status.trial_id == trial, Status.machine == "trial", Status.event == "open")
     )

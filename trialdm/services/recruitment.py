@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from trialdm.domain import recruitment as rules
 from trialdm.domain.protocol import Protocol
-from trialdm.services import casebooks, overview, participants, screening, studies
+from trialdm.services import allocations, casebooks, overview, participants, screening, studies
 from trialdm.services.unit import LONDON, Unit
-from trialdm.store.tables import Allocation, Participant, Status
+from trialdm.store.tables import Participant, Status
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,7 @@ def _happened(unit: Unit, protocol: Protocol) -> dict[str, Happened]:
     people = list(unit.session.scalars(select(Participant).where(Participant.trial_id == trial)))
     meant = [alive.meaning(name) for alive in studies.alive(unit, trial) for name in ("screened_on", "consent_at")]
     books = casebooks.some_forms(unit, trial, people, {found[0].code for found in meant if found})
-    allocated = select(Allocation.participant_id, Allocation.at).where(
-        Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name
-    )
-    randomised = {ident: at.astimezone(LONDON).date() for ident, at in unit.session.execute(allocated)}
+    randomised = {ident: at.astimezone(LONDON).date() for ident, at in allocations.randomised(unit, protocol).items()}
     found: dict[str, list[list[date]]] = defaultdict(lambda: [[], [], []])
     for row in people:
         local, book = studies.protocol_at(unit, trial, row.site), books[row.id]
