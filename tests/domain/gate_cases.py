@@ -215,6 +215,6 @@ def situation_of_row(row: Mapping[str, Any]) -> tuple[Situation, datetime]:
         register=register_of(row, replace(shipped(), delegations=())),
         moves=tuple((step, day) for step, day in row.get("moves", ())),
         serious=(SeriousEvent("K7QF", "S01", 1, **event),) if event else (),
-        breaches=(Breach("K7QF", "S01", 1, row["breach"]),) if "breach" in row else (),
+        breaches=(Breach("K7QF", "S01", "1", row["breach"]),) if "breach" in row else (),
         audited=tuple(Audited("S01", day, day, 7) for day in row.get("audited", ())),
     ), now

@@ -55,7 +55,9 @@ EXPORTED = [
     (3, "safety", MAY, True),
     (3, "safety", JULY, False),
     (3, "status", JULY, True),
+    (3, "system", JULY, True),
     (4, "outcome", MAY, False),
+    (4, "system", MAY, False),
     (4, "status", JULY, True),
 ]
 

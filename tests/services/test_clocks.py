@@ -5,10 +5,10 @@ from datetime import date
 import pytest
 from sqlalchemy import select
 
-from tests.builders import TODAY, TRIAL, World, put, randomised
+from tests.builders import TODAY, TRIAL, World, consented, put, randomised
 from trialdm.domain.errors import Conflict, Forbidden, Missing, Refused
 from trialdm.domain.ethics import Fact
-from trialdm.services import approvals, clocks, gates
+from trialdm.services import approvals, clocks, gates, inbox
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Notice, Outgoing
 
@@ -78,3 +78,61 @@ def test_a_site_sees_its_own_deadlines_and_those_of_the_trial(world: World) -> N
     other = world.read("research-nurse", lambda unit: [d.rule for d in clocks.listed(unit, TRIAL)], "S02")
     assert "GOV-27" in other
     assert "GOV-30" not in other
+
+
+BREACH = "Sponsor's review of a potential serious breach"
+
+
+def breach(world: World, ident: str, kind: int, row: int) -> None:
+    """A deviation that may be a serious breach; those of kind 4 are restricted."""
+    day = TODAY.isoformat()
+    said = {"dv_type": kind, "dv_class": 3, "dv_date": day, "dv_found": day, "dv_desc": "Said once", "dv_capa": "None yet"}
+    put(world, ident, "EV", "DEVI", said, role="principal-investigator", only=True, row=row)
+
+
+@pytest.mark.parametrize(
+    ("role", "seen"),
+    [
+        ("blinded-assessor", 1),
+        ("trial-coordinator", 1),
+        ("trial-manager", 1),
+        ("statistician-blinded", 1),
+        ("research-nurse", 1),
+        ("principal-investigator", 2),
+        ("surgeon", 2),
+        ("statistician-unblinded", 2),
+        ("sponsor", 2),
+    ],
+)
+def test_a_restricted_breach_is_for_who_reads_allocations_and_for_the_sponsor_who_cannot_tell_it_from_others(
+    sqlite_world: World, role: str, seen: int
+) -> None:
+    ident = consented(sqlite_world)
+    breach(sqlite_world, ident, 96, 1)
+    breach(sqlite_world, ident, 4, 501)
+
+    def work(unit: Unit) -> list[dict[str, object]]:
+        return [clocks.describe(d, clocks.now(unit)) for d in clocks.listed(unit, TRIAL) if d.rule == "GOV-39"]
+
+    found = sqlite_world.read(role, work)
+    assert [d["title"] for d in found] == [BREACH] * seen
+    assert "restricted" not in str(found)
+    keys = {str(d.pop("key")) for d in found}
+    assert len(keys) == seen
+    assert not any(key.endswith((":1", ":501")) or ident in key for key in keys)
+    assert "501" not in str(found)
+
+
+def test_the_sponsor_is_reminded_of_a_restricted_breach_and_records_its_review_as_met(sqlite_world: World) -> None:
+    breach(sqlite_world, consented(sqlite_world), 4, 501)
+    ((key, due_on, _),) = due(sqlite_world, "GOV-39", "sponsor")
+    sqlite_world.at(date.fromisoformat(due_on))
+    assert [one.what for one in sqlite_world.read("sponsor", inbox.waiting) if one.kind == "deadline"] == [BREACH]
+    sqlite_world.units.run(SYSTEM, lambda unit: clocks.remind(unit, TRIAL))
+    with sqlite_world.units.reading(SYSTEM) as unit:
+        told = {(notice.account_id, notice.subject) for notice in unit.session.scalars(select(Notice).where(Notice.kind == "deadline"))}
+    assert told == {(sqlite_world.actor("sponsor").id, f"{BREACH}: due today, {due_on}")}
+    with pytest.raises(Missing):
+        sqlite_world.run("trial-manager", lambda unit: clocks.meet(unit, TRIAL, key, TODAY, "reviewed"))
+    sqlite_world.run("sponsor", lambda unit: clocks.meet(unit, TRIAL, key, TODAY, "reviewed"))
+    assert due(sqlite_world, "GOV-39", "sponsor") == [(key, due_on, "met")]

@@ -6,7 +6,7 @@ from datetime import date, time, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
@@ -565,3 +565,45 @@ def test_an_administrator_loads_accounts_and_no_lines(sqlite_world: World) -> No
 
 def test_every_task_of_the_log_has_its_words() -> None:
     assert set(delegations.NEEDED_TASKS) | {"unblind"} == set(roles.TASKS)
+
+
+# --- how much is asked -----------------------------------------------------------------------------------------------
+
+
+def statements(world: World, role: str, work: Callable[[Unit], Any]) -> int:
+    """How many statements a reading sends to the database."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(world.instance.engine, "before_cursor_execute", note)
+    try:
+        world.read(role, work)
+    finally:
+        event.remove(world.instance.engine, "before_cursor_execute", note)
+    return len(sent)
+
+
+#: A reading -> how it is asked.
+READINGS: dict[str, Callable[[Unit], Any]] = {
+    "accounts": people.everybody,
+    "what waits": lambda unit: delegations.waiting_for(unit, TRIAL),
+    "what runs out": lambda unit: delegations.expiring(unit, TRIAL),
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_list_asks_the_database_no_more_often_for_more_accounts_lines_and_sites(sqlite_world: World, reading: str) -> None:
+    before = statements(sqlite_world, "trial-manager", READINGS[reading])
+    for number in range(3):
+        email = f"more{number}@trial.example"
+        newcomer(sqlite_world, email=email)
+        sqlite_world.run(
+            "trial-manager",
+            lambda unit, email=email: delegations.transcribe(
+                unit, TRIAL, people.by_email(unit, email), tasks=("crf",), start=TODAY, site="S01"
+            ),
+        )
+    assert statements(sqlite_world, "trial-manager", READINGS[reading]) == before
+    assert before <= len(sqlite_world.protocol.sites)

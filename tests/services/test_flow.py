@@ -104,5 +104,7 @@ def test_recruitment_by_site_against_the_target(world: World) -> None:
     assert whole is not None
     last = whole.months[-1]
     assert (last.month, last.screened, last.consented, last.randomised, last.total, last.expected) == ("2026-03", 2, 2, 1, 1, 183)
+    home = world.read("research-nurse", lambda unit: recruitment.randomised(unit, TRIAL))
+    assert [(m.month, m.total, m.expected) for m in home.months] == [(m.month, m.total, m.expected) for m in whole.months]
     with pytest.raises(Forbidden):
         paces(world, "research-nurse")

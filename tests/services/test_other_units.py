@@ -1,6 +1,8 @@
 """Randomisations beside the usual one: a second one of the same participants, and sites instead of participants."""
 
 import json
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +10,23 @@ import yaml
 
 from tests import builders
 from tests.builders import TRIAL, World
+from tests.services.test_packages import csv_of, export, unblinded
 from trialdm.domain.errors import Conflict, Forbidden, Refused, WrongState
-from trialdm.services import allocations, chains, epochs, factors, gates, packages, records, schemes, studies, unblinding
+from trialdm.services import (
+    allocations,
+    chains,
+    epochs,
+    factors,
+    flow,
+    gates,
+    overview,
+    packages,
+    records,
+    recruitment,
+    schemes,
+    studies,
+    unblinding,
+)
 from trialdm.services.unit import SYSTEM
 
 LATER: dict[str, Any] = {
@@ -170,6 +187,53 @@ def test_a_participant_is_entered_under_the_arm_of_the_site(sites: World) -> Non
     assert told.number == allocated.number
     seen = sites.read("trial-coordinator", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "CONS")))
     assert seen.status == "complete"
+
+
+def entered(world: World, site: str = "S01") -> str:
+    """A participant who was entered under the arm of their site."""
+    ident = builders.ready(world, site)
+    world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, f"key-{ident}"))
+    return ident
+
+
+def test_an_arm_stands_in_an_export_from_the_day_on_which_somebody_was_entered(sqlite_world: World, tmp_path: Path) -> None:
+    world = sqlite_world
+    with_protocol(world, allocation=SITES)
+    make(world, "places")
+    builders.screened(world)
+    before = world.now
+    world.now += timedelta(days=1)
+    allocate(world, "S01")
+    allocated = world.now
+    world.now += timedelta(days=1)
+    ident = entered(world)
+    for moment, expected in ((before, set()), (allocated, set()), (world.now, {ident})):
+        with world.units.reading(SYSTEM) as unit:
+            assert set(allocations.all_arms(unit, world.protocol, until=moment)) == expected
+    unblinded(world, tmp_path / "now")
+    assert {row["participant"] for row in csv_of(tmp_path / "now", "participants") if row["arm"]} == {ident}
+    export(world, tmp_path / "then", "statistician-unblinded", blinding="unblinded", as_of=allocated)
+    assert [row["arm"] for row in csv_of(tmp_path / "then", "participants")] == [""]
+
+
+def test_recruitment_and_flow_count_those_who_were_entered(sqlite_world: World) -> None:
+    world = sqlite_world
+    with_protocol(world, allocation=SITES)
+    make(world, "places")
+    allocate(world, "S01")
+    builders.consented(world)
+    entered(world)
+
+    def counts(unit: Any) -> tuple[int, ...]:
+        whole, home = recruitment.overall(unit, TRIAL), recruitment.randomised(unit, TRIAL)
+        assert whole is not None
+        sites = {row.code: row.randomised for row in overview.sites(unit, TRIAL)}
+        return whole.randomised, home.randomised, sites["S01"], sites["S02"]
+
+    assert world.read("trial-manager", counts) == (1, 1, 1, 0)
+    found = world.read("trial-manager", lambda unit: flow.pooled(unit, TRIAL))
+    assert [check.words for check in found.checks if not check.holds] == []
+    assert next(row["number"] for row in flow.table(found) if row["box"] == "Randomised" and not row["line"]) == 1
 
 
 def test_nobody_randomises_a_site_where_participants_are_randomised(sqlite_world: World) -> None:

@@ -1,7 +1,7 @@
 """Exports and imports through the services: what leaves the database is what stands in it, and comes back as it was."""
 
 import csv
-from datetime import timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from trialdm.definitions import sources
 from trialdm.domain import ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
 from trialdm.exports import package
-from trialdm.services import approvals, gates, history, imports, packages, studies, unblinding
+from trialdm.services import approvals, gates, history, imports, packages, people, register, studies, unblinding
 from trialdm.services.jobs import Jobs
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
@@ -40,6 +40,18 @@ def test_a_blinded_package_holds_no_arm_and_no_restricted_form(world: World, tmp
     assert "arm" not in csv_of(tmp_path / "out", "participants")[0]
     for path in (tmp_path / "out" / "data" / "csv").iterdir():
         assert "Targeted muscle" not in path.read_text("utf-8")
+
+
+def test_a_blinded_package_counts_no_restricted_row(world: World, tmp_path: Path) -> None:
+    ident, day = builders.consented(world), builders.TODAY.isoformat()
+    said = {"dv_class": 2, "dv_date": day, "dv_found": day, "dv_desc": "Said once", "dv_capa": "None yet"}
+    builders.put(world, ident, "EV", "DEVI", {**said, "dv_type": 4}, role="principal-investigator", only=True, row=501)
+    export(world, tmp_path / "one")
+    assert [row["visit"] for row in csv_of(tmp_path / "one", "visits")] == ["V01"]
+    builders.put(world, ident, "EV", "DEVI", {**said, "dv_type": 96}, role="principal-investigator", only=True)
+    export(world, tmp_path / "two")
+    counts = [(row["visit"], row["forms_saved"], row["forms_complete"]) for row in csv_of(tmp_path / "two", "visits")]
+    assert counts == [("V01", "1", "1"), ("EV", "1", "1")]
 
 
 def test_the_files_agree_with_the_form_that_was_saved(world: World, tmp_path: Path) -> None:
@@ -76,6 +88,28 @@ def test_as_of_a_moment_the_data_stand_as_they_stood(world: World, tmp_path: Pat
     assert (len(csv_of(tmp_path / "then", "participants")), len(csv_of(tmp_path / "now", "participants"))) == (1, 2)
 
 
+def test_days_are_those_of_london(sqlite_world: World, tmp_path: Path) -> None:
+    sqlite_world.at(date(2026, 6, 10), time(0, 30))  # 9 June, 23:30 UTC
+    builders.randomised(sqlite_world)
+    export(sqlite_world, tmp_path / "out")
+    assert [(row["added_on"], row["rand_on"]) for row in csv_of(tmp_path / "out", "participants")] == [("2026-06-10", "2026-06-10")]
+
+
+def test_as_of_a_moment_labels_are_those_of_that_moment(world: World, tmp_path: Path) -> None:
+    builders.consented(world)
+    then = world.now
+    first = export(world, tmp_path / "one", as_of=then)
+    world.now += timedelta(days=1)
+    newer = ethics.Document("ICF", 3, "3.0", builders.TODAY, builders.TODAY, builders.TODAY)
+    world.run("trial-manager", lambda unit: register.add(unit, TRIAL, newer))
+    world.run("system-administrator", lambda unit: people.add(unit, "later@trial.example", "Later", builders.PASSWORD))
+    assert export(world, tmp_path / "two", as_of=then) == first
+    builders.consented(world)
+    export(world, tmp_path / "now")
+    codebook = (tmp_path / "now" / "codebook.html").read_text("utf-8")
+    assert "3.0" in codebook
+
+
 def test_the_allocation_leaves_only_when_plan_and_lock_allow_it(world: World, tmp_path: Path) -> None:
     builders.randomised(world)
     with pytest.raises(Refused) as refused:
@@ -106,6 +140,25 @@ def test_the_blinded_statistician_exports_the_allocation_once_the_trial_is_unbli
     sqlite_world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, plan))
     export(sqlite_world, tmp_path / "out", "statistician-blinded", blinding="unblinded")
     assert ident in {row["participant"] for row in csv_of(tmp_path / "out", "participants") if row["arm"]}
+
+
+def unblinded(world: World, folder: Path, **asked: Any) -> dict[str, Any]:
+    """An unblinded package, once trial and plan allow it."""
+    for event in ("close", "follow-up", "lock"):
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    plan = ethics.Approval("sap", "signed", decided_on=builders.TODAY)
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, plan))
+    return export(world, folder, "statistician-unblinded", blinding="unblinded", **asked)
+
+
+def test_of_somebody_whose_data_are_not_used_the_allocation_record_is_left_out_and_counted(sqlite_world: World, tmp_path: Path) -> None:
+    idents = [builders.randomised(sqlite_world), builders.randomised(sqlite_world)]
+    builders.put(sqlite_world, idents[0], "EV", "STAT", {"st_status": 7, "st_date": builders.TODAY.isoformat()}, only=True)
+    manifest = unblinded(sqlite_world, tmp_path / "out")
+    factors = {row["participant"]: row["limb_rand"] for row in csv_of(tmp_path / "out", "participants")}
+    assert factors == {idents[0]: "", idents[1]: "1"}
+    assert [row["participant"] for row in csv_of(tmp_path / "out", "rand")] == idents[1:]
+    assert manifest["consent"]["rows_left_out"]["rand"] == 1
 
 
 @pytest.mark.parametrize("role", ["research-nurse", "monitor", "surgeon", "trial-coordinator"])

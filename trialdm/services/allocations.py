@@ -21,7 +21,7 @@ from trialdm.domain.randomisation import ledger
 from trialdm.domain.randomisation.schemes import Placed, stratum_of
 from trialdm.services import casebooks, chains, disclosures, gates, notices, participants, register, schemes, studies
 from trialdm.services.unit import LONDON, Change, Unit
-from trialdm.store.tables import Allocation, Idempotency, Participant, Scheme, SchemeEvent
+from trialdm.store.tables import Allocation, Idempotency, Participant, Scheme, SchemeEvent, Status
 
 ROUTE = "randomise"
 METHOD_VERSION = "trial-rand/v1"
@@ -393,14 +393,34 @@ def shown(unit: Unit, protocol: Protocol, person: Participant, *, name: str = ""
     return replace(_as_seen(unit, protocol, row), arm=None)
 
 
-def all_arms(unit: Unit, protocol: Protocol, name: str = "") -> dict[str, int]:
-    """The arm's code of every randomised participant by one scheme; the caller has checked the right to it."""
+def all_arms(unit: Unit, protocol: Protocol, name: str = "", *, until: datetime | None = None) -> dict[str, int]:
+    """The arm's code of everybody who was randomised by one scheme (up to a moment); the caller has checked the right to it."""
     definition = protocol.scheme_named(name)
-    rows = unit.session.scalars(select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == definition.name))
+    made = select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == definition.name)
+    rows = unit.session.scalars(made.where(Allocation.at <= until) if until else made)
     arms = protocol.arms if definition is protocol.scheme else definition.arms
     codes = {arm.name: arm.code for arm in arms}
     found = {row.participant_id: codes[chains.unseal_arm(unit, row)] for row in rows}
     if definition.unit == "participant":
         return found
-    people = unit.session.execute(select(Participant.id, Participant.site).where(Participant.trial_id == protocol.id))
-    return {ident: found[site] for ident, site in people if site in found}
+    sites = dict(unit.session.execute(select(Participant.id, Participant.site).where(Participant.trial_id == protocol.id)).all())
+    entered = [ident for ident, at in randomised(unit, protocol).items() if until is None or at <= until]
+    return {ident: found[sites[ident]] for ident in entered if sites[ident] in found}
+
+
+#: Steps by which a participant comes into the trial where sites are allocated.
+_ENTERED = ("randomise", "record-randomisation")
+
+
+def randomised(unit: Unit, protocol: Protocol) -> dict[str, datetime]:
+    """When each participant was randomised by the first scheme: allocated, or entered under the arm of their site. Raises Missing
+    where nobody is allocated."""
+    if protocol.scheme.unit == "site":
+        rows = select(Status.subject, Status.at).where(
+            Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(_ENTERED)
+        )
+    else:
+        rows = select(Allocation.participant_id, Allocation.at).where(
+            Allocation.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name
+        )
+    return {ident: at for ident, at in unit.session.execute(rows)}

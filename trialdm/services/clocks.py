@@ -110,22 +110,31 @@ def _breaches(protocol: Protocol, books: list[Casebook]) -> Iterator[Breach]:
     for book, stored, said in _rows(protocol, books, "deviation_class"):
         found = casebooks.as_day(said.get("deviation_found"))
         if said.get("deviation_class") == SERIOUS_BREACH and found:
-            yield Breach(book.participant.id, book.participant.site, stored.instance.row, found)
+            instance = stored.instance
+            yield Breach(book.participant.id, book.participant.site, instance.id, found, restricted=bool(instance.restricted))
 
 
 # --- the list --------------------------------------------------------------------------------------------------------
 
 
 def listed(unit: Unit, trial: str) -> list[Deadline]:
-    """The deadlines that the reader may see: those of the trial, of their sites, and of themselves."""
+    """The deadlines that the reader may see: those of the trial, of their sites, and of themselves.
+
+    A restricted one is for those who read allocations at its site, and for whoever owes it.
+    """
     unit.require("approvals.see", trial)
     sites = sites_seen(unit.actor.grants, "approvals.see", trial)
     people = unit.may("people.see", trial)
     return [
         d
         for d in deadlines(situation(unit, trial))
-        if (sites is None or not d.site or d.site in sites) and (not d.person or people or owes(unit, trial, d))
+        if (sites is None or not d.site or d.site in sites) and (not d.person or people or owes(unit, trial, d)) and _open(unit, trial, d)
     ]
+
+
+def _open(unit: Unit, trial: str, deadline: Deadline) -> bool:
+    """Whether the reader's blinding allows them a deadline."""
+    return not deadline.restricted or unit.sees_allocations(trial, deadline.site) or owes(unit, trial, deadline)
 
 
 def owes(unit: Unit, trial: str, deadline: Deadline) -> bool:
@@ -144,7 +153,7 @@ def meet(unit: Unit, trial: str, key: str, on: date, text: str) -> None:
     """Record that a deadline was met on a day, and how. Raises Missing for an unknown one, Conflict for one that was met."""
     unit.require("facts.record", trial)
     register.lock(unit, trial)
-    found = next((d for d in deadlines(situation(unit, trial)) if d.key == key), None)
+    found = next((d for d in deadlines(situation(unit, trial)) if d.key == key and _open(unit, trial, d)), None)
     if found is None or not ended_by_hand(found):
         raise Missing("There is no such deadline to be recorded as met.", code="CLOCK.UNKNOWN", needs="The list of deadlines.")
     if found.done is not None:

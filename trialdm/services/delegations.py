@@ -239,13 +239,13 @@ def _countersigns(unit: Unit, held: Iterable[Grant], line: Line) -> bool:
 def steps(unit: Unit, line: Line) -> tuple[str, ...]:
     """What the actor may do with a line today: `sign`, `countersign`, `decline`, `end`."""
     state, own = line.state(unit.today), line.person == unit.actor.id
-    countersigns = not own and _countersigns(unit, unit.actor.grants, line)
+    countersigns = state in WAITING and not own and _countersigns(unit, unit.actor.grants, line)
     found = []
     if state == "signature" and own:
         found.append("sign")
     if state == "countersignature" and countersigns:
         found.append("countersign")
-    if state in WAITING and ((own and state == "signature") or countersigns):
+    if (own and state == "signature") or countersigns:
         found.append("decline")
     if state not in ("ended", "declined") and (own or unit.may("delegation.end", line.trial, line.site)):
         found.append("end")
@@ -693,8 +693,8 @@ def expiring(unit: Unit, trial: str, on: date | None = None, days: int = SOON) -
         if line.state(day) == "in_force" and (ends := line.last_day) is not None and ends <= last
     ]
     found += _ending_training(protocol, on_record, living, day, last)
-    sites = [site.code for site in protocol.sites if studies.state(unit, trial, "site", site.code) == "open"]
-    for site in sites:
+    states = studies.states(unit, trial, "site")
+    for site in [site.code for site in protocol.sites if states.get(site.code) == "open"]:
         found += _gaps(protocol, on_record, log, site, day, [e.ends for e in found if e.site in ("", site) and day <= e.ends])
     seen = [entry for entry in dict.fromkeys(found) if _may_see(unit, trial, entry.site)]
     return sorted(seen, key=lambda e: (e.ends, e.site, e.kind, e.name, e.what))

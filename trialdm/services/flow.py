@@ -14,7 +14,7 @@ from trialdm.domain.protocol import Protocol
 from trialdm.services import allocations, casebooks, participants, screening, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
-from trialdm.store.tables import Allocation, Participant
+from trialdm.store.tables import Participant
 
 
 def pooled(unit: Unit, trial: str) -> Flow:
@@ -61,8 +61,7 @@ def _courses(unit: Unit, protocol: Protocol, arms: Mapping[str, int] | None) -> 
     forms = {form for alive in studies.alive(unit, trial) for form in _forms(alive)}
     books = casebooks.some_forms(unit, trial, people, forms)
     states = studies.states(unit, trial, protocol.machine)
-    allocated = select(Allocation.participant_id).where(Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name)
-    randomised = set(unit.session.scalars(allocated)) if protocol.schemes else set()
+    randomised = allocations.randomised(unit, protocol) if protocol.schemes else {}
     return [
         _course(
             unit,

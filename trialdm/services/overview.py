@@ -1,4 +1,4 @@
-"""What a trial's home page shows: recruitment against its target, and what needs doing."""
+"""What a trial's home page shows: its sites, and what needs doing. Recruitment against the target is in `recruitment`."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,18 +8,17 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from trialdm.domain import recruitment as recruiting
 from trialdm.domain import roles, schedule
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Reason
 from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.domain.roles import sites_seen
-from trialdm.services import casebooks, participants, records, studies
+from trialdm.services import allocations, casebooks, participants, records, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place
-from trialdm.services.unit import LONDON, Unit
-from trialdm.store.tables import Allocation, FormInstance, Participant, Status
+from trialdm.services.unit import Unit
+from trialdm.store.tables import FormInstance, Participant
 
 #: Participants in these states have no visits to come.
 _FINISHED = ("withdrawn", "died", "lost", "completed", "screened", "ineligible", "recorded", "closed")
@@ -54,16 +53,6 @@ class Task:
     due: date | None = None
 
 
-@dataclass(frozen=True)
-class Recruitment:
-    """Cumulative randomised by month beside the line to the target."""
-
-    months: tuple[str, ...]
-    actual: tuple[int, ...]
-    expected: tuple[int, ...]
-    target: int
-
-
 def sites(unit: Unit, trial: str) -> list[SiteRow]:
     """Recruitment of every site that the person may see."""
     protocol = studies.protocol(unit, trial)
@@ -90,43 +79,9 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
 
 
 def _randomised_by_site(unit: Unit, protocol: Protocol) -> Counter[str]:
-    if not protocol.schemes:
-        return Counter()
-    return Counter(
-        unit.session.scalars(
-            select(Participant.site)
-            .join(Allocation, (Allocation.trial_id == Participant.trial_id) & (Allocation.participant_id == Participant.id))
-            .where(Participant.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name)
-        )
-    )
-
-
-def recruitment(unit: Unit, trial: str) -> Recruitment:
-    """Randomised participants by month since the trial opened, beside the line to the target."""
-    protocol = studies.protocol(unit, trial)
-    randomised = select(Allocation.at).where(Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name)
-    days = [at.astimezone(LONDON).date() for at in unit.session.scalars(randomised)]
-    opened = unit.session.scalar(
-        select(func.min(Status.at)).where(Status.trial_id == trial, Status.machine == "trial", Status.event == "open")
-    )
-    start = opened.astimezone(LONDON).date() if opened else min(days, default=unit.today)
-    months = list(months_between(start, max([unit.today, *days])))
-    counts = Counter((day.year, day.month) for day in days)
-    actual, total = [], 0
-    for month in months:
-        total += counts[month]
-        actual.append(total)
-    target, length = protocol.target_participants, protocol.target_months
-    expected = [recruiting.expected(target, length, i + 1) for i in range(len(months))]
-    return Recruitment(tuple(f"{y}-{m:02d}" for y, m in months), tuple(actual), tuple(expected), target)
-
-
-def months_between(first: date, last: date) -> Iterator[tuple[int, int]]:
-    """The months from that of the first day to that of the last, as year and month."""
-    year, month = first.year, first.month
-    while (year, month) <= (last.year, last.month):
-        yield year, month
-        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+    known = allocations.randomised(unit, protocol) if protocol.schemes else {}
+    people = unit.session.execute(select(Participant.id, Participant.site).where(Participant.trial_id == protocol.id))
+    return Counter(site for ident, site in people if ident in known)
 
 
 def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:

@@ -7,7 +7,7 @@ Everybody who is blinded gets a package in which no arm and no restricted answer
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from trialdm.exports.dataset import StoredRow, Table
 from trialdm.services import allocations, casebooks, corrections, factors, gates, permissions, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.permissions import Permission, Permissions
-from trialdm.services.unit import Change, Unit
+from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Allocation, AllocationNote, ExportJob, FormInstance, FormVersion, Participant, Status
 
 FORMATS = package.FORMATS
@@ -139,9 +139,9 @@ def _tables(
     yield _participants_table(protocol, blinded), list(_participant_rows(unit, protocol, blinded, as_of, permitted))
     progress("visits")
     yield _visits_table(protocol, blinded), list(_visit_rows(protocol, blinded, books))
-    registers = register.choices(unit, protocol.id)
+    registers = register.choices(unit, protocol.id, as_of)
     numbered = {name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()}
-    arms = {} if blinded else allocations.all_arms(unit, protocol)
+    arms = {} if blinded else allocations.all_arms(unit, protocol, until=as_of)
     for form in protocol.forms:
         if blinded and form.restricted:
             continue
@@ -176,6 +176,7 @@ def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> S
             FormVersion.seq,
             FormVersion.saved_at,
             FormVersion.data,
+            FormInstance.restricted,
         )
         .join(newest, newest.c.instance_id == FormInstance.id)
         .join(
@@ -197,7 +198,7 @@ def _form_rows(unit: Unit, protocol: Protocol, form: Form, blinded: bool, as_of:
     arm_items = [item.name for item in form.items if item.system == ARM_FACT]
     rows = [
         StoredRow(p, site, visit, _visit_number(numbers, visit), row, status, seq, saved_at, data)
-        for p, site, visit, row, status, seq, saved_at, data in unit.session.execute(wanted)
+        for p, site, visit, row, status, seq, saved_at, data, _ in unit.session.execute(wanted)
     ]
     order = {row.participant: i for i, row in enumerate(rows)}
     for row in sorted(rows, key=lambda r: (order[r.participant], r.visit_no or 0, r.visit, r.row or 0)):
@@ -215,6 +216,11 @@ def _with_arm(row: StoredRow, items: Sequence[str], arms: Mapping[str, int]) -> 
     for name in items:
         document["answers"][name] = arms[row.participant]
     return row._replace(data=json.dumps(document))
+
+
+def _day(moment: datetime) -> str:
+    """The day of a moment, in Europe/London."""
+    return moment.astimezone(LONDON).date().isoformat()
 
 
 def _state_codes(protocol: Protocol) -> dict[str, int]:
@@ -295,11 +301,11 @@ def _later_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetim
     """By participant, what the randomisations after the first one gave."""
     found: dict[str, dict[str, Any]] = {}
     for scheme in protocol.later_schemes:
-        arms = {} if blinded else allocations.all_arms(unit, protocol, scheme.name)
+        arms = {} if blinded else allocations.all_arms(unit, protocol, scheme.name, until=as_of)
         rows = select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == scheme.name, Allocation.at <= as_of)
         for row in unit.session.scalars(rows):
             answers = found.setdefault(row.participant_id, {})
-            answers |= {f"{scheme.name}_no": row.number, f"{scheme.name}_on": row.at.date().isoformat()}
+            answers |= {f"{scheme.name}_no": row.number, f"{scheme.name}_on": _day(row.at)}
             if not blinded:
                 answers[f"{scheme.name}_arm"] = arms[row.participant_id]
     return found
@@ -328,7 +334,7 @@ def _participant_rows(
     for person in people:
         answers: dict[str, Any] = {"number": person.number, "state": states[newest.get(person.id, first)]}
         if not protocol.historical:
-            answers["added_on"] = person.added_at.date().isoformat()
+            answers["added_on"] = _day(person.added_at)
         permission = held.get(person.id, Permission())
         answers |= permissions.answers(permission, permitted.asked) if permitted else {}
         allocated = given.get(person.id, {})
@@ -339,18 +345,17 @@ def _participant_rows(
 def _allocation_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> dict[str, dict[str, Any]]:
     """By participant, what the randomisations gave."""
     made = select(Allocation).where(Allocation.trial_id == protocol.id, Allocation.scheme == protocol.scheme.name, Allocation.at <= as_of)
-    arms = {} if blinded else allocations.all_arms(unit, protocol)
+    arms = {} if blinded else allocations.all_arms(unit, protocol, until=as_of)
     values = factors.of_all(unit, protocol, as_of)
     found: dict[str, dict[str, Any]] = {}
     for row in unit.session.scalars(made):
         answers = found.setdefault(row.participant_id, {})
         answers["rand_no"] = row.number
         if not protocol.historical:
-            answers["rand_on"] = row.at.date().isoformat()
+            answers["rand_on"] = _day(row.at)
         answers |= _factor_answers(protocol, values[row.participant_id])
     for person, arm in arms.items():
-        if person in found or protocol.scheme.unit == "site":
-            found.setdefault(person, {})["arm"] = arm
+        found.setdefault(person, {})["arm"] = arm
     for person, answers in _later_answers(unit, protocol, blinded, as_of).items():
         found.setdefault(person, {}).update(answers)
     return found
@@ -381,13 +386,14 @@ def _visits_table(protocol: Protocol, blinded: bool) -> Table:
 
 
 def _visit_rows(protocol: Protocol, blinded: bool, books: Iterable[Casebook]) -> Iterator[StoredRow]:
-    """One row for each participant and visit at which something was saved."""
-    by_code = {form.code: form for form in protocol.forms if not (blinded and form.restricted)}
+    """One row for each participant and visit at which something was saved: nothing restricted, in a blinded package."""
+    shown = {form.code for form in protocol.forms if not (blinded and form.restricted)}
     numbers = {visit.code: visit.number for visit in protocol.visits}
     for book in books:
-        visits = {visit for visit, form, _ in book.forms if form in by_code}
-        for visit in sorted(visits, key=lambda v: (_visit_number(numbers, v) or 0, v)):
-            yield _visit_row(protocol, book, visit, _visit_number(numbers, visit), by_code, blinded)
+        facts = book.facts(protocol)
+        forms = {at: stored for at, stored in book.forms.items() if at[1] in shown and not (blinded and stored.instance.restricted)}
+        for visit in sorted({visit for visit, _, _ in forms}, key=lambda v: (_visit_number(numbers, v) or 0, v)):
+            yield _visit_row(protocol, replace(book, forms=forms), facts, visit, _visit_number(numbers, visit), blinded)
 
 
 def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
@@ -398,7 +404,7 @@ def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
     books = {person.id: Casebook(person) for person in people}
     for form in protocol.forms:
         for row in unit.session.execute(_newest(protocol, form, False, as_of)):
-            instance = FormInstance(visit=row.visit, form=form.code, row=row.row, status=row.status)
+            instance = FormInstance(visit=row.visit, form=form.code, row=row.row, status=row.status, restricted=row.restricted)
             books[row.participant_id].forms[(row.visit, form.code, row.row)] = Stored(instance, row.data, "", row.saved_at)
     allocations_made = select(Allocation).where(Allocation.trial_id == trial, Allocation.at <= as_of).order_by(Allocation.at.desc())
     for allocated in unit.session.scalars(allocations_made):
@@ -407,13 +413,12 @@ def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
     return list(books.values())
 
 
-def _visit_row(protocol: Protocol, book: Casebook, visit: str, number: int | None, forms: Mapping[str, Form], blinded: bool) -> StoredRow:
-    here = [stored for (at, code, _), stored in book.forms.items() if at == visit and code in forms]
+def _visit_row(protocol: Protocol, book: Casebook, facts: Mapping[str, Any], visit: str, number: int | None, blinded: bool) -> StoredRow:
+    here = [stored for (at, _, _), stored in book.forms.items() if at == visit]
     answers: dict[str, Any] = {
         "forms_saved": len(here),
         "forms_complete": sum(stored.status == "complete" for stored in here),
     }
-    facts = book.facts(protocol)
     dated = protocol.meaning("visit_date")
     day = book.answer(dated[0], visit, dated[1].name) if dated else None
     if day is not None:

@@ -177,7 +177,11 @@ def end_role(unit: Unit, account: Account, role: str, trial: str, site: str = ""
 
 def grants(unit: Unit, account: str) -> tuple[Grant, ...]:
     """Roles held now."""
-    rows = unit.session.scalars(select(RoleGrant).where(RoleGrant.account_id == account).order_by(RoleGrant.seq))
+    return _held(unit.session.scalars(select(RoleGrant).where(RoleGrant.account_id == account).order_by(RoleGrant.seq)))
+
+
+def _held(rows: Iterable[RoleGrant]) -> tuple[Grant, ...]:
+    """What is held by the rows of one account, oldest first."""
     newest = {(row.role, row.trial_id, row.site): row.state for row in rows}
     return tuple(Grant(*held) for held, state in newest.items() if state == "given")
 
@@ -192,8 +196,11 @@ def by_email(unit: Unit, email: str) -> Account:
 
 def everybody(unit: Unit) -> list[tuple[Account, tuple[Grant, ...]]]:
     """Every account with the roles held now."""
-    accounts = unit.session.scalars(select(Account).order_by(Account.staff_no)).all()
-    return [(account, grants(unit, account.id)) for account in accounts]
+    rows: dict[str, list[RoleGrant]] = {}
+    for row in unit.session.scalars(select(RoleGrant).order_by(RoleGrant.seq)):
+        rows.setdefault(row.account_id, []).append(row)
+    accounts = unit.session.scalars(select(Account).order_by(Account.staff_no))
+    return [(account, _held(rows.get(account.id, ()))) for account in accounts]
 
 
 def names(unit: Unit) -> dict[str, str]:

@@ -1,7 +1,10 @@
-"""Recruitment by site and month against the target, from live data (RP-01). Nothing in it depends on an arm."""
+"""Recruitment by site and month against the target, from live data (RP-01). Nothing in it depends on an arm.
+
+The home page shows who was randomised, to everybody who sees the trial.
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -10,9 +13,9 @@ from sqlalchemy import select
 
 from trialdm.domain import recruitment as rules
 from trialdm.domain.protocol import Protocol
-from trialdm.services import casebooks, overview, participants, screening, studies
+from trialdm.services import allocations, casebooks, participants, screening, studies
 from trialdm.services.unit import LONDON, Unit
-from trialdm.store.tables import Allocation, Participant, Status
+from trialdm.store.tables import Participant, Status
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,36 @@ def overall(unit: Unit, trial: str) -> Pace | None:
     return _pace(unit, protocol, "", protocol.short_title, protocol.target_participants, everything, _opened(unit, trial).get(""))
 
 
+def randomised(unit: Unit, trial: str) -> Pace:
+    """The pace of the whole trial by its randomised participants alone: from its opening, or from the first of them where it never
+    opened. Raises Forbidden, and Missing where nobody is allocated."""
+    protocol = studies.protocol(unit, trial)
+    unit.require("trial.see", trial)
+    days = tuple(at.astimezone(LONDON).date() for at in allocations.randomised(unit, protocol).values())
+    happened, opened = Happened(randomised=days), _opened(unit, trial).get("", min(days, default=None))
+    return _pace(unit, protocol, "", protocol.short_title, protocol.target_participants, happened, opened)
+
+
 def _pace(unit: Unit, protocol: Protocol, site: str, name: str, target: int, happened: Happened, opened: date | None) -> Pace:
     days = [*happened.screened, *happened.consented, *happened.randomised]
     first = min([day for day in (opened, *days) if day is not None], default=unit.today)
     counted = [_by_month(days) for days in (happened.screened, happened.consented, happened.randomised)]
     months, total = [], 0
-    for year, number in overview.months_between(first, max([unit.today, *days])):
+    for year, number in _months_between(first, max([unit.today, *days])):
         screened, consented, randomised = (count[(year, number)] for count in counted)
         total += randomised
         elapsed = (year - opened.year) * 12 + number - opened.month + 1 if opened else 0
         by_now = rules.expected(target, protocol.target_months, max(elapsed, 0))
         months.append(Month(f"{year}-{number:02d}", screened, consented, randomised, total, by_now))
     return Pace(site, name, target, tuple(months))
+
+
+def _months_between(first: date, last: date) -> Iterator[tuple[int, int]]:
+    """The months from that of the first day to that of the last, as year and month."""
+    year, month = first.year, first.month
+    while (year, month) <= (last.year, last.month):
+        yield year, month
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
 
 
 def _by_month(days: Iterable[date]) -> Counter[tuple[int, int]]:
@@ -119,10 +140,7 @@ def _happened(unit: Unit, protocol: Protocol) -> dict[str, Happened]:
     people = list(unit.session.scalars(select(Participant).where(Participant.trial_id == trial)))
     meant = [alive.meaning(name) for alive in studies.alive(unit, trial) for name in ("screened_on", "consent_at")]
     books = casebooks.some_forms(unit, trial, people, {found[0].code for found in meant if found})
-    allocated = select(Allocation.participant_id, Allocation.at).where(
-        Allocation.trial_id == trial, Allocation.scheme == protocol.scheme.name
-    )
-    randomised = {ident: at.astimezone(LONDON).date() for ident, at in unit.session.execute(allocated)}
+    randomised = {ident: at.astimezone(LONDON).date() for ident, at in allocations.randomised(unit, protocol).items()}
     found: dict[str, list[list[date]]] = defaultdict(lambda: [[], [], []])
     for row in people:
         local, book = studies.protocol_at(unit, trial, row.site), books[row.id]

@@ -283,12 +283,13 @@ _SAID: Mapping[str, Callable[[Any, Mapping[str, Any], RegisterEntry], Any]] = {
 }
 
 
-def choices(unit: Unit, trial: str) -> dict[str, dict[int, str]]:
-    """The registers that give the choices of items: documents, staff and surgeons, each as number and name."""
+def choices(unit: Unit, trial: str, moment: datetime | None = None) -> dict[str, dict[int, str]]:
+    """The registers that give the choices of items: documents, staff and surgeons, each as number and name, now or by a moment."""
 
     def find() -> dict[str, dict[int, str]]:
-        on_record = read(unit, trial)
-        staff = unit.session.execute(select(Account.staff_no, Account.name).order_by(Account.staff_no)).all()
+        on_record = as_of(unit, trial, moment) if moment else read(unit, trial)
+        known = select(Account.staff_no, Account.name).order_by(Account.staff_no)
+        staff = unit.session.execute(known.where(Account.created_at <= moment) if moment else known).all()
         return {
             "documents.PIS": {d.code: d.title for d in on_record.documents if d.kind == "PIS"},
             "documents.ICF": {d.code: d.title for d in on_record.documents if d.kind == "ICF"},
@@ -296,4 +297,4 @@ def choices(unit: Unit, trial: str) -> dict[str, dict[int, str]]:
             "surgeons": {c.surgeon: f"{c.name} ({c.site})" for c in on_record.credentials},
         }
 
-    return remember(unit, ("registers", trial), find)
+    return find() if moment else remember(unit, ("registers", trial), find)

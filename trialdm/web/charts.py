@@ -9,7 +9,7 @@ from fractions import Fraction
 from trialdm.domain.flow import Box as FlowBox
 from trialdm.domain.flow import Flow
 from trialdm.domain.outcomes import FUNNEL_FROM, LEVELS, SIGNAL, Funnel, decimal, limits
-from trialdm.services.overview import Recruitment
+from trialdm.services.recruitment import Pace
 from trialdm.web.wording import month
 
 WIDTH, HEIGHT = 720, 320
@@ -33,12 +33,12 @@ class Chart:
     floor: int = HEIGHT - _BOTTOM
 
 
-def recruitment(found: Recruitment) -> Chart:
+def recruitment(found: Pace) -> Chart:
     """Cumulative randomised participants beside the line to the target."""
-    top = _round_up(max((*found.actual, *found.expected, 1)))
+    top = _round_up(max((1, *(one.total for one in found.months), *(one.expected for one in found.months))))
     xs = _spread(len(found.months))
-    actual = [(x, _y(value, top)) for x, value in zip(xs, found.actual, strict=True)]
-    expected = [(x, _y(value, top)) for x, value in zip(xs, found.expected, strict=True)]
+    actual = [(x, _y(one.total, top)) for x, one in zip(xs, found.months, strict=True)]
+    expected = [(x, _y(one.expected, top)) for x, one in zip(xs, found.months, strict=True)]
     every = max(1, -(-len(xs) // 8))
     end, planned = actual[-1], expected[-1]
     apart = abs(end[1] - planned[1])
@@ -49,10 +49,10 @@ def recruitment(found: Recruitment) -> Chart:
         _points(expected),
         tuple(actual),
         tuple((_y(value, top), value) for value in range(0, top + 1, top // 4)),
-        tuple((x, month(text)) for i, (x, text) in enumerate(zip(xs, found.months, strict=True)) if i % every == 0),
+        tuple((x, month(one.month)) for i, (x, one) in enumerate(zip(xs, found.months, strict=True)) if i % every == 0),
         (
-            (end[0] + 8, end[1] + 5 + below * nudge, found.actual[-1]),
-            (planned[0] + 8, planned[1] + 5 - below * nudge, found.expected[-1]),
+            (end[0] + 8, end[1] + 5 + below * nudge, found.randomised),
+            (planned[0] + 8, planned[1] + 5 - below * nudge, found.expected),
         ),
     )
 

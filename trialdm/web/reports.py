@@ -10,7 +10,7 @@ from trialdm.documents.tables import as_csv
 from trialdm.domain.flow import Flow
 from trialdm.domain.recruitment import RATINGS
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import flow, overview, recruitment, studies
+from trialdm.services import flow, recruitment, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
 from trialdm.web.layout import page
@@ -25,14 +25,12 @@ def recruited(trial: str) -> str:
 
     def work(unit: Unit) -> str:
         overall = recruitment.overall(unit, trial)
-        found = overview.recruitment(unit, trial) if overall else None
         return page(
             "recruitment.html",
             studies.protocol(unit, trial),
             overall=overall,
             sites=recruitment.by_site(unit, trial),
-            recruited=found,
-            chart=charts.recruitment(found) if found else None,
+            chart=charts.recruitment(overall) if overall else None,
             ratings=RATINGS,
         )
 

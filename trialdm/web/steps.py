@@ -6,6 +6,7 @@ from flask import Blueprint, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain.errors import Missing, TrialError
+from trialdm.domain.lifecycle import INITIAL
 from trialdm.domain.protocol import NATIONS
 from trialdm.door.security import read, signed_in
 from trialdm.services import gates, steps, studies
@@ -48,7 +49,8 @@ def overview(trial: str) -> str:
 
     def work(unit: Unit) -> str:
         protocol = studies.protocol(unit, trial)
-        places = [(site, NATIONS[site.nation], studies.state(unit, trial, "site", site.code)) for site in protocol.sites]
+        states = studies.states(unit, trial, "site")
+        places = [(site, NATIONS[site.nation], states.get(site.code, INITIAL["site"])) for site in protocol.sites]
         return page("steps.html", protocol, course=steps.course(unit, trial), places=places, words=WORDS, machine="trial", site=None)
 
     return read(work)

@@ -9,7 +9,7 @@ from trialdm.domain import ethics
 from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import read, signed_in
-from trialdm.services import governance, overview, participants, schemes, studies
+from trialdm.services import governance, overview, participants, recruitment, schemes, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
 from trialdm.web.layout import page
@@ -37,7 +37,7 @@ def trial(trial: str) -> str:
 
     def work(unit: Unit) -> str:
         protocol = _seen(unit, trial)
-        recruited = overview.recruitment(unit, trial) if protocol.schemes else None
+        recruited = recruitment.randomised(unit, trial) if protocol.schemes else None
         tasks = overview.tasks(unit, trial)
         return page(
             "trial.html",

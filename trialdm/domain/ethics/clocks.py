@@ -144,10 +144,11 @@ def _end(at: Situation) -> Iterator[Deadline]:
 
 def _breaches(at: Situation) -> Iterator[Deadline]:
     for breach in at.breaches:
-        key = f"breach:{breach.participant}:{breach.row}"
+        key = f"breach:{breach.ident}"
         due = add_days(breach.found, at.param("serious_breach_days"))
-        title = f"Sponsor's review of a potential serious breach (deviation {breach.row})"
-        yield Deadline(key, "GOV-39", title, breach.found, due, ("sponsor",), at.done(key), breach.site, breach.participant)
+        title = "Sponsor's review of a potential serious breach"
+        yield Deadline(key, "GOV-39", title, breach.found, due, ("sponsor",), at.done(key), breach.site, breach.participant,
+                       restricted=breach.restricted)  # fmt: skip
 
 
 def _insurance(at: Situation) -> Iterator[Deadline]:

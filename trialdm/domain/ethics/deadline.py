@@ -32,7 +32,8 @@ STATES = {
 class Deadline:
     """One deadline. `due` is a day, or a moment (wall time in Europe/London) where hours count; `owners` are roles.
 
-    `key` names it for ever: a fact `done` about this key ends it. `person` is an account where one person owes it.
+    `key` names it for ever: a fact `done` about this key ends it. `person` is an account where one person owes it. A `restricted`
+    one follows from what blinded roles never read: nothing in it tells it from others.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Deadline:
     site: str = ""
     participant: str = ""
     person: str = ""
+    restricted: bool = False
 
     @property
     def last_day(self) -> date:
@@ -96,12 +98,13 @@ class SeriousEvent:
 
 @dataclass(frozen=True)
 class Breach:
-    """A deviation that may be a serious breach."""
+    """A deviation that may be a serious breach. `ident` names it without its row: the numbers of restricted rows are their own."""
 
     participant: str
     site: str
-    row: int
+    ident: str
     found: date
+    restricted: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,10 @@ from datetime import date
 
 from trialdm.domain.crf import FORM_KINDS
 
-_ALWAYS = frozenset({"status", "deviation", "system"})
+#: Kinds of form that say what became of somebody in the trial: exported at every level.
+_ACCOUNT = frozenset({"status", "deviation"})
+
+_ALWAYS = _ACCOUNT | {"system"}
 _ROUTINE = frozenset(FORM_KINDS) - {"outcome", "visit"}
 
 
@@ -63,8 +66,9 @@ def level_of(code: int, *, keeps_data: bool = True) -> int:
 def exported(withdrawals: Sequence[Withdrawal], kind: str, collected: date) -> bool:
     """Whether what was collected on a form of a kind on a day goes into exports.
 
-    Not, where a level took it all back; nor where it was collected after the day from which that kind was no longer allowed.
+    Not, where a level took it all back, and with it what the system noted from forms; nor where it was collected after the day
+    from which that kind was no longer allowed.
     """
     return all(
-        kind in _ALWAYS or (LEVELS[one.level].used and (kind in LEVELS[one.level].collects or collected <= one.on)) for one in withdrawals
+        kind in _ACCOUNT or (LEVELS[one.level].used and (kind in LEVELS[one.level].collects or collected <= one.on)) for one in withdrawals
     )
