@@ -83,13 +83,17 @@ def test_documents(one: Api) -> None:
         "kind": "ICF",
         "version": "3.0",
         "dated": "2026-03-01",
-        "approved_on": "2026-03-02",
-        "effective_from": "2026-03-05",
+        "effective_from": "2026-03-12",
         "file": FILE,
     }
+    alone = one.send("trial-manager", "POST", "/documents", json={**new, "approved_on": "2026-03-02"})
+    assert (alone.status_code, alone.json["code"]) == (403, "GATE.GOV-22")
     made = one.send("trial-manager", "POST", "/documents", json=new)
-    assert (made.status_code, made.json["code"], made.json["sites"]["S01"]) == (201, 3, "2026-03-05")
+    assert (made.status_code, made.json["code"], made.json["sites"]["S01"]) == (201, 3, "2026-03-12")
     assert one.send("trial-manager", "POST", "/documents", json=new).status_code == 409
+    with_it = {"documents": [{"kind": "ICF", "code": 3}], "tool": FILE}
+    wording = {"ref": "NSM1", "title": "Wording", "changes": ["wording"], "class": "minor", "category": "C", **with_it}
+    assert one.send("trial-manager", "POST", "/modifications", json=wording).status_code == 201
     up = {"site": "S01", "on": "2026-03-12"}
     assert one.send("principal-investigator", "POST", "/documents/ICF/3/take-up", json=up).json["sites"]["S01"] == "2026-03-12"
     assert one.send("research-nurse", "POST", "/documents/ICF/3/take-up", json=up).status_code == 403

@@ -184,22 +184,27 @@ def test_what_the_green_light_stands_on(approvals_visit):
     assert manager.page.locator(".verdict").inner_text() == "No"
 
 
-def test_a_document_is_recorded_taken_up_and_revoked(approvals_visit, check, letter):
+def test_a_document_is_recorded_taken_up_and_revoked(sqlite_world, approvals_visit, check, letter):
     manager = approvals_visit(MANAGER)
     page = manager.page
     manager.go("/approvals/documents/record")
     page.select_option("#kind", "PIS")
     page.fill("#version", "three")
     page.fill("#dated", TODAY.isoformat())
-    page.fill("#approved_on", TODAY.isoformat())
     page.fill("#effective_from", TODAY.isoformat())
     page.set_input_files("#file", str(letter))
     press(page, "main button.btn-primary")
     points_to(page, "version")
     check(page)
     page.fill("#version", "3.0")
+    page.fill("#approved_on", TODAY.isoformat())
+    press(page, "main button.btn-primary")
+    points_to(page, "modification")
+    page.fill("#approved_on", "")
+    page.select_option("#modification", test_modifications.REF)
     press(page, "main button.btn-primary")
     assert page.locator("h1").inner_text() == "Information sheet v3.0"
+    test_modifications.step(sqlite_world, "agree", "S01")
     page.fill("#on", "2026-01-01")
     press(page, "form:has(#on) button")
     assert "is not approved on 2026-01-01" in page.locator(".error-summary").inner_text()

@@ -215,6 +215,11 @@ def revoke(world: World, code: int = 2, on: date = TODAY, reason: str = "A wrong
     world.run("sponsor", lambda unit: approvals.revoke(unit, TRIAL, "ICF", code, on, reason))
 
 
+def approve(world: World, version: Document) -> None:
+    """A version with an approval of its own, as an ethics folder has it."""
+    world.run("trial-manager", lambda unit: register.add(unit, TRIAL, version))
+
+
 def used(world: World, on: date, site: str = "S01") -> str:
     with world.units.reading(SYSTEM) as unit:
         found = register.read(unit, TRIAL).current_document("ICF", world.protocol.site(site), on)
@@ -222,10 +227,19 @@ def used(world: World, on: date, site: str = "S01") -> str:
 
 
 def test_a_site_uses_a_version_from_its_own_day_on(world: World) -> None:
-    record(world, Document("ICF", 3, "3.0", YESTERDAY, TODAY, TODAY))
+    approve(world, Document("ICF", 3, "3.0", YESTERDAY, TODAY, TOMORROW))
     take_up(world, 3, TODAY + timedelta(days=7))
-    assert [used(world, TODAY + timedelta(days=days)) for days in (0, 6, 7)] == ["2.0", "2.0", "3.0"]
-    assert used(world, TODAY, "S02") == "3.0"
+    assert [used(world, TODAY + timedelta(days=days)) for days in (1, 6, 7)] == ["2.0", "2.0", "3.0"]
+    assert used(world, TOMORROW, "S02") == "3.0"
+
+
+@pytest.mark.parametrize("by", ["principal-investigator", "trial-manager"])
+def test_what_a_site_uses_already_is_not_taken_up_again_at_a_later_day(sqlite_world: World, by: str) -> None:
+    for day in (TODAY, TOMORROW):
+        with pytest.raises(Conflict) as refused:
+            take_up(sqlite_world, 2, day, by)
+        assert (refused.value.code, bool(refused.value.needs)) == ("REGISTER.UPTAKE", True)
+    assert used(sqlite_world, TODAY) == "2.0"
 
 
 def test_a_revoked_version_is_out_of_use_from_its_day_on_and_is_not_revoked_again(world: World) -> None:
@@ -248,7 +262,8 @@ NOT_A_VERSION: dict[str, tuple[dict[str, Any], type[TrialError], str]] = {
     "dated in the future": ({"dated": TOMORROW}, Refused, "REGISTER.FUTURE"),
     "approved in the future": ({"approved_on": TOMORROW}, Refused, "REGISTER.FUTURE"),
     "with a modification that is not on record": ({"modification": "SM09"}, Invalid, "REGISTER.MODIFICATION"),
-    "at a site that does not exist": ({"sites": {"S99": TODAY}}, Missing, "SITE.UNKNOWN"),
+    "approved by itself although the trial is open": ({}, Refused, "GATE.GOV-22"),
+    "at a site that does not exist": ({"approved_on": None, "sites": {"S99": TODAY}}, Missing, "SITE.UNKNOWN"),
 }
 
 

@@ -11,7 +11,7 @@ from tests import builders
 from tests.builders import TODAY, TRIAL, World
 from tests.services import test_versions
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, TrialError, WrongState
-from trialdm.domain.ethics import Answer, Document, Modification, Step
+from trialdm.domain.ethics import Answer, Document, Fact, Modification, Step
 from trialdm.services import allocations, approvals, clocks, gates, modifications, participants, records, register, trail, versions
 from trialdm.services.unit import SYSTEM, Unit
 
@@ -396,3 +396,29 @@ def test_another_number_of_days_counts_for_documents_as_for_the_step(world: Worl
     approved(world, "S01", documents=(("ICF", 3),))
     assert in_use(world, "ICF", "S01", DAY_35) == "2.0"
     assert in_use(world, "ICF", "S01", TODAY + timedelta(days=50)) == "3.0"
+
+
+# --- what is past stays as it was ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opinion", ["favourable", "unfavourable"])
+def test_a_document_is_approved_by_its_modification_whatever_it_says_itself(sqlite_world: World, opinion: str) -> None:
+    world = sqlite_world
+    propose(world, category="C")
+    document = replace(NEW_FORM, approved_on=TODAY, modification=REF)
+    with pytest.raises(Invalid) as refused:
+        world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, document))
+    assert (refused.value.code, bool(refused.value.needs)) == ("REGISTER.MODIFICATION", True)
+    world.run("trial-manager", lambda unit: register.add(unit, TRIAL, document))
+    world.at(DAY_20)
+    assert in_use(world, "ICF", "S01", DAY_20) == "2.0"
+    steps(world, "submit", "validate", opinion)
+    assert in_use(world, "ICF", "S01", DAY_20) == ("3.0" if opinion == "favourable" else "2.0")
+    assert in_use(world, "ICF", "S01", TODAY) == "2.0"
+
+
+def test_once_the_trial_is_open_a_version_comes_with_a_modification(sqlite_world: World) -> None:
+    with pytest.raises(Refused) as refused:
+        sqlite_world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, replace(NEW_FORM, approved_on=TODAY)))
+    assert (refused.value.code, "modification" in refused.value.needs) == ("GATE.GOV-22", True)
+    assert builders.refusals(sqlite_world)[-1] == ("register.record", ["GATE.GOV-22"])

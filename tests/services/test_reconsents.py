@@ -9,9 +9,10 @@ from sqlalchemy import select
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
+from tests.services import test_modifications
 from trialdm.domain.errors import Forbidden, Refused
 from trialdm.domain.ethics import Document
-from trialdm.services import approvals, overview, reconsents, records, register
+from trialdm.services import overview, reconsents, records, register
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import FormInstance, FormVersion
 
@@ -129,7 +130,7 @@ def test_those_for_whom_nothing_is_to_come_are_not_asked(sqlite_world: World) ->
 def test_a_line_says_why(sqlite_world: World) -> None:
     builders.consented(sqlite_world)
     version = Document("ICF", 3, "3.0", date(2026, 3, 1), TODAY, NEXT, reconsent="warn")
-    sqlite_world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, version))
+    sqlite_world.run("trial-manager", lambda unit: register.add(unit, TRIAL, version))
     sqlite_world.at(NEXT)
     found = sqlite_world.read("trial-manager", lambda unit: reconsents.listed(unit, TRIAL))
     line = {key: value for key, value in found[0].to_json().items() if key != "participant"}
@@ -137,3 +138,15 @@ def test_a_line_says_why(sqlite_world: World) -> None:
         "site": "S01", "kind": "ICF", "from": "ICF v2.0 (2026-01-05)", "to": "ICF v3.0 (2026-03-01)", "modification": None, "why": None,
         "since": NEXT.isoformat(), "urgency": "warn", "done": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("names", ["the modification", "the document"])
+def test_a_line_names_the_modification_whichever_names_the_other(sqlite_world: World, names: str) -> None:
+    builders.consented(sqlite_world)
+    version = Document("ICF", 3, "3.0", TODAY, None, TODAY, reconsent="warn", modification="SM01" if names == "the document" else "")
+    sqlite_world.run("trial-manager", lambda unit: register.add(unit, TRIAL, version))
+    documents = (("ICF", 3),) if names == "the modification" else ()
+    test_modifications.approved(sqlite_world, "S01", documents=documents)
+    test_modifications.step(sqlite_world, "agree", "S01")
+    (line,) = sqlite_world.read("trial-manager", lambda unit: reconsents.listed(unit, TRIAL))
+    assert (line.to_json()["modification"], line.to_json()["why"]) == ("SM01", "Longer follow-up")

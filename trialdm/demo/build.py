@@ -22,6 +22,7 @@ from trialdm.definitions import registers, sources
 from trialdm.demo import audit, cast, figures
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.domain.errors import Unanswered
+from trialdm.domain.ethics import Approval, Document
 from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
 from trialdm.rehearsal.simulate import sha256
@@ -148,7 +149,7 @@ class Play:
         for member in self.members:
             self.actors[(member.role, member.site)] = self._actor(member.email)
         self.entries = registers.load_ethics(sources.read_folder(definitions_folder("ethics") / TRIAL), self.protocol, shift=self.shift)
-        self.pending = sorted([*self.entries.approvals, *self.entries.documents], key=_known_on)
+        self.pending: list[Approval | Document] = sorted([*self.entries.approvals, *self.entries.documents], key=_known_on)
         self.at(self.opens - timedelta(days=1), time(10))
         self._register(self.opens - timedelta(days=1))
         self._trial(manager, "approve")
@@ -222,7 +223,7 @@ class Play:
         self.pending = self.pending[len(due) :]
         if due:
             self.at(until, time(6))
-            self.units.run(self._as("trial-manager"), lambda unit: [approvals.record(unit, TRIAL, e) for e in due])
+            self.units.run(self._as("trial-manager"), lambda unit: [_recorded(unit, entry) for entry in due])
             self.units.run(self._as("sponsor"), _check_all)
 
     def _team(self, site: str | None, opened: date) -> None:
@@ -442,6 +443,11 @@ def _check_all(unit: Unit) -> None:
     """The second person's check of everything that waits for one."""
     for approval in approvals.waiting(unit, TRIAL):
         approvals.check(unit, TRIAL, approval.entry)
+
+
+def _recorded(unit: Unit, entry: Approval | Document) -> int:
+    """A decision as it is recorded, and a version of a document as the folder has it: it names no modification."""
+    return approvals.record(unit, TRIAL, entry) if isinstance(entry, Approval) else register.add(unit, TRIAL, entry)
 
 
 def _known_on(entry: Any) -> date:

@@ -206,10 +206,24 @@ def _new_version(unit: Unit, trial: str, entry: Document) -> None:
     if entry.modification and register.read(unit, trial).modification(entry.modification) is None:
         message = f"There is no modification {entry.modification} with which the document could have come."
         raise Invalid(message, code="REGISTER.MODIFICATION", needs="The modification recorded first, or the document without it.")
+    if entry.modification and entry.approved_on is not None:
+        message = f"The document comes with modification {entry.modification} and is approved when that is."
+        raise Invalid(message, code="REGISTER.MODIFICATION", needs="The document without a day of approval of its own.")
     if (entry.approved_on or entry.dated) > unit.today or entry.dated > unit.today:
         raise Refused("The document is dated in the future.", code="REGISTER.FUTURE", needs="The day on the document.")
+    if entry.approved_on is not None and _opened(unit, trial):
+        raise Refused(
+            f"The trial has opened: {entry.kind} v{entry.version} is not approved by itself.",
+            code="GATE.GOV-22",
+            needs="Record the modification that it comes with, and the document without a day of approval of its own.",
+        )
     for site in entry.sites:
         studies.protocol(unit, trial).site(site)
+
+
+def _opened(unit: Unit, trial: str) -> bool:
+    """Whether the trial has ever been opened."""
+    return any(row.event == "open" for row in studies.history(unit, trial, "trial", trial))
 
 
 def check(unit: Unit, trial: str, number: int) -> Approval:

@@ -41,6 +41,7 @@ _OF_DOCUMENT = {
     "REGISTER.VERSION": "version",
     "REGISTER.FUTURE": "dated",
     "REGISTER.MODIFICATION": "modification",
+    "GATE.GOV-22": "modification",
     "FILE.TYPE": "file",
     "FILE.SIZE": "file",
 }

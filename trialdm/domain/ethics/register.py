@@ -360,11 +360,12 @@ class Register:
         return max(free, document.effective_from) if free else None
 
     def approved_on(self, document: Document) -> date | None:
-        """The day of its approval: its own, or that of the modification that it came with."""
+        """The day of its approval: its own, or that of the modification that it came with; the later one where it has both."""
         came_with = self.came_with(document)
-        if document.approved_on is not None or came_with is None:
+        if came_with is None:
             return document.approved_on
-        return came_with.approved_from
+        approved = came_with.approved_from
+        return approved and max(approved, document.approved_on or approved)
 
     def in_use(self, kind: str, site: Site, on: date) -> list[tuple[date, Document]]:
         """The versions of a document that a site had taken up by a day and that are not revoked, each with its first day."""
