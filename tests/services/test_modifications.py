@@ -401,6 +401,15 @@ def test_another_number_of_days_counts_for_documents_as_for_the_step(world: Worl
 # --- what is past stays as it was ------------------------------------------------------------------------------------
 
 
+def test_putting_into_practice_what_is_in_use_already_changes_no_day_before(sqlite_world: World) -> None:
+    """Nobody objected within 35 days: the form has been in use since, when the step is recorded on day 40."""
+    world = sqlite_world
+    with_documents(world, "S01")
+    world.at(TODAY + timedelta(days=40))
+    step(world, "implement", "S01")
+    assert in_use(world, "ICF", "S01", DAY_35) == "3.0"
+
+
 @pytest.mark.parametrize("opinion", ["favourable", "unfavourable"])
 def test_a_document_is_approved_by_its_modification_whatever_it_says_itself(sqlite_world: World, opinion: str) -> None:
     world = sqlite_world

@@ -280,15 +280,23 @@ def one(unit: Unit, trial: str, number: int) -> Approval:
 def take_up(unit: Unit, trial: str, kind: str, code: int, site: str, on: date) -> None:
     """Record from which day a site uses a version of a document: by the sponsor's office, or the principal investigator there.
 
-    Raises Refused by GOV-12 for a version that is not approved or was revoked, by GOV-24 while the site may object.
+    Raises Refused by GOV-12 for a version that is not approved or was revoked, by GOV-24 while the site may object, and Conflict
+    for one that the site has used since a day before: the days on which it did stay as they were.
     """
     if not unit.may("approvals.record", trial):
         unit.require("documents.take-up", trial, site)
-    studies.protocol(unit, trial).site(site)
+    place = studies.protocol(unit, trial).site(site)
     unit.attempt(trial, "register.uptake", site=site)
     register.lock(unit, trial)
     found = document(unit, trial, kind, code)
     _usable(unit, trial, found, site, on)
+    used = register.used_since(unit, trial, found, place)
+    if used is not None and used <= on:
+        raise Conflict(
+            f"Site {site} has used {found.title} since {used.isoformat()}.",
+            code="REGISTER.UPTAKE",
+            needs="Nothing; or a day before that one.",
+        )
     register.note(unit, trial, "uptake", {"kind": kind, "code": code, "site": site, "on": on.isoformat()}, site=site)
 
 

@@ -110,11 +110,12 @@ def _second_person(unit: Unit, trial: str, found: Modification) -> None:
 
 
 def _put_into_practice(unit: Unit, trial: str, found: Modification, taken: Step) -> None:
-    """The site takes up the documents and the protocol version that come with the modification."""
-    on_record = register.read(unit, trial)
+    """The site takes up the documents that it does not use yet, and the protocol version that come with the modification."""
+    on_record, site = register.read(unit, trial), studies.protocol(unit, trial).site(taken.site)
     for document in on_record.documents:
         came_with = on_record.came_with(document)
-        if came_with is not None and came_with.ref == found.ref:
+        used = register.used_since(unit, trial, document, site)
+        if came_with is not None and came_with.ref == found.ref and (used is None or used > taken.on):
             data = {"kind": document.kind, "code": document.code, "site": taken.site, "on": taken.on.isoformat()}
             register.note(unit, trial, "uptake", data, site=taken.site)
     if found.proposes:

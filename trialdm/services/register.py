@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, func, select
 from trialdm.domain import ethics
 from trialdm.domain.errors import Refused
 from trialdm.domain.ethics import Approval, Condition, Document, Fact, Modification, Register, Step
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Protocol, Site
 from trialdm.services import studies
 from trialdm.services.unit import Change, Unit, remember
 from trialdm.store.tables import Account, Credential, Delegation, DelegationAct, RegisterEntry, Training, Trial
@@ -121,6 +121,15 @@ def read(unit: Unit, trial: str) -> Register:
 def under(protocol: Protocol, on_record: Register) -> Register:
     """The register as it counts under a protocol: by the days that it gives sites to object."""
     return replace(on_record, objection_days=ethics.param(protocol, "site_objection_days"))
+
+
+def used_since(unit: Unit, trial: str, document: Document, site: Site) -> date | None:
+    """The day from which a site has used a version, where that was before today: days that are past stay as they were."""
+    on_record = read(unit, trial)
+    approved, first = on_record.approved_on(document), on_record.starts_at(document, site)
+    if approved is None or first is None or max(approved, first) >= unit.today:
+        return None
+    return max(approved, first)
 
 
 def as_of(unit: Unit, trial: str, moment: datetime | None) -> Register:

@@ -51,6 +51,8 @@ _OF_VERSION = {
     "SITE.UNKNOWN": "site",
     "REGISTER.REASON": "reason",
     "REGISTER.REVOKED": "revoked",
+    "REGISTER.PAST": "revoked",
+    "REGISTER.UPTAKE": "on",
 }
 
 
