@@ -401,6 +401,30 @@ def test_another_number_of_days_counts_for_documents_as_for_the_step(world: Worl
 # --- what is past stays as it was ------------------------------------------------------------------------------------
 
 
+def test_a_site_does_not_object_once_its_days_are_over(sqlite_world: World) -> None:
+    world = sqlite_world
+    with_documents(world, "S01", "S02")
+    world.at(TODAY + timedelta(days=40))
+    with pytest.raises(WrongState) as refused:
+        step(world, "object", "S01", by="principal-investigator")
+    assert (refused.value.code, DAY_35.isoformat() in refused.value.needs) == ("GATE.GOV-24", True)
+    assert in_use(world, "ICF", "S01", DAY_35) == "3.0"
+    step(world, "object", "S02", DAY_35 - timedelta(days=1))
+    assert in_use(world, "ICF", "S02", DAY_35) == "2.0", "an objection in time counts although it is recorded late"
+
+
+def test_a_minor_modification_that_is_sent_after_all_stays_in_practice(sqlite_world: World) -> None:
+    world = sqlite_world
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, NEW_FORM))
+    propose(world, kind="minor", changes=("wording",), category="C", documents=(("ICF", 3),))
+    step(world, "implement", "S01")
+    world.at(DAY_20)
+    steps(world, "submit", "validate")
+    assert [in_use(world, "ICF", "S01", day) for day in (TODAY, DAY_20)] == ["3.0", "3.0"]
+    step(world, "unfavourable")
+    assert not known(world).approved(DAY_20)
+
+
 def test_putting_into_practice_what_is_in_use_already_changes_no_day_before(sqlite_world: World) -> None:
     """Nobody objected within 35 days: the form has been in use since, when the step is recorded on day 40."""
     world = sqlite_world

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
-from trialdm.domain.ethics import Modification, Step, modifications
+from trialdm.domain.ethics import Modification, Step, modifications, param
 from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, SITE_STEPS
 from trialdm.services import approvals, gates, register, studies, versions
 from trialdm.services.approvals import Letter
@@ -86,7 +86,7 @@ def step(unit: Unit, trial: str, ref: str, taken: Step) -> None:
         studies.protocol(unit, trial).site(taken.site)
     if taken.on > unit.today and taken.event != "implement":
         raise Refused("The step lies in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
-    modifications.check_step(found, taken)
+    modifications.check_step(found, taken, param(studies.protocol(unit, trial), "site_objection_days"))
     if taken.event == "favourable":
         _second_person(unit, trial, found)
     data: dict[str, Any] = {"ref": ref, "event": taken.event, "on": taken.on.isoformat(), "site": taken.site}

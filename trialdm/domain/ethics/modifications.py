@@ -131,10 +131,10 @@ class Modification:
         return max((s.on for s in self.steps if s.event == event and s.site == site), default=None)
 
     def approved(self, on: date) -> bool:
-        """Whether it may be acted on as far as the committee goes: a minor one needs no opinion (GOV-22)."""
-        if self.kind == "substantial":
-            return self.state(on) == "favourable"
-        return self.state(on) in ("acknowledged", "favourable") or (self.kind == "minor" and self.state(on) == "classified")
+        """Whether it may be acted on as far as the committee goes: a minor one needs no opinion, only none against it (GOV-22)."""
+        if self.kind == "minor":
+            return self.state(on) not in ("unfavourable", "withdrawn")
+        return self.state(on) == "favourable" or (self.kind != "substantial" and self.state(on) == "acknowledged")
 
     @property
     def approved_from(self) -> date | None:
@@ -158,10 +158,10 @@ def _fold(state: str, steps: Mapping[str, tuple[tuple[str, ...], str]], taken: l
     return state
 
 
-def check_step(modification: Modification, step: Step) -> None:
+def check_step(modification: Modification, step: Step, objection_days: int) -> None:
     """Raises WrongState unless the step leads on from where the modification stands, on a day from the step before on.
 
-    A substantial one is decided by an opinion, never acknowledged.
+    A substantial one is decided by an opinion, never acknowledged. A site objects within its days (GOV-24).
     """
     table = SITE_STEPS if step.site else STEPS
     if step.event not in table:
@@ -184,6 +184,13 @@ def check_step(modification: Modification, step: Step) -> None:
             f"The step before was on {last.isoformat()}: this one cannot be on {step.on.isoformat()}.",
             code="STATE.MODIFICATION",
             needs="A day from then on.",
+        )
+    free = modification.free_at(step.site, objection_days) if step.event == "object" and modification.category in WAITS else None
+    if free is not None and step.on >= free:
+        raise WrongState(
+            f"The days of site {step.site} to object to modification {modification.ref} were over on {free.isoformat()}.",
+            code="GATE.GOV-24",
+            needs=f"An objection that the site made before {free.isoformat()}, with its day.",
         )
 
 
