@@ -434,6 +434,18 @@ def test_putting_into_practice_what_is_in_use_already_changes_no_day_before(sqli
     assert in_use(world, "ICF", "S01", DAY_35) == "3.0"
 
 
+def test_a_restart_is_not_what_notified_the_halt(sqlite_world: World) -> None:
+    world = sqlite_world
+    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "pause", reason="two serious events"))
+    for ref, change_ in (("SM01", "halt"), ("SM02", "restart")):
+        with pytest.raises(Refused) as refused:
+            world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "resume", reason="reviewed"))
+        assert refused.value.code == "GATE.GOV-38"
+        propose(world, ref=ref, changes=(change_,), category="C")
+        steps(world, "submit", "validate", "favourable", ref=ref)
+    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "resume", reason="reviewed"))
+
+
 @pytest.mark.parametrize("opinion", ["favourable", "unfavourable"])
 def test_a_document_is_approved_by_its_modification_whatever_it_says_itself(sqlite_world: World, opinion: str) -> None:
     world = sqlite_world

@@ -30,7 +30,8 @@ WAITS = frozenset({"A", "B"})
 
 #: What a modification may change -> (words, the class that it usually has: HRA, examples of modifications).
 CHANGES: Mapping[str, tuple[str, str]] = {
-    "halt": ("a temporary halt, or the restart after one", "substantial"),
+    "halt": ("a temporary halt", "substantial"),
+    "restart": ("the restart after a temporary halt", "substantial"),
     "participant_information": ("the information sheet or consent form, significantly", "substantial"),
     "incapacity": ("including adults who lack capacity", "substantial"),
     "insurance": ("insurance or indemnity", "substantial"),

@@ -150,7 +150,7 @@ def _site_may_object(case: Case) -> Found:
 def _restart_approved(case: Case) -> Found:
     if case.halted_on is None:
         return
-    since = [m for m in case.register.modifications if "halt" in m.changes and m.created_on >= case.halted_on]
+    since = [m for m in case.register.modifications if "restart" in m.changes and m.created_on >= case.halted_on]
     if not any(m.state(case.on) == "favourable" for m in since):
         yield Against(
             f"The trial was halted on {case.halted_on.isoformat()}: the restart is a substantial modification, without favourable opinion.",
