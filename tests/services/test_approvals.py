@@ -116,6 +116,7 @@ CANNOT_BE: dict[str, tuple[dict[str, Any], str]] = {
     "a green light for no site": ({"body": "site_greenlight", "status": "granted", "ref": ""}, "REGISTER.SITE"),
     "a reference of another form": ({"ref": "2026/NE/9"}, "REGISTER.REF"),
     "without a day": ({"decided_on": None}, "REGISTER.DAY"),
+    "in force before it was decided": ({"effective_from": YESTERDAY}, "REGISTER.DAY"),
     "it ends before it begins": ({"effective_to": YESTERDAY}, "REGISTER.DAY"),
 }
 
@@ -252,6 +253,9 @@ def test_a_revoked_version_is_out_of_use_from_its_day_on_and_is_not_revoked_agai
     with pytest.raises(Invalid) as silent:
         revoke(world, 1, reason=" ")
     assert silent.value.code == "REGISTER.REASON"
+    with pytest.raises(Refused) as past:
+        revoke(world, 1, YESTERDAY)
+    assert (past.value.code, past.value.needs) == ("REGISTER.PAST", "From today on.")
     whole(world)
 
 
@@ -349,12 +353,13 @@ def consent(world: World, ident: str, **said: Any) -> None:
 
 
 def with_a_revoked_form(world: World) -> None:
-    revoke(world, on=YESTERDAY)
-    randomise(world, builders.ready(world))
+    ident = builders.ready(world)
+    revoke(world)
+    randomise(world, ident)
 
 
 def takes_up_a_revoked_form(world: World) -> None:
-    revoke(world, on=YESTERDAY)
+    revoke(world)
     take_up(world)
 
 
@@ -420,11 +425,11 @@ BAD = (
     ),
     Bad(
         "use of a revoked document: a consent", with_a_revoked_form,
-        "GATE.GOV-12", "It was revoked on 2026-03-09", "An approved ICF", "randomise",
+        "GATE.GOV-12", "It was revoked on 2026-03-10", "An approved ICF", "randomise",
     ),
     Bad(
         "use of a revoked document: a site takes it up", takes_up_a_revoked_form,
-        "GATE.GOV-12", "was revoked on 2026-03-09", "A version that is approved and not revoked", "register.uptake",
+        "GATE.GOV-12", "was revoked on 2026-03-10", "A version that is approved and not revoked", "register.uptake",
     ),
     Bad(
         "a letter whose hash does not match", lambda w: keep(w, sha256="ab" * 32),

@@ -173,6 +173,9 @@ def _possible(unit: Unit, trial: str, entry: Approval) -> None:
         )
     if entry.starts is None:
         raise Invalid("A decision needs its day.", code="REGISTER.DAY", needs="The day of the decision.")
+    if entry.effective_from and entry.decided_on and entry.effective_from < entry.decided_on:
+        message = f"In force from {entry.effective_from.isoformat()}, decided on {entry.decided_on.isoformat()}."
+        raise Invalid(message, code="REGISTER.DAY", needs="The day of the decision, or a later one, as the first day in force.")
     if entry.effective_to and entry.effective_to < entry.starts:
         raise Invalid("It ends before it begins.", code="REGISTER.DAY", needs="A last day after the first.")
     on_record = register.read(unit, trial)
@@ -329,7 +332,10 @@ def _usable(unit: Unit, trial: str, found: Document, site: str, on: date) -> Non
 
 
 def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) -> None:
-    """Take a version of a document out of use from a day on, everywhere. Raises Conflict for one that is revoked already."""
+    """Take a version of a document out of use from a day on, everywhere.
+
+    Raises Conflict for one that is revoked already, and Refused for a day in the past: what was done on it then was right.
+    """
     unit.require("approvals.record", trial)
     unit.attempt(trial, "register.revocation")
     register.lock(unit, trial)
@@ -338,6 +344,9 @@ def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) 
         raise Conflict(f"It was revoked on {before.isoformat()} already.", code="REGISTER.REVOKED", needs="Nothing.")
     if not reason.strip():
         raise Invalid("Say why the document is revoked.", code="REGISTER.REASON", needs="A reason.")
+    if on < unit.today:
+        message = f"{on.isoformat()} is past: what was done on this version until today stays as it was."
+        raise Refused(message, code="REGISTER.PAST", needs="From today on.")
     register.note(unit, trial, "revocation", {"kind": kind, "code": code, "on": on.isoformat(), "reason": reason.strip()})
 
 
