@@ -461,12 +461,20 @@ def ethics_group() -> None:
 @click.argument("path", type=PATH)
 @pass_terminal
 def ethics_load(terminal: Terminal, path: Path) -> None:
-    """Add the approvals and documents of an ethics folder to the register."""
+    """Add the approvals and documents of an ethics folder to the register.
+
+    While the trial is set up, the second checks that the folder names count. Later, decisions wait for the check of a second account.
+    """
     texts = sources.read_folder(path)
     trial = _trial_of(texts) or path.resolve().name
     letters = sources.read_letters(path)
-    added = terminal.change(lambda unit: approvals.load(unit, trial, texts, letters=letters))
-    terminal.say({"added": added}, f"Added {added} entries to the register.")
+
+    def work(unit: Unit) -> tuple[int, int]:
+        return approvals.load(unit, trial, texts, letters=letters), len(approvals.waiting(unit, trial))
+
+    added, waiting = terminal.change(work)
+    checks = f" {waiting} of the register's decisions wait for the check of a second person ('approval check')." if waiting else ""
+    terminal.say({"added": added, "waiting": waiting}, f"Added {added} entries to the register.{checks}")
 
 
 def _trial_of(texts: Mapping[str, str]) -> str:

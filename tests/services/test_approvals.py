@@ -4,7 +4,7 @@ each refused by a rule that says what would mend it and kept in the trail as an 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,8 @@ from trialdm.definitions import sources
 from trialdm.definitions.sources import BadDefinition
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, TrialError
 from trialdm.domain.ethics import Approval, Condition, Document, Fact
-from trialdm.services import allocations, approvals, delegations, gates, participants, people, register, trail
+from trialdm.instance import Instance
+from trialdm.services import allocations, approvals, delegations, gates, participants, people, register, studies, trail
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Evidence
 
@@ -295,6 +296,12 @@ def test_an_ethics_folder_is_taken_up_once_with_its_letters(world: World) -> Non
     assert added == 56
     assert load() == 0
     opinion = next(a for a in world.read("monitor", lambda unit: register.read(unit, TRIAL).approvals) if a.ref == "25/NE/9001")
+    manager = world.actor("trial-manager").id
+    assert (opinion.waits_for_check, opinion.recorded_by, opinion.second_check_by) == (True, manager, ""), "the trial is open"
+    with pytest.raises(Forbidden):
+        checked(world, opinion.entry, "trial-manager")
+    checked(world, opinion.entry)
+    assert not one(world, opinion.entry).waits_for_check
     kept: Evidence = world.read("monitor", lambda unit: approvals.file(unit, TRIAL, opinion.sha256))
     assert kept.content == letters[opinion.letter]
     changed = {path: text.replace("decided_on: 2025-02-24", "decided_on: 2027-02-24") for path, text in texts.items()}
@@ -303,6 +310,20 @@ def test_an_ethics_folder_is_taken_up_once_with_its_letters(world: World) -> Non
     assert any("which is in the future" in problem.message for problem in bad.value.problems)
     assert [tried for tried, _ in builders.refusals(world)][-1] == "register.load"
     whole(world)
+
+
+def test_the_second_checks_of_a_folder_count_while_the_trial_is_set_up(empty: Instance) -> None:
+    empty.units.run(SYSTEM, lambda unit: people.first(unit, "admin@trial.example", "Admin", builders.PASSWORD))
+    units = replace(empty.units, clock=lambda: datetime(2026, 11, 20, 10, tzinfo=UTC))
+    with units.reading(SYSTEM) as unit:
+        admin = people.actor(unit, people.by_email(unit, "admin@trial.example"), "test")
+    units.run(admin, lambda unit: people.add(unit, "manager@trial.example", "Manager", builders.PASSWORD, [("trial-manager", "")]))
+    with units.reading(SYSTEM) as unit:
+        manager = people.actor(unit, people.by_email(unit, "manager@trial.example"), "test")
+    units.run(manager, lambda unit: studies.load(unit, sources.read_folder(ROOT / "protocols" / TRIAL)))
+    units.run(manager, lambda unit: approvals.load(unit, TRIAL, sources.read_folder(FOLDER)))
+    with units.reading(manager) as unit:
+        assert approvals.waiting(unit, TRIAL) == []
 
 
 # --- as it stood -----------------------------------------------------------------------------------------------------

@@ -25,6 +25,9 @@ from trialdm.store.tables import Evidence, RegisterEntry
 #: The largest file that is taken.
 MOST_BYTES = 10_000_000
 
+#: States of a trial in which a register on paper is taken over with its signatures.
+SET_UP = frozenset({"draft", "configured", "submitted"})
+
 #: Endings of files that are taken, with their media types.
 MEDIA_TYPES = {
     ".pdf": "application/pdf",
@@ -100,8 +103,9 @@ def load(
 ) -> int:
     """Add the approvals and documents of an ethics folder that are not on record yet; gives how many were added.
 
-    A file is a copy of a register that two people keep: who recorded and who checked is as the file says. `letters` are the
-    files below the folder, by the paths that it names. Raises BadDefinition with every problem of the files.
+    A file is a copy of a register that two people keep. While the trial is set up, who recorded and who checked is as the file
+    says; later that is kept as text only, and what needs a check waits for that of a second account. `letters` are the files
+    below the folder, by the paths that it names. Raises BadDefinition with every problem of the files.
     """
     unit.require("approvals.record", trial)
     unit.attempt(trial, "register.load")
@@ -113,14 +117,30 @@ def load(
     rows = unit.session.scalars(
         select(RegisterEntry).where(RegisterEntry.trial_id == trial, RegisterEntry.kind.in_(("approval", "document")))
     )
-    known = [register.kept_entry(row) for row in rows]
+    known = [_unsigned(register.kept_entry(row)) for row in rows]
     read: list[Approval | Document] = [*found.approvals, *found.documents]
-    new = [entry for entry in read if entry not in known]
+    new = [entry for entry in read if _unsigned(entry) not in known]
     for path in sorted({e.letter if isinstance(e, Approval) else e.file for e in new} & {*(letters or {})}):
         keep(unit, trial, path.rpartition("/")[2], (letters or {})[path])
+    on_paper = studies.state(unit, trial) in SET_UP
     for entry in new:
-        register.add(unit, trial, entry)
+        if on_paper or isinstance(entry, Document):
+            register.add(unit, trial, entry)
+        else:
+            _add_unchecked(unit, trial, entry)
     return len(new)
+
+
+def _unsigned(entry: Approval | Document) -> Approval | Document:
+    """The entry without who recorded and who checked it."""
+    return entry if isinstance(entry, Document) else replace(entry, recorded_by="", second_check_by="")
+
+
+def _add_unchecked(unit: Unit, trial: str, entry: Approval) -> None:
+    """Add a decision of a file as recorded by who loads it; the names that the file gives are kept beside it."""
+    said = {"recorded_by": entry.recorded_by, "second_check_by": entry.second_check_by}
+    taken = register.written(replace(entry, recorded_by=unit.actor.id, second_check_by=""))
+    register.note(unit, trial, "approval", {**taken, "said": said}, site=entry.site)
 
 
 def record(unit: Unit, trial: str, entry: Approval | Document, letter: Letter | None = None) -> int:
