@@ -467,3 +467,22 @@ def test_once_the_trial_is_open_a_version_comes_with_a_modification(sqlite_world
         sqlite_world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, replace(NEW_FORM, approved_on=TODAY)))
     assert (refused.value.code, "modification" in refused.value.needs) == ("GATE.GOV-22", True)
     assert builders.refusals(sqlite_world)[-1] == ("register.record", ["GATE.GOV-22"])
+
+
+def test_what_was_taken_back_is_not_read_by_anybody_else(sqlite_world: World) -> None:
+    """Putting a protocol version into practice forgets what was read, but not that the register has changed."""
+    world = sqlite_world
+    test_versions.propose(world, test_versions.NEW_ITEM)
+    approved(world, "S01", proposes="1.1")
+    step(world, "agree", "S01")
+
+    def work(unit: Unit) -> None:
+        modifications.step(unit, TRIAL, REF, Step("implement", TODAY, "S01"))
+        modifications.listed(unit, TRIAL)
+        raise Missing("The page could not be built.")
+
+    with pytest.raises(Missing):
+        world.run("sponsor", work)
+    world.run("sponsor", lambda unit: approvals.state(unit, TRIAL, Fact("usm", TODAY, text="As many rows as were taken back")))
+    with world.units.reading(SYSTEM) as unit:
+        assert register.read(unit, TRIAL) == register.under(world.protocol, register.as_of(unit, TRIAL, None))

@@ -28,6 +28,9 @@ Kept = TypeVar("Kept")
 KINDS: Mapping[type, str] = {Approval: "approval", Document: "document", Modification: "modification", Fact: "fact"}
 
 
+#: Where a session keeps the trials whose register it has changed: until it ends, whatever else is forgotten meanwhile.
+_CHANGED = "register changed"
+
 #: Kinds of rows that no rule looks at: the certificate of a training.
 BESIDE = frozenset({"certificate"})
 
@@ -75,7 +78,7 @@ def note(unit: Unit, trial: str, kind: str, data: Mapping[str, Any], *, site: st
 
 def forget(unit: Unit, trial: str) -> None:
     """The register has changed: read it again when it is needed next. What may yet be taken back is kept for nobody else."""
-    unit.remembered[("register changed", trial)] = True
+    unit.session.info.setdefault(_CHANGED, set()).add(trial)
     _read_again(unit, trial)
 
 
@@ -104,7 +107,7 @@ def read(unit: Unit, trial: str) -> Register:
     """Everything on record for a trial that the gate looks at."""
 
     def find() -> Register:
-        if ("register changed", trial) in unit.remembered:
+        if trial in unit.session.info.get(_CHANGED, ()):
             return as_of(unit, trial, None)
         stamp = tuple(unit.session.execute(_STAMP, {"trial": trial}).one())
         where = (str(unit.session.get_bind().engine.url), trial)
