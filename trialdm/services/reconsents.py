@@ -74,15 +74,14 @@ def _of_one(unit: Unit, protocol: Protocol, book: casebooks.Casebook, on: date) 
 def _line(unit: Unit, protocol: Protocol, participant: str, site: str, renewal: Renewal) -> Line:
     known = register.read(unit, protocol.id)
     before = known.document(renewal.document.kind, renewal.given)
-    came_with = renewal.asked_by.modification
-    modification = known.modification(came_with) if came_with else None
+    came_with = known.came_with(renewal.asked_by)
     return Line(
         participant,
         site,
         renewal,
         before.title if before else "",
-        came_with,
-        modification.title if modification else "",
+        came_with.ref if came_with else renewal.asked_by.modification,
+        came_with.title if came_with else "",
         _entered_at(protocol),
     )
 
