@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Any
 
 import pytest
@@ -98,3 +98,20 @@ def test_deadlines_are_counted_by_state() -> None:
     moves = (("pause", date(2026, 3, 1)), ("terminate", date(2026, 4, 1)))
     found = deadlines(situation(date(2026, 4, 2), moves=moves))
     assert counted(found, datetime(2026, 4, 2, 12)) == {"overdue": 1, "open": 3}
+
+
+def test_insurance_is_overdue_from_the_day_after_it_ends_and_met_by_a_renewal_without_a_gap() -> None:
+    cover = Approval("insurance", "in_force", "A", decided_on=date(2026, 1, 5), effective_to=date(2026, 12, 31))
+    renewal = replace(cover, ref="B", decided_on=date(2026, 12, 1), effective_from=date(2027, 1, 1), effective_to=date(2027, 12, 31))
+
+    def on(day: date, *covers: Approval) -> list[str]:
+        now = datetime.combine(day, time(12))
+        return [d.state(now) for d in deadlines(situation(day, register=Register(approvals=covers))) if d.rule == "GOV-40"]
+
+    assert [on(day, cover) for day in (date(2026, 10, 1), date(2026, 11, 5), date(2026, 12, 31), date(2027, 1, 1))] == [
+        [], ["open"], ["today"], ["overdue"],
+    ]  # fmt: skip
+    assert on(date(2026, 12, 30), cover, renewal) == ["met"]
+    assert on(date(2027, 1, 1), cover, renewal) == []
+    late = replace(renewal, effective_from=date(2027, 1, 15))
+    assert [on(day, cover, late) for day in (date(2026, 12, 30), date(2027, 1, 1), date(2027, 1, 15))] == [["soon"], ["overdue"], []]

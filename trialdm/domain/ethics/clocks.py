@@ -11,6 +11,7 @@ from trialdm.domain import pathway
 from trialdm.domain.ethics.dates import add_days, add_months
 from trialdm.domain.ethics.deadline import STATES, Clock, Deadline, SeriousEvent, Situation
 from trialdm.domain.ethics.modifications import WAITS, Modification
+from trialdm.domain.ethics.register import GOOD
 
 _OFFICE = ("trial-manager", "sponsor")
 _SAFETY = ("chief-investigator", "safety-reviewer", "sponsor")
@@ -150,11 +151,21 @@ def _breaches(at: Situation) -> Iterator[Deadline]:
 
 
 def _insurance(at: Situation) -> Iterator[Deadline]:
-    cover = at.register.standing("insurance", at.on)
+    """The cover that began last is renewed by its last day; done by a cover on record that goes on from it without a gap."""
+    cover = at.register.latest("insurance", at.on)
     ended = any(event in ("end", "terminate", "archive") for event, _ in at.moves)
-    if cover and cover.effective_to and cover.starts and not ended and add_days(at.on, 60) >= cover.effective_to:
-        key = f"insurance:{cover.effective_to.isoformat()}"
-        yield Deadline(key, "GOV-40", "Renewal of insurance or indemnity", add_days(cover.effective_to, -60), cover.effective_to, _OFFICE)
+    if ended or cover is None or cover.status not in GOOD or cover.effective_to is None or add_days(at.on, 60) < cover.effective_to:
+        return
+    last = cover.effective_to
+    renewals = [
+        min(renewal.decided_on or renewal.starts, last)
+        for renewal in at.register.approvals
+        if renewal.body == "insurance" and renewal.status in GOOD
+        and renewal.starts is not None and at.on < renewal.starts <= add_days(last, 1)
+        and (renewal.effective_to is None or renewal.effective_to > last)
+    ]  # fmt: skip
+    key = f"insurance:{last.isoformat()}"
+    yield Deadline(key, "GOV-40", "Renewal of insurance or indemnity", add_days(last, -60), last, _OFFICE, min(renewals, default=None))
 
 
 def _training(at: Situation) -> Iterator[Deadline]:
