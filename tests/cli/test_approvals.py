@@ -1,7 +1,7 @@
 """The commands about approvals, documents and modifications, and the reports on them, as an operator types them."""
 
 import hashlib
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -75,16 +75,21 @@ def test_what_is_refused(shell: Shell, words: tuple[str, ...], code: int, said: 
 
 
 def test_a_version_of_a_document_from_its_record_to_its_end(shell: Shell, letter: Path) -> None:
-    add = ("document", "record", TRIAL, "ICF", "3.0", "--dated", "2026-02-20", "--approved", "2026-03-01", "--from", "2026-03-02")
+    later, end = (str(date.today() + timedelta(days=days)) for days in (7, 30))
+    add = ("document", "record", TRIAL, "ICF", "3.0", "--dated", "2026-02-20", "--from", later)
+    code, _, err = shell(*add, "--approved", "2026-03-01", who=MANAGER)
+    assert (code, "GATE.GOV-22" in err) == (3, True)
     assert shell.json(*add, "--file", str(letter), who=MANAGER) == (0, {"kind": "ICF", "code": 3, "version": "3.0"})
     assert shell(*add, who=MANAGER)[0] == 4
-    assert shell("document", "take-up", TRIAL, "ICF", "3", "--site", "S01", "--on", "2026-03-09", who=PRINCIPAL)[0] == 0
+    ask = ("modification", "propose", TRIAL, "NSM1", "--title", "Wording", "--change", "wording", "--class", "minor", "--category", "C")
+    assert shell(*ask, "--document", "ICF:3", "--tool", str(letter), who=MANAGER)[0] == 0
+    assert shell("document", "take-up", TRIAL, "ICF", "3", "--site", "S01", "--on", str(date.today()), who=PRINCIPAL)[0] == 0
     assert shell("document", "take-up", TRIAL, "ICF", "3", "--site", "S02", who=PRINCIPAL)[0] == 3
-    assert shell("document", "revoke", TRIAL, "ICF", "3", "--on", "2026-03-20", "--reason", "A wrong number", who=MANAGER)[0] == 0
+    assert shell("document", "revoke", TRIAL, "ICF", "3", "--on", end, "--reason", "A wrong number", who=MANAGER)[0] == 0
     assert shell("document", "revoke", TRIAL, "ICF", "3", "--reason", "again", who=MANAGER)[0] == 4
     (found,) = [row for row in shell.json("document", "list", TRIAL, who=NURSE)[1] if row["code"] == 3]
-    assert (found["sites"]["S01"], found["sites"]["S02"], found["revoked_on"]) == ("2026-03-09", "2026-03-02", "2026-03-20")
-    assert "revoked 2026-03-20" in shell("document", "list", TRIAL, who=NURSE)[1]
+    assert (found["sites"]["S01"], found["sites"]["S02"], found["revoked_on"]) == (str(date.today()), later, end)
+    assert f"revoked {end}" in shell("document", "list", TRIAL, who=NURSE)[1]
 
 
 def test_a_modification_from_proposal_to_practice(shell: Shell, letter: Path) -> None:
