@@ -37,7 +37,8 @@ def propose(world: World, by: str = "trial-manager", **said: Any) -> int:
 
 def step(world: World, event: str, site: str = "", on: date | None = None, *, by: str = "sponsor", ref: str = REF) -> None:
     day = on or world.now.date()
-    world.run(by, lambda unit: modifications.step(unit, TRIAL, ref, Step(event, day, site)), site)
+    note = "letter of the site's office" if event in ("agree", "object") else ""
+    world.run(by, lambda unit: modifications.step(unit, TRIAL, ref, Step(event, day, site, note=note)), site)
 
 
 def steps(world: World, *events: str, **said: Any) -> None:

@@ -172,6 +172,10 @@ def _with(unit: Unit, trial: str, entry: Approval | Document, letter: Letter) ->
     return replace(entry, letter=letter.name, sha256=digest)
 
 
+#: Bodies whose good decision counts by the reference that it has.
+_NAMED = frozenset({"rec", "registry"})
+
+
 def _possible(unit: Unit, trial: str, entry: Approval) -> None:
     protocol = studies.protocol(unit, trial)
     if entry.body not in ethics.BODIES or entry.status not in ethics.BODIES[entry.body]:
@@ -184,6 +188,9 @@ def _possible(unit: Unit, trial: str, entry: Approval) -> None:
         protocol.site(entry.site)
     if entry.ref and not fits(entry.body, entry.ref):
         raise Invalid(f"'{entry.ref}' is not a reference of this body.", code="REGISTER.REF", needs=FORMATS[entry.body][1])
+    if entry.body in _NAMED and entry.status in ethics.GOOD and not entry.ref:
+        needs = f"The reference on the letter: {FORMATS[entry.body][1]}" if entry.body in FORMATS else "The reference on the letter."
+        raise Invalid(f"{ethics.BODY_NAMES[entry.body]}: name its reference.", code="REGISTER.REF", needs=needs)
     decided = [day for day in (entry.submitted_on, entry.valid_on, entry.decided_on, entry.agreement_signed_on) if day]
     if any(day > unit.today for day in decided):
         raise Refused(

@@ -363,6 +363,7 @@ def countersign(unit: Unit, trial: str, ident: str) -> tuple[str, ...]:
     _require_countersigner(unit, line)
     _waits(unit, line, ("countersignature",))
     _step(unit, line, "countersign", unit.today)
+    gates.keep(unit, trial, answer, entity="account", entity_id=line.person, site=line.site)
     return tuple(reason["message"] for reason in answer["reasons"])
 
 

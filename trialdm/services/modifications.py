@@ -6,8 +6,9 @@ from typing import Any
 
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
 from trialdm.domain.ethics import Modification, Step, modifications, param
-from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, SITE_STEPS
-from trialdm.services import approvals, gates, register, studies, versions
+from trialdm.domain.ethics.dates import add_days
+from trialdm.domain.ethics.modifications import CATEGORIES, CHANGES, CLASSES, SITE_STEPS, WAITS
+from trialdm.services import approvals, gates, notices, register, studies, versions
 from trialdm.services.approvals import Letter
 from trialdm.services.unit import Unit, needed
 from trialdm.store.tables import Evidence, RegisterEntry
@@ -87,26 +88,49 @@ def step(unit: Unit, trial: str, ref: str, taken: Step) -> None:
     if taken.on > unit.today and taken.event != "implement":
         raise Refused("The step lies in the future.", code="REGISTER.FUTURE", needs="The day on which it happened.")
     modifications.check_step(found, taken, param(studies.protocol(unit, trial), "site_objection_days"))
-    if taken.event == "favourable":
-        _second_person(unit, trial, found)
+    if taken.event == "favourable" or (taken.event == "implement" and found.kind == "minor" and found.proposes):
+        _second_person(unit, trial, found, taken.event)
+    if taken.event in _ANSWERS and not unit.may("documents.take-up", trial, taken.site) and not taken.note.strip():
+        raise Invalid(
+            "The site answers for itself.",
+            code="MODIFICATION.ANSWER",
+            needs="The principal investigator records it; whoever records it for them notes the site's letter: its day and who wrote it.",
+        )
     data: dict[str, Any] = {"ref": ref, "event": taken.event, "on": taken.on.isoformat(), "site": taken.site}
     data |= {"evidence": taken.evidence, "note": taken.note}
     if taken.event == "implement":
         asked = min(taken.on, unit.today)  # a day to come is planned only once nothing stands against it: a site may object until then
         data["gate"] = gates.require(unit, trial, "implement-modification", site=taken.site, on=asked, modification=found)
+    if taken.event == "notify":
+        _tell_site(unit, trial, found, taken)
     register.note(unit, trial, "step", {key: value for key, value in data.items() if value}, site=taken.site)
     if taken.event == "implement":
         _put_into_practice(unit, trial, found, taken)
 
 
-def _second_person(unit: Unit, trial: str, found: Modification) -> None:
-    """A favourable opinion is recorded by somebody else than whoever proposed the modification."""
+#: Answers of a site to a modification.
+_ANSWERS = frozenset({"agree", "object"})
+
+
+def _second_person(unit: Unit, trial: str, found: Modification, event: str) -> None:
+    """A favourable opinion is recorded, and a protocol version that no committee sees is put into practice, by somebody else than
+    whoever proposed the modification."""
+    what = "record its favourable opinion" if event == "favourable" else "put its protocol version into practice"
     if unit.session.get_one(RegisterEntry, (trial, found.entry)).recorded_by == unit.actor.id:
         raise Forbidden(
-            "Whoever proposed a modification does not record its favourable opinion.",
+            f"Whoever proposed a modification does not {what}.",
             code="REGISTER.OWN",
-            needs="Another person who may record approvals.",
+            needs="Another person who may do so.",
         )
+
+
+def _tell_site(unit: Unit, trial: str, found: Modification, taken: Step) -> None:
+    """A notice to the principal investigators of a site that was told of a modification: silence counts as no objection."""
+    free = add_days(taken.on, param(studies.protocol(unit, trial), "site_objection_days"))
+    until = f" The site may object before {free.isoformat()}; silence counts as no objection." if found.category in WAITS else ""
+    told = notices.holders(unit, trial, ("principal-investigator",), taken.site)
+    text = f"Site {taken.site} was told of modification {found.ref}, {found.title}.{until} Say on its page whether the site agrees."
+    notices.tell(unit, trial, told, "modification", f"Modification {found.ref} reached your site", text)
 
 
 def _put_into_practice(unit: Unit, trial: str, found: Modification, taken: Step) -> None:

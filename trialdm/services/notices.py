@@ -33,6 +33,7 @@ KINDS = {
     "theatre": "check in theatre",
     "deadline": "a deadline",
     "delegation": "the delegation log",
+    "modification": "a modification",
 }
 
 

@@ -98,11 +98,14 @@ def record(unit: Unit, trial: str, request: Request, manifest: Mapping[str, Any]
     """The audit entry of an export that was made."""
     rows = {table["name"]: table["rows"] for table in manifest["tables"]}
     made = {"blinding": request.blinding, "as_of": manifest["as_of"], "rows": rows, "consent": manifest["consent"]}
+    ident = uuid.uuid4().hex
+    if request.blinding == "unblinded":
+        gates.keep(unit, trial, gates.require(unit, trial, "export-unblinded"), entity="export", entity_id=ident)
     unit.record(
         "export.make",
         trial=trial,
         entity="export",
-        entity_id=uuid.uuid4().hex,
+        entity_id=ident,
         changes=[Change("package", None, made)],
         reason_text=request.reason,
     )

@@ -178,7 +178,17 @@ def _line(row: Delegation, acts: Iterable[DelegationAct]) -> ethics.Delegation:
     if "decline" in of:
         countersigned = None
     end = min(ends, default=None)
-    return ethics.Delegation(row.account_id, row.site, frozenset(json.loads(row.tasks)), row.start, end, signed, countersigned, row.id)
+    return ethics.Delegation(
+        row.account_id,
+        row.site,
+        frozenset(json.loads(row.tasks)),
+        row.start,
+        end,
+        signed,
+        countersigned,
+        row.id,
+        ended_on=of["end"].day if "end" in of else None,
+    )
 
 
 def _folded(entries: Iterable[RegisterEntry]) -> dict[str, Any]:

@@ -172,6 +172,11 @@ class Approval:
         return self.effective_from or self.decided_on or (None if self.status in GOOD else self.submitted_on)
 
     @property
+    def decided(self) -> bool:
+        """Whether it is a decision, and not only asked for."""
+        return self.effective_from is not None or self.decided_on is not None
+
+    @property
     def waits_for_check(self) -> bool:
         """Whether it counts only once a second person has checked it, and nobody has."""
         needs = self.body in TWO_PERSON and self.status in GOOD
@@ -210,7 +215,8 @@ class Document:
 class Delegation:
     """A line of the delegation log: what a person may do at a site (all sites where empty), from when to when.
 
-    It counts from the day on which both the person and the principal investigator had signed it.
+    It counts from the day on which both the person and the principal investigator had signed it. `ended_on` is the day on which
+    somebody ended it: the first on which it counts no more, though it counted for a part of it.
     """
 
     person: str
@@ -221,6 +227,7 @@ class Delegation:
     signed_on: date | None = None
     countersigned_on: date | None = None
     line: str = ""
+    ended_on: date | None = None
 
     @property
     def signed(self) -> bool:
@@ -309,9 +316,9 @@ class Register:
         return rows[-1] if rows else None
 
     def standing(self, body: str, on: date, *, nation: str = "", site: str = "") -> Approval | None:
-        """The approval in force on that day, or None. What waits for a second person's check is passed over."""
-        checked = [a for a in self.decisions(body, on, nation=nation, site=site) if not a.waits_for_check]
-        newest = checked[-1] if checked else None
+        """The approval in force on that day, or None. What waits for a decision, or for a second person's check, is passed over."""
+        decided = [a for a in self.decisions(body, on, nation=nation, site=site) if a.decided and not a.waits_for_check]
+        newest = decided[-1] if decided else None
         if newest is None or newest.status not in GOOD:
             return None
         return None if newest.effective_to and newest.effective_to < on else newest
@@ -397,6 +404,11 @@ class Register:
     def delegated(self, person: str, site: str, task: str, on: date) -> bool:
         """Whether a signed line of the log lets the person do the task there on that day."""
         return any(line.covers(person, site, task, on) for line in self.delegations)
+
+    def delegated_then(self, person: str, site: str, task: str, on: date) -> bool:
+        """Whether a line let the person do the task there during some part of that day: for what was done, and not for what will be."""
+        ended = [line for line in self.delegations if line.ended_on == on]
+        return self.delegated(person, site, task, on) or any(line.covers(person, site, task, add_days(on, -1)) for line in ended)
 
     def who_could(self, task: str, site: str, on: date) -> list[str]:
         """Everybody whom the log let do a task at a site on a day."""

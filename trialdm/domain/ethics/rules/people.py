@@ -40,7 +40,7 @@ def _taker_delegated(case: Case) -> Found:
         yield Against("It is not recorded who took the consent.", mend)
     elif given.taken_by:
         (account, name), on = given.taken_by, given.renewed or given.at.date()
-        if not case.register.delegated(account, case.site.code, "consent", on):
+        if not case.register.delegated_then(account, case.site.code, "consent", on):
             yield Against(f"{name} is not delegated for taking consent at site {case.site.code} on {on.isoformat()}.", mend)
 
 
@@ -50,7 +50,7 @@ def _operator_delegated(case: Case) -> Found:
     if operated is None or case.site is None:
         return
     held = case.register.credential(operated, case.on, site=case.site.code)
-    if held and not case.register.delegated(held.person, case.site.code, "operate", case.on):
+    if held and not case.register.delegated_then(held.person, case.site.code, "operate", case.on):
         yield Against(
             f"{held.name} is not delegated for operating at site {case.site.code} on {case.on.isoformat()}.",
             "A line of the delegation log for operating, in force on the day.",
@@ -166,7 +166,7 @@ def _credential(case: Case, surgeon: int, site: str, on: date) -> Found:
 
 def _audit_surgeon(case: Case) -> Found:
     if case.audit is not None and "case_surgeon" in case.audit.unknown:
-        yield Against("The surgeon is not recorded.", "The surgeon who operated: outcomes are audited for each operator.", "block")
+        yield Against("The surgeon is not recorded.", "The surgeon who operated: outcomes are audited for each operator.")
     if case.audit is not None and case.audit.surgeon is not None:
         yield from _credential(case, case.audit.surgeon, case.site.code if case.site else "", case.audit.on or case.on)
 
