@@ -150,3 +150,15 @@ def test_a_line_names_the_modification_whichever_names_the_other(sqlite_world: W
     test_modifications.step(sqlite_world, "agree", "S01")
     (line,) = sqlite_world.read("trial-manager", lambda unit: reconsents.listed(unit, TRIAL))
     assert (line.to_json()["modification"], line.to_json()["why"]) == ("SM01", "Longer follow-up")
+
+
+def test_who_regained_capacity_is_asked_again(sqlite_world: World) -> None:
+    world = sqlite_world
+    ident = builders.consented(world)
+    world.at(LATER)
+    lost = {"cap_lost": TODAY.isoformat(), "cap_plan": 1, "cap_regained": NEXT.isoformat()}
+    builders.put(world, ident, "EV", "CAPA", lost)
+    (line,) = world.read("research-nurse", lambda unit: reconsents.listed(unit, TRIAL))
+    assert (line.participant, line.why, line.renewal.since, line.renewal.urgency) == (ident, "Capacity was regained", NEXT, "warn")
+    renew(world, ident, code=2)
+    assert worklist(world) == []

@@ -284,6 +284,11 @@ def _code(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def capacity(unit: Unit, protocol: Protocol, book: Casebook) -> Capacity | None:
+    """The newest loss of capacity on record, by a casebook that holds consents and capacity forms; None where there is none."""
+    return _capacity(protocol, book, _consent(unit, protocol, book))
+
+
 def _capacity(protocol: Protocol, book: Casebook, consent: ConsentGiven | None) -> Capacity | None:
     """The newest loss of capacity on record, and whether consent was given again after it was regained."""
     found = protocol.meaning("capacity_lost")

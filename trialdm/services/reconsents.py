@@ -1,6 +1,6 @@
 """The worklist of those who have to consent again: it follows from the versions in use at each site and the consents on record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -51,7 +51,8 @@ def listed(unit: Unit, trial: str, site: str = "") -> list[Line]:
         studies.protocol(unit, trial).site(site)
         unit.require("participant.see", trial, site)
     people = [(row, state) for row, state in participants.listed(unit, trial) if site in ("", row.site)]
-    forms = {found[0].code for protocol in studies.alive(unit, trial) if (found := protocol.meaning("consent_at"))}
+    read = ("consent_at", "capacity_lost")
+    forms = {found[0].code for protocol in studies.alive(unit, trial) for name in read if (found := protocol.meaning(name))}
     books = casebooks.some_forms(unit, trial, [row for row, _ in people], forms)
     lines = []
     for row, state in people:
@@ -59,6 +60,8 @@ def listed(unit: Unit, trial: str, site: str = "") -> list[Line]:
         for renewal in _of_one(unit, protocol, books[row.id], unit.today):
             if renewal.done or state not in _OVER:
                 lines.append(_line(unit, protocol, row.id, row.site, renewal))
+        if state not in _OVER:
+            lines += _regained(unit, protocol, books[row.id])
     order = list(URGENCIES)
     return sorted(lines, key=lambda x: (x.renewal.done is not None, order.index(x.renewal.urgency), x.renewal.since, x.site, x.participant))
 
@@ -69,6 +72,19 @@ def _of_one(unit: Unit, protocol: Protocol, book: casebooks.Casebook, on: date) 
         return []
     given = [(at.date(), participants.consented_on(found[0], stored)) for at, stored in participants.consents(protocol, book)]
     return renewals(register.read(unit, protocol.id), protocol.site(book.participant.site), given, on)
+
+
+def _regained(unit: Unit, protocol: Protocol, book: casebooks.Casebook) -> list[Line]:
+    """Consent that is asked for again because somebody has regained capacity (GOV-20)."""
+    person, lost, found = book.participant, protocol.meaning("capacity_lost"), protocol.meaning("consent_at")
+    held = participants.capacity(unit, protocol, book) if lost and book.all_of(lost[0].code) else None
+    form = register.read(unit, protocol.id).current_document("ICF", protocol.site(person.site), unit.today)
+    given = participants.consents(protocol, book)
+    if held is None or held.regained_on is None or held.renewed or form is None or found is None or not given:
+        return []
+    code = participants.consented_on(found[0], given[-1][1]).get("ICF", 0)
+    line = _line(unit, protocol, person.id, person.site, Renewal(form, code, form, held.regained_on, "warn"))
+    return [replace(line, modification="", why="Capacity was regained")]
 
 
 def _line(unit: Unit, protocol: Protocol, participant: str, site: str, renewal: Renewal) -> Line:
