@@ -284,6 +284,30 @@ def user_add(terminal: Terminal, email: str, name: str, role_names: tuple[str, .
     terminal.say({"email": email, "password": password if made else None}, words)
 
 
+@user_group.command("give")
+@click.argument("email")
+@click.argument("role")
+@click.option("--site", default="", help="Site, for site roles.")
+@click.option("--trial", default="*", show_default=True, help="Trial; every trial of the instance where left out.")
+@pass_terminal
+def user_give(terminal: Terminal, email: str, role: str, site: str, trial: str) -> None:
+    """Give somebody a further role."""
+    terminal.change(lambda unit: people.give(unit, people.by_email(unit, email), role, trial, site))
+    terminal.say({"email": email, "role": role, "site": site}, f"{email} is {role} now{f' at {site}' if site else ''}.")
+
+
+@user_group.command("end")
+@click.argument("email")
+@click.argument("role")
+@click.option("--site", default="", help="Site, for site roles.")
+@click.option("--trial", default="*", show_default=True, help="Trial for which the role was given.")
+@pass_terminal
+def user_end(terminal: Terminal, email: str, role: str, site: str, trial: str) -> None:
+    """Take a role from somebody; their next request is refused."""
+    terminal.change(lambda unit: people.end_role(unit, people.by_email(unit, email), role, trial, site))
+    terminal.say({"email": email, "role": role, "site": site}, f"{email} is no longer {role}{f' at {site}' if site else ''}.")
+
+
 @user_group.command("list")
 @pass_terminal
 def user_list(terminal: Terminal) -> None:

@@ -69,6 +69,10 @@ def test_init_and_accounts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert shell("user", "add", "tm@x.org", "--name", "T M", "--role", "trial-manager", who="admin@x.org")[0] == 4
     assert shell("user", "add", "n@x.org", "--name", "N", "--role", "research-nurse", who="admin@x.org")[0] == 2
     assert shell("user", "add", "x@x.org", "--name", "X", "--role", "monitor", who="nobody@x.org")[0] == 2
+    assert shell("user", "give", "tm@x.org", "sponsor", who="tm@x.org")[0] == 3
+    assert shell("user", "give", "tm@x.org", "monitor", who="admin@x.org")[0] == 0
+    assert shell("user", "end", "tm@x.org", "monitor", who="admin@x.org")[0] == 0
+    assert shell("user", "end", "tm@x.org", "monitor", who="admin@x.org")[0] == 2
     code, rows = shell.json("user", "list", who="admin@x.org")
     assert [row["email"] for row in rows] == ["admin@x.org", "tm@x.org"]
     assert shell("protocol", "load", str(ROOT / "protocols" / "licorice-gargle"), who="tm@x.org")[0] == 0

@@ -108,6 +108,9 @@ INITIAL = {
     "blinding": "blinded",
 }
 
+#: States of a participant in which nothing that needs consent is still to come.
+OVER = frozenset({"ineligible", "withdrawn", "died", "lost", "completed"})
+
 #: States shown to people.
 LABELS = {
     "asked": "asked to be unblinded",

@@ -4,13 +4,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from trialdm.domain import lifecycle
 from trialdm.domain.ethics.reconsent import URGENCIES, Renewal, renewals
 from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.services import casebooks, participants, register, studies
 from trialdm.services.unit import Unit
-
-#: States in which nothing that needs consent is still to come.
-_OVER = frozenset({"ineligible", "withdrawn", "died", "lost", "completed"})
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,9 @@ def listed(unit: Unit, trial: str, site: str = "") -> list[Line]:
     for row, state in people:
         protocol = studies.protocol_at(unit, trial, row.site)
         for renewal in _of_one(unit, protocol, books[row.id], unit.today):
-            if renewal.done or state not in _OVER:
+            if renewal.done or state not in lifecycle.OVER:
                 lines.append(_line(unit, protocol, row.id, row.site, renewal))
-        if state not in _OVER:
+        if state not in lifecycle.OVER:
             lines += _regained(unit, protocol, books[row.id])
     order = list(URGENCIES)
     return sorted(lines, key=lambda x: (x.renewal.done is not None, order.index(x.renewal.urgency), x.renewal.since, x.site, x.participant))

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from trialdm.domain import crf, schedule, versions
+from trialdm.domain import crf, lifecycle, schedule, versions
 from trialdm.domain.crf import Context, Finding, Form
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, WrongState
 from trialdm.domain.protocol import Protocol
@@ -27,9 +27,6 @@ from trialdm.store.tables import Definition, DefinitionUse, Participant
 
 #: Either right lets somebody read what waits and what it would touch.
 _READ = ("trial.configure", "approvals.see")
-
-#: Participants in these states owe no further form.
-_FINISHED = frozenset({"withdrawn", "died", "lost", "completed", "ineligible"})
 
 
 @dataclass(frozen=True)
@@ -386,7 +383,7 @@ class _Reader:
         """Forms that become required at visits that participants have reached, and that nobody has saved there."""
         states = studies.states(self.unit, self.trial, self.new.machine)
         for book in self.books.values():
-            if states.get(book.participant.id) in _FINISHED:
+            if states.get(book.participant.id) in lifecycle.OVER:
                 continue
             facts = book.facts(self.new)
             for visit in self.new.visits:

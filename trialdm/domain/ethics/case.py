@@ -37,9 +37,8 @@ ACTIONS = {
     "audit-case": "audit a secondary procedure",
 }
 
-#: Kinds of form that may be entered before consent, or about somebody who allows no further data collection.
+#: Kinds of form that may be entered before consent.
 BEFORE_CONSENT = frozenset({"screening", "consent", "deviation", "status", "system"})
-AFTER_FULL_WITHDRAWAL = frozenset({"status", "deviation", "system"})
 
 Severity = Literal["block", "warn", "clock"]
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from trialdm.domain import identifiers
 from trialdm.domain.ethics.case import (
-    AFTER_FULL_WITHDRAWAL,
     BEFORE_CONSENT,
     CONSULTEE,
     NOMINATED,
@@ -153,7 +152,7 @@ def _capacity_lost(case: Case) -> Found:
 
 
 def _withdrawal(case: Case) -> Found:
-    if case.participant is None or case.form is None or case.form.kind in AFTER_FULL_WITHDRAWAL:
+    if case.participant is None or case.form is None:
         return
     level = case.participant.withdrawal_level
     if case.form.kind not in COLLECTS.get(level, frozenset({case.form.kind})):
