@@ -33,6 +33,8 @@ def case(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None
     `about` are further fields of the case: `participant`, `form`, `modification` and so on.
     """
     protocol, day = studies.parsed(_definition(unit, trial, action, site)), on or unit.today
+    if site and day >= unit.today:
+        studies.read_states(unit, trial, site)
     return Case(
         action=action,
         on=day,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import and_, bindparam, func, or_, select
 
 from trialdm.definitions.protocols import load_protocol
 from trialdm.domain import lifecycle
@@ -244,6 +244,27 @@ def state(unit: Unit, trial: str, machine: str = "trial", subject: str = "") -> 
     """The state of the trial, or of a site or participant of it."""
     row = remember(unit, ("state", trial, machine, subject or trial), lambda: _status(unit, trial, machine, subject or trial))
     return row.state if row else lifecycle.INITIAL[machine]
+
+
+_OF_BOTH = (
+    select(Status.machine, Status.state)
+    .where(
+        Status.trial_id == bindparam("trial"),
+        or_(
+            and_(Status.machine == "trial", Status.subject == bindparam("trial")),
+            and_(Status.machine == "site", Status.subject == bindparam("site")),
+        ),
+    )
+    .order_by(Status.seq)
+)
+
+
+def read_states(unit: Unit, trial: str, site: str) -> None:
+    """Read the states of the trial and of a site at once, for an act that looks at both; `state` gives them."""
+    keys = {machine: ("state", trial, machine, subject) for machine, subject in (("trial", trial), ("site", site))}
+    if not any(key in unit.remembered for key in keys.values()):
+        newest = {row.machine: row for row in unit.session.execute(_OF_BOTH, {"trial": trial, "site": site})}
+        unit.remembered.update({key: newest.get(machine) for machine, key in keys.items()})
 
 
 def states(unit: Unit, trial: str, machine: str) -> dict[str, str]:
