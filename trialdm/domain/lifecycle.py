@@ -108,6 +108,9 @@ INITIAL = {
     "blinding": "blinded",
 }
 
+#: Steps of a participant by which they are randomised: before or after the facts.
+RANDOMISING = ("randomise", "record-randomisation")
+
 #: States of a participant in which nothing that needs consent is still to come.
 OVER = frozenset({"ineligible", "withdrawn", "died", "lost", "completed"})
 

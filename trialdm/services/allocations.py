@@ -408,16 +408,12 @@ def all_arms(unit: Unit, protocol: Protocol, name: str = "", *, until: datetime 
     return {ident: found[sites[ident]] for ident in entered if sites[ident] in found}
 
 
-#: Steps by which a participant comes into the trial where sites are allocated.
-_ENTERED = ("randomise", "record-randomisation")
-
-
 def randomised(unit: Unit, protocol: Protocol) -> dict[str, datetime]:
     """When each participant was randomised by the first scheme: allocated, or entered under the arm of their site. Raises Missing
     where nobody is allocated."""
     if protocol.scheme.unit == "site":
         rows = select(Status.subject, Status.at).where(
-            Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(_ENTERED)
+            Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(lifecycle.RANDOMISING)
         )
     else:
         rows = select(Allocation.participant_id, Allocation.at).where(

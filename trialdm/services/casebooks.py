@@ -12,7 +12,7 @@ from sqlalchemy import Select, select
 from trialdm.domain import crf, roles, schedule
 from trialdm.domain.crf import Answers, Form
 from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
-from trialdm.services import studies
+from trialdm.services import people, studies
 from trialdm.services.unit import LONDON, Unit, remember
 from trialdm.store.tables import Account, Allocation, FormInstance, FormVersion, Participant, RoleGrant
 
@@ -242,13 +242,10 @@ def failing_criteria(form: Form, answers: Mapping[str, Any]) -> Iterator[str]:
 
 def saved_by_doctor(unit: Unit, trial: str, site: str, stored: Stored) -> bool:
     """Whether the version was saved by somebody who held a medical role there."""
-    held: Iterable[RoleGrant] = unit.session.scalars(
+    rows = unit.session.scalars(
         select(RoleGrant).where(RoleGrant.account_id == stored.saved_by, RoleGrant.at <= stored.saved_at).order_by(RoleGrant.seq)
     )
-    newest = {(g.role, g.trial_id, g.site): g.state for g in held}
-    return any(
-        state == "given" and role in roles.MEDICAL and of in ("*", trial) and at in ("", site) for (role, of, at), state in newest.items()
-    )
+    return any(grant.role in roles.MEDICAL and grant.covers(trial, site) for _, grant in people.held(rows))
 
 
 def names(unit: Unit, accounts: Iterable[str]) -> dict[str, str]:

@@ -171,11 +171,9 @@ def _name(accounts: Mapping[str, Account], ident: str) -> str:
 def _held(unit: Unit, trial: str) -> dict[str, list[Grant]]:
     """The roles that everybody holds now in a trial, by account."""
     rows = unit.session.scalars(select(RoleGrant).where(RoleGrant.trial_id.in_(("*", trial))).order_by(RoleGrant.seq))
-    newest = {(row.account_id, Grant(row.role, row.trial_id, row.site)): row.state for row in rows}
     found: dict[str, list[Grant]] = {}
-    for (account, grant), state in newest.items():
-        if state == "given":
-            found.setdefault(account, []).append(grant)
+    for account, grant in people.held(rows):
+        found.setdefault(account, []).append(grant)
     return found
 
 

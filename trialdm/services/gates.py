@@ -105,8 +105,9 @@ def _randomised(unit: Unit, protocol: Protocol) -> int:
     """How many participants have been randomised: as the scheme counts its places, and not by counting rows."""
     if protocol.scheme.unit == "participant":
         return int(unit.session.scalar(_PLACES, {"trial": protocol.id, "scheme": protocol.scheme.name}) or 0)
-    entered = ("randomise", "record-randomisation")
-    steps = select(func.count()).where(Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(entered))
+    steps = select(func.count()).where(
+        Status.trial_id == protocol.id, Status.machine == "participant", Status.event.in_(lifecycle.RANDOMISING)
+    )
     return unit.session.scalar(steps) or 0
 
 

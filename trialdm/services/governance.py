@@ -15,7 +15,7 @@ from trialdm.domain.ethics.deadline import Deadline
 from trialdm.domain.guidance import Guidance
 from trialdm.domain.pathway import Month, Notice, Review
 from trialdm.domain.protocol import Protocol, Site
-from trialdm.services import cases, clocks, people, register
+from trialdm.services import casebooks, cases, clocks, register
 from trialdm.services.cases import require_pathway
 from trialdm.services.unit import Unit, needed
 
@@ -219,7 +219,7 @@ def organisation(unit: Unit, trial: str, site: str) -> Organisation:
         pathway.reviews(on_record, site, unit.today),
         [due for due in deadlines(clocks.situation(unit, trial), pathway.CLOCKS) if due.site == site],
         _operators(on_record, site),
-        people.names(unit),
+        casebooks.names(unit, (fact.person for fact in on_record.facts if fact.person)),
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, func, select
 from trialdm.domain import roles
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.roles import UNBLINDED, Grant
-from trialdm.services import studies
+from trialdm.services import people, studies
 from trialdm.services.unit import LONDON, Change, Unit, needed
 from trialdm.store.tables import Account, Notice, Outgoing, Participant, RoleGrant
 
@@ -81,8 +81,7 @@ def _held(unit: Unit, *wanted: ColumnElement[bool]) -> list[tuple[str, Grant]]:
         .where(Account.state == "active", *wanted)
         .order_by(Account.staff_no, RoleGrant.seq)
     )
-    newest = {(row.account_id, Grant(row.role, row.trial_id, row.site)): row.state for row in rows}
-    return [held for held, state in newest.items() if state == "given"]
+    return people.held(rows)
 
 
 def tell(

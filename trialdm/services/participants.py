@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from trialdm.domain import pseudonym
+from trialdm.domain import ethics, pseudonym
 from trialdm.domain.crf import Form
 from trialdm.domain.errors import Forbidden, Invalid, WrongState
 from trialdm.domain.ethics import Answer, Capacity, ConsentGiven, Standing, withdrawal
@@ -205,7 +205,7 @@ def _refused_then(unit: Unit, protocol: Protocol, site: str, given: ConsentGiven
         return ()
 
     def find() -> tuple[str, ...]:
-        answer, _ = gates.judge(unit, protocol.id, "consent", site=site, on=day)
+        answer = ethics.gate(replace(gates.case(unit, protocol.id, "consent", site=site, on=day), person=None))
         return tuple(reason.message for reason in answer.reasons if reason.severity == "block")
 
     return remember(unit, ("consent refused", protocol.id, site, day), find)

@@ -177,13 +177,14 @@ def end_role(unit: Unit, account: Account, role: str, trial: str, site: str = ""
 
 def grants(unit: Unit, account: str) -> tuple[Grant, ...]:
     """Roles held now."""
-    return _held(unit.session.scalars(select(RoleGrant).where(RoleGrant.account_id == account).order_by(RoleGrant.seq)))
+    rows = unit.session.scalars(select(RoleGrant).where(RoleGrant.account_id == account).order_by(RoleGrant.seq))
+    return tuple(grant for _, grant in held(rows))
 
 
-def _held(rows: Iterable[RoleGrant]) -> tuple[Grant, ...]:
-    """What is held by the rows of one account, oldest first."""
-    newest = {(row.role, row.trial_id, row.site): row.state for row in rows}
-    return tuple(Grant(*held) for held, state in newest.items() if state == "given")
+def held(rows: Iterable[RoleGrant]) -> list[tuple[str, Grant]]:
+    """What is held by rows in the order of giving and ending: account and role."""
+    newest = {(row.account_id, Grant(row.role, row.trial_id, row.site)): row.state for row in rows}
+    return [found for found, state in newest.items() if state == "given"]
 
 
 def by_email(unit: Unit, email: str) -> Account:
@@ -200,12 +201,7 @@ def everybody(unit: Unit) -> list[tuple[Account, tuple[Grant, ...]]]:
     for row in unit.session.scalars(select(RoleGrant).order_by(RoleGrant.seq)):
         rows.setdefault(row.account_id, []).append(row)
     accounts = unit.session.scalars(select(Account).order_by(Account.staff_no))
-    return [(account, _held(rows.get(account.id, ()))) for account in accounts]
-
-
-def names(unit: Unit) -> dict[str, str]:
-    """The names of everybody, by account."""
-    return {key: name for key, name in unit.session.execute(select(Account.id, Account.name))}
+    return [(account, tuple(grant for _, grant in held(rows.get(account.id, ())))) for account in accounts]
 
 
 def actor(unit: Unit, account: Account, door: str, request_id: str = "") -> Actor:

@@ -11,7 +11,7 @@ from typing import Any
 from trialdm.domain import lifecycle
 from trialdm.domain.ethics import Answer
 from trialdm.domain.protocol import Protocol
-from trialdm.services import gates, people, studies
+from trialdm.services import casebooks, gates, studies
 from trialdm.services.unit import Unit
 
 
@@ -64,8 +64,8 @@ def course(unit: Unit, trial: str, site: str = "") -> Course:
     protocol = studies.protocol(unit, trial)
     machine, subject = ("site", protocol.site(site).code) if site else ("trial", trial)
     state = studies.state(unit, trial, machine, subject)
-    names = people.names(unit)
     history = studies.history(unit, trial, machine, subject)
+    names = casebooks.names(unit, (row.by for row in history))
     return Course(
         site,
         state,

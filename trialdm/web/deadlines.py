@@ -11,7 +11,7 @@ from trialdm.domain.ethics import FACTS, Fact
 from trialdm.domain.ethics.clocks import counted
 from trialdm.domain.ethics.deadline import STATES
 from trialdm.door.security import read, signed_in
-from trialdm.services import approvals, clocks, people, studies
+from trialdm.services import approvals, casebooks, clocks, studies
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, page
 from trialdm.web.typed import day, place
@@ -70,7 +70,7 @@ def _page(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         groups=[(state, words, [d for d in found if d.state(now) == state]) for state, words in _ORDER.items()],
         counts=counted(found, now),
         states=STATES,
-        names=people.names(unit),
+        names=casebooks.names(unit, (d.person for d in found if d.person)),
         roles=roles.ROLES,
         by_hand=clocks.ended_by_hand,
         records=unit.may("facts.record", trial),

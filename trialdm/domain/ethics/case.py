@@ -176,6 +176,11 @@ class Case:
         """A number of the rules, as the protocol sets it or by default."""
         return param(self.protocol, name)
 
+    @property
+    def nation(self) -> str:
+        """The nation of the site that the act is about; empty where it is about none."""
+        return self.site.nation if self.site else ""
+
 
 class Against(NamedTuple):
     """A reason against an act and what would allow it; `severity` where it differs from the rule's."""

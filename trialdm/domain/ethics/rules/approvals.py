@@ -14,11 +14,6 @@ _STUDY_TYPES = ("non-ctimp", "ctimp", "device")
 Found = Iterator[Against]
 
 
-def nation(case: Case) -> str:
-    """The nation of the site that an act is about; empty where it is about none."""
-    return case.site.nation if case.site else ""
-
-
 def _study_type(case: Case) -> Found:
     if case.protocol.study_type not in _STUDY_TYPES:
         yield Against(
@@ -28,7 +23,7 @@ def _study_type(case: Case) -> Found:
 
 
 def _preventive_needs_opinion(case: Case) -> Found:
-    if case.protocol.pathway == "primary" and not case.register.standing("rec", case.on, nation=nation(case)):
+    if case.protocol.pathway == "primary" and not case.register.standing("rec", case.on, nation=case.nation):
         yield Against(
             "Preventive TMR may only be done inside a study with a favourable ethics opinion.",
             "A favourable opinion of a research ethics committee, in force on this day" + _checked(case, "rec"),
@@ -43,7 +38,7 @@ def _checked(case: Case, body: str, site: str = "") -> str:
 
 
 def _open_conditions(case: Case) -> Found:
-    opinion = case.register.standing("rec", case.on, nation=nation(case))
+    opinion = case.register.standing("rec", case.on, nation=case.nation)
     if opinion is None or opinion.status != "favourable_with_conditions":
         return
     unmet = [c for c in opinion.conditions if c.pre_start and not c.met(case.on)]
@@ -55,9 +50,9 @@ def _open_conditions(case: Case) -> Found:
 
 
 def _opinion_status(case: Case) -> Found:
-    if case.register.standing("rec", case.on, nation=nation(case)):
+    if case.register.standing("rec", case.on, nation=case.nation):
         return
-    newest = case.register.latest("rec", case.on, nation=nation(case))
+    newest = case.register.latest("rec", case.on, nation=case.nation)
     yield Against(
         f"Ethics opinion is '{_opinion_words(newest)}'. Recruitment cannot open.",
         "A favourable opinion of a research ethics committee, in force on this day" + _checked(case, "rec"),
@@ -154,7 +149,7 @@ def _registered(case: Case) -> Found:
 
 
 def _registration_clock(case: Case) -> Found:
-    opinion = case.register.standing("rec", case.on, nation=nation(case))
+    opinion = case.register.standing("rec", case.on, nation=case.nation)
     if opinion and opinion.decided_on and not case.register.standing("registry", case.on):
         due = add_days(opinion.decided_on, case.param("registry_days"))
         yield Against(f"Registration is due by {due.isoformat()}.", "Register the trial and record the identifier.")

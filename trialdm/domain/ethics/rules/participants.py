@@ -54,7 +54,7 @@ def _consent_first(case: Case) -> Found:
 
 
 def _covered(case: Case, what: str) -> bool:
-    opinion = case.register.standing("rec", case.on, nation=case.site.nation if case.site else "")
+    opinion = case.register.standing("rec", case.on, nation=case.nation)
     return bool(case.param("consultee_route") and opinion and what in opinion.covers)
 
 
