@@ -78,7 +78,28 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
     "form": {
         "save": (("blank", "draft"), "draft"),
         "finish": (("blank", "draft"), "complete"),
-        "amend": (("complete",), "complete"),
+        "amend": (("complete", "verified", "signed"), "complete"),
+        "verify": (("complete",), "verified"),
+        "sign": (("complete", "verified"), "signed"),
+        "void": (("verified", "signed"), "complete"),
+        "remove": (("draft", "complete", "verified", "signed"), "removed"),
+        "restore": (("removed",), "draft"),
+    },
+    "hold": {
+        "freeze": (("free",), "frozen"),
+        "thaw": (("frozen",), "free"),
+        "ask-lock": (("frozen",), "lock_asked"),
+        "decline-lock": (("lock_asked",), "frozen"),
+        "lock": (("lock_asked",), "locked"),
+        "ask-unlock": (("locked",), "unlock_asked"),
+        "decline-unlock": (("unlock_asked",), "locked"),
+        "unlock": (("unlock_asked",), "free"),
+    },
+    "query": {
+        "answer": (("open", "reopened"), "answered"),
+        "close": (("answered",), "closed"),
+        "reopen": (("answered", "closed"), "reopened"),
+        "cancel": (("open", "answered", "reopened"), "cancelled"),
     },
     "scheme": {
         "commit": (("draft",), "committed"),
@@ -104,9 +125,14 @@ INITIAL = {
     "participant": "screened",
     "case": "recorded",
     "form": "blank",
+    "hold": "free",
+    "query": "open",
     "scheme": "draft",
     "blinding": "blinded",
 }
+
+#: States of a form in which it is finished: what was done to it since stands beside it.
+FINISHED = frozenset({"complete", "verified", "signed"})
 
 #: Steps of a participant by which they are randomised: before or after the facts.
 RANDOMISING = ("randomise", "record-randomisation")
@@ -123,6 +149,8 @@ LABELS = {
     "follow_up": "in follow-up",
     "green_light": "green light given",
     "held": "on hold for recruitment",
+    "lock_asked": "frozen, lock asked for",
+    "unlock_asked": "locked, unlocking asked for",
     "not_operated": "not operated",
     "set_up": "being set up",
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from trialdm.domain import crf, roles, schedule
+from trialdm.domain import crf, lifecycle, roles, schedule
 from trialdm.domain.crf import Answers, Form
 from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
 from trialdm.services import people, studies
@@ -31,6 +31,11 @@ class Stored:
     @property
     def status(self) -> str:
         return self.instance.status
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been saved as complete, whatever was done to it since."""
+        return self.instance.status in lifecycle.FINISHED
 
     def answers(self, form: Form) -> Answers:
         """The typed answers as this version of the form reads them, read once."""

@@ -148,14 +148,14 @@ def known(unit: Unit, trial: str) -> list[Known]:
 def _known(protocol: Protocol, book: Casebook) -> Known | None:
     form, follow_up = protocol.form(PROCEDURE), protocol.form(FOLLOW_UP)
     stored = book.get(AT_PROCEDURE, form.code, 1)
-    answers = stored.answers(form).values if stored and stored.status == "complete" else {}
+    answers = stored.answers(form).values if stored and stored.finished else {}
     on = answers.get("au_date")
     if stored is None or not isinstance(on, date):
         return None
     later = {
         visit.number: found.answers(follow_up).values
         for visit in protocol.visits
-        if (found := book.get(visit.code, follow_up.code, 1)) and found.status == "complete"
+        if (found := book.get(visit.code, follow_up.code, 1)) and found.finished
     }
     outcome = Outcome(
         site=book.participant.site,
@@ -170,7 +170,7 @@ def _known(protocol: Protocol, book: Casebook) -> Known | None:
 
 def _ended(protocol: Protocol, book: Casebook) -> date | None:
     stored = book.get(AT_END, END, 1)
-    day = stored.answers(protocol.form(END)).values.get("au3_date") if stored and stored.status == "complete" else None
+    day = stored.answers(protocol.form(END)).values.get("au3_date") if stored and stored.finished else None
     return day if isinstance(day, date) else None
 
 

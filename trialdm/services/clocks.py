@@ -78,7 +78,7 @@ def _rows(protocol: Protocol, books: list[Casebook], meaning: str) -> Iterator[t
 def _consents(protocol: Protocol, books: list[Casebook]) -> Iterator[date]:
     for _, stored, said in _rows(protocol, books, "consent_at"):
         day = casebooks.as_day(said["consent_at"])
-        if day and stored.status == "complete":
+        if day and stored.finished:
             yield day
 
 

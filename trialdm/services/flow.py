@@ -107,7 +107,7 @@ def _failed(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
     """Criteria of eligibility that are not met."""
     found = protocol.meaning("eligible")
     stored = book.first(found[0].code) if found else None
-    if found is None or stored is None or stored.status != "complete":
+    if found is None or stored is None or not stored.finished:
         return ()
     return tuple(casebooks.failing_criteria(found[0], stored.answers(found[0]).values))
 

@@ -194,7 +194,7 @@ def next_form(unit: Unit, place: Place) -> tuple[str, str] | None:
     protocol, person = place.protocol, place.participant
     for row in grid(unit, protocol, person):
         for cell in row["cells"] if row["code"] == place.visit_code else []:
-            done = any(stored.status == "complete" for stored in cell["saved"])
+            done = any(stored.finished for stored in cell["saved"])
             enters = roles.may_enter(unit.actor.grants, cell["form"].kind, protocol.id, person.site)
             if cell["how"] == "required" and not done and enters and cell["form"] is not place.form:
                 return place.visit_code, cell["form"].code

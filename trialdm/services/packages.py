@@ -420,7 +420,7 @@ def _visit_row(protocol: Protocol, book: Casebook, facts: Mapping[str, Any], vis
     here = [stored for (at, _, _), stored in book.forms.items() if at == visit]
     answers: dict[str, Any] = {
         "forms_saved": len(here),
-        "forms_complete": sum(stored.status == "complete" for stored in here),
+        "forms_complete": sum(stored.finished for stored in here),
     }
     dated = protocol.meaning("visit_date")
     day = book.answer(dated[0], visit, dated[1].name) if dated else None

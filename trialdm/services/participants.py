@@ -233,7 +233,7 @@ def consents(protocol: Protocol, book: Casebook) -> list[tuple[datetime, Stored]
     if found is None:
         return []
     form, item = found
-    given = [(stored.answers(form).values.get(item.name), stored) for stored in book.all_of(form.code) if stored.status == "complete"]
+    given = [(stored.answers(form).values.get(item.name), stored) for stored in book.all_of(form.code) if stored.finished]
     return sorted(((at, stored) for at, stored in given if isinstance(at, datetime)), key=lambda one: one[0])
 
 
@@ -319,7 +319,7 @@ def _eligibility(unit: Unit, protocol: Protocol, book: Casebook) -> tuple[bool, 
         return True, (), True
     form, item = found
     stored = book.first(form.code)
-    if stored is None or stored.status != "complete":
+    if stored is None or not stored.finished:
         return False, (), False
     answers = stored.answers(form)
     failures: tuple[str, ...] = ()
@@ -334,7 +334,7 @@ def _baseline_missing(protocol: Protocol, book: Casebook, scheme: Scheme) -> tup
     visit, facts = protocol.visit(scheme.baseline), book.facts(protocol)
     judged = ("consent", "eligibility")
     needed = [f for f, how in protocol.forms_at(visit) if how == "required" and f.kind not in judged and f.applies(facts)]
-    return tuple(form.title for form in needed if not any(s.status == "complete" for s in book.rows(form.code, visit.code)))
+    return tuple(form.title for form in needed if not any(s.finished for s in book.rows(form.code, visit.code)))
 
 
 def _factors_missing(protocol: Protocol, book: Casebook, scheme: Scheme) -> tuple[str, ...]:
@@ -411,7 +411,7 @@ def _changes_of_participation(protocol: Protocol, book: Casebook) -> Iterator[tu
         answers = stored.answers(found[0]).values if found else {}
         code = answers.get(found[1].name) if found else None
         day = casebooks.as_day(answers.get(dated[1].name)) if dated else None
-        if stored.status == "complete" and isinstance(code, int):
+        if stored.finished and isinstance(code, int):
             yield code, day or stored.saved_at.astimezone(LONDON).date()
 
 
@@ -422,7 +422,7 @@ def ends(protocol: Protocol, book: Casebook, state: str) -> list[End]:
     died = casebooks.as_day(stored.answers(found[0]).values.get(found[1].name)) if found and stored else None
     changes = list(_changes_of_participation(protocol, book))
     return [
-        *([End("died", died)] if died and stored and stored.status == "complete" else []),
+        *([End("died", died)] if died and stored and stored.finished else []),
         *(End("withdrawn", one.on) for one in withdrawals(protocol, book) if not withdrawal.LEVELS[one.level].scheduled),
         *(End("lost", on) for code, on in changes if code == withdrawal.LOST and state == "lost"),
     ]

@@ -272,7 +272,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
-    finished = sent.complete or (stored is not None and stored.status == "complete")
+    finished = sent.complete or (stored is not None and stored.finished)
     verdict = crf.validate(
         place.form,
         {**kept.values, **sent.answers},
@@ -421,22 +421,23 @@ def _write(
 ) -> View:
     before = stored.answers(place.form) if stored else Answers({}, {})
     status = stored.status if stored else lifecycle.INITIAL["form"]
-    event = "amend" if status == "complete" else "finish" if sent.complete else "save"
+    amended = stored is not None and stored.finished
+    event = "amend" if amended else "finish" if sent.complete else "save"
     changes = _changes(place.form, before, verdict.answers, stored is not None and bool(stored.instance.restricted))
     again = place.form.kind == "eligibility" and bool(sent.reason.strip())
-    if stored and not changes and (status == "complete" or event == "save") and not again:
+    if stored and not changes and (amended or event == "save") and not again:
         return view(unit, place)
     if not place.protocol.historical:
         changed = [change.field for change in changes]
         factors.require_another_hand(unit, place.protocol, place.participant.id, place.form.code, place.visit_code, changed, row=place.row)
-    if status == "complete" and not sent.reason.strip():
+    if amended and not sent.reason.strip():
         raise Invalid(
             "This form is complete: say why it is changed.",
             code="CRF.REASON_NEEDED",
             needs="A reason for the change.",
             details=[Detail("CRF.REASON_NEEDED", "Give the reason for the change.", "reason")],
         )
-    code, text = reason_of(sent.reason) if status == "complete" else ("", "")
+    code, text = reason_of(sent.reason) if amended else ("", "")
     restricted = place.form.row_restricted(verdict.answers.values)
     confirmed = [f.id for f in verdict.confirmed]
     new = lifecycle.move("form", status, event)
@@ -526,7 +527,7 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook, said: Collection[str
     Those that a check of the form has `said` already are not said twice.
     """
     stored = book.get(*place.key)
-    if stored is None or stored.status != "complete" or place.protocol.historical:
+    if stored is None or not stored.finished or place.protocol.historical:
         return []
     found: list[Finding] = []
     for meaning, action, deviation in _FACTS:
@@ -581,7 +582,7 @@ def _factors_changed(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
 def _follow(unit: Unit, place: Place, book: Casebook, alerts: Sequence[Finding]) -> None:
     """The steps that a saved form causes: states of the participant, and deviations."""
     stored = book.get(*place.key)
-    if stored and stored.status == "complete":
+    if stored and stored.finished:
         _move_participant(unit, place, book)
         _note_unblinding(unit, place, stored.answers(place.form).values)
     for finding in alerts:

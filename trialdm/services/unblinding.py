@@ -140,7 +140,7 @@ def _time_has_come(unit: Unit, protocol: Protocol, person: Participant, code: st
         raise WrongState(f"Participants are told after the visit '{after.label}', not at this one.", code="UNBLIND.EARLY", needs=needs)
     dated = protocol.meaning("visit_date")
     stored = casebooks.read(unit, protocol.id, person).get(code, dated[0].code, 1) if dated else None
-    if dated is None or stored is None or not (stored.status == "complete" or stored.answers(dated[0]).values.get(dated[1].name)):
+    if dated is None or stored is None or not (stored.finished or stored.answers(dated[0]).values.get(dated[1].name)):
         raise WrongState(f"The visit '{visit.label}' is not on record yet.", code="UNBLIND.EARLY", needs=needs)
 
 

@@ -343,7 +343,7 @@ class _Reader:
         registers = register.choices(self.unit, self.trial)
         arms = allocations.all_arms(self.unit, self.old) if self.sees else {}
         for one in self.saved:
-            if one.status != "complete" or one.form not in wanted or one.form not in {form.code for form in self.new.forms}:
+            if one.status not in lifecycle.FINISHED or one.form not in wanted or one.form not in {form.code for form in self.new.forms}:
                 continue
             judge = partial(self._judge, one, registers, arms.get(one.participant))
             after = judge(self.new)

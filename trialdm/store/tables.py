@@ -363,6 +363,179 @@ class FormVersion(Table):
     )
 
 
+class FormAct(Table):
+    """What was done to a form beside entering it: `verify` (an item, or the form), `sign`, `void`, `withdraw`.
+
+    `version` is the version of the form that it is about, `content` the SHA-256 of what it is bound to, `seal` the code that
+    binds a signature to it; name and role stand as they were.
+    """
+
+    __tablename__ = "form_act"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    instance_id: Mapped[str] = mapped_column(primary_key=True)
+    n: Mapped[int] = mapped_column(primary_key=True)
+    act: Mapped[str]
+    item: Mapped[str]
+    version: Mapped[int]
+    content: Mapped[str]
+    seal: Mapped[str]
+    meaning: Mapped[str]
+    text: Mapped[str]
+    name: Mapped[str]
+    role: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "instance_id"], ["form_instance.trial_id", "form_instance.id"]),
+        _STRICT,
+    )
+
+
+class CasebookAct(Table):
+    """What was done to a participant's casebook as a whole: `sign` by the principal investigator, and `void` by a change."""
+
+    __tablename__ = "casebook_act"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str] = mapped_column(primary_key=True)
+    n: Mapped[int] = mapped_column(primary_key=True)
+    act: Mapped[str]
+    content: Mapped[str]
+    seal: Mapped[str]
+    meaning: Mapped[str]
+    text: Mapped[str]
+    name: Mapped[str]
+    role: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        _STRICT,
+    )
+
+
+class FormDraft(Table):
+    """What somebody has typed into a form and not saved yet, for nobody's eyes but theirs. Gone once the form is saved."""
+
+    __tablename__ = "form_draft"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str] = mapped_column(primary_key=True)
+    visit: Mapped[str] = mapped_column(primary_key=True)
+    form: Mapped[str] = mapped_column(primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    data: Mapped[str]
+    at: Mapped[datetime]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        ForeignKeyConstraint(["account_id"], ["account.id"]),
+        _STRICT,
+    )
+    audited = False
+
+
+class FormEntry(Table):
+    """One of the two independent entries of a form that is entered twice (`seq` 1 and 2); `data` as in a form's version."""
+
+    __tablename__ = "form_entry"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str] = mapped_column(primary_key=True)
+    visit: Mapped[str] = mapped_column(primary_key=True)
+    form: Mapped[str] = mapped_column(primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    definition_seq: Mapped[int]
+    data: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        _STRICT,
+    )
+
+
+class Query(Table):
+    """A question about an answer, a form, or something that is not there. `origin` is `person`, `monitor` or `rule`.
+
+    `item` is empty where it is about the form as a whole, `rule` names the edit check that asked. The newest act decides the
+    state, which stands here as well.
+    """
+
+    __tablename__ = "query"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    participant_id: Mapped[str]
+    visit: Mapped[str]
+    form: Mapped[str]
+    row: Mapped[int]
+    item: Mapped[str]
+    origin: Mapped[str]
+    rule: Mapped[str]
+    restricted: Mapped[int]
+    state: Mapped[str]
+    seq: Mapped[int]
+    opened_at: Mapped[datetime]
+    opened_by: Mapped[str]
+    changed_at: Mapped[datetime]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        Unique("trial_id", "number"),
+        Index(None, "trial_id", "participant_id", "visit", "form", "row"),
+        _STRICT,
+    )
+
+
+class QueryAct(Table):
+    """One step of a query: `open`, `answer`, `close`, `reopen` or `cancel`. `value` is the answer in question as it stood, as JSON."""
+
+    __tablename__ = "query_act"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    query_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    act: Mapped[str]
+    response: Mapped[str]
+    text: Mapped[str]
+    value: Mapped[str]
+    version: Mapped[int]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id", "query_id"], ["query.trial_id", "query.id"]), _STRICT)
+
+
+class Transfer(Table):
+    """A participant who moved to another site on a day; the newest row says where they are looked after."""
+
+    __tablename__ = "transfer"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    site: Mapped[str]
+    day: Mapped[date]
+    reason: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        _STRICT,
+    )
+
+
+class Term(Table):
+    """A term of a dictionary of events that was loaded for a trial: a local list, or a licensed one. `up` is the broader term."""
+
+    __tablename__ = "term"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    dictionary: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(primary_key=True)
+    term: Mapped[str]
+    up: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), _STRICT)
+
+
 # --- allocation ------------------------------------------------------------------------------------------------------
 
 
@@ -740,6 +913,12 @@ APPEND_ONLY = (
     "register_entry",
     "participant",
     "form_version",
+    "form_act",
+    "casebook_act",
+    "form_entry",
+    "query_act",
+    "transfer",
+    "term",
     "scheme_event",
     "allocation",
     "allocation_note",
@@ -765,6 +944,10 @@ MESSAGES = {
         "Open it again to see what was saved.",
     ),
     "pk_form_version": ("CRF.STALE", "Somebody else saved this form first.", "Open it again to see what was saved."),
+    "pk_form_act": ("CRF.STALE", "Somebody else did something to this form first.", "Open it again to see what was done."),
+    "pk_query_act": ("QUERY.STALE", "Somebody else did something to this query first.", "Open it again to see what was done."),
+    "uq_query_trial_id_number": ("CONFLICT", "Somebody opened a query at the same moment.", "Try again."),
+    "pk_form_entry": ("CRF.STALE", "Somebody else entered this form first.", "Open it again to see what is left to do."),
     "pk_allocation": ("ALLOC.ALREADY", "This participant has been randomised already.", "Open the participant to see when."),
     "pk_envelope_use": (
         "ALLOC.ENVELOPE_USED",
