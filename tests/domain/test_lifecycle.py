@@ -46,7 +46,7 @@ def test_is_refused_with_the_states_from_which_it_leads_on(machine: str, state: 
         ("trial", "draft", "Steps from 'draft': configure."),
         ("trial", "archived", "Steps from 'archived': none."),
         ("site", "nowhere", "Steps from 'nowhere': none."),
-        ("form", "complete", "Steps from 'complete': amend."),
+        ("form", "complete", "Steps from 'complete': amend, verify, sign, remove."),
     ],
 )
 def test_an_unknown_step_is_refused(machine: str, state: str, needs: str) -> None:
