@@ -15,7 +15,20 @@ from trialdm.demo import figures
 from trialdm.domain.ethics import Approval, Condition, Document
 from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, delegations, epochs, gates, participants, people, records, register, schemes, studies
+from trialdm.services import (
+    allocations,
+    approvals,
+    delegations,
+    epochs,
+    gates,
+    holds,
+    participants,
+    people,
+    records,
+    register,
+    schemes,
+    studies,
+)
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
 from trialdm.store.tables import AuditEvent, AuditValue
@@ -298,6 +311,17 @@ def randomised(world: World, site: str = "S01", **clinical: Any) -> str:
     ident = ready(world, site, **clinical)
     world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, f"key-{ident}"))
     return ident
+
+
+def lock(world: World) -> None:
+    """The trial with its database locked by two people, as it is."""
+    for event in ("close", "follow-up", "lock"):
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+
+    def confirm(unit: Unit) -> None:
+        holds.move(unit, holds.target(unit, TRIAL, "trial"), "lock", reason="a short trial")
+
+    world.run("data-manager", confirm)
 
 
 def arm_of(world: World, participant: str) -> int:

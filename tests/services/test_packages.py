@@ -14,7 +14,7 @@ from trialdm.definitions import sources
 from trialdm.domain import ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused
 from trialdm.exports import package
-from trialdm.services import approvals, gates, history, imports, packages, people, register, studies, unblinding
+from trialdm.services import approvals, history, imports, packages, people, register, studies, unblinding
 from trialdm.services.jobs import Jobs
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
@@ -129,8 +129,7 @@ def test_the_blinded_statistician_exports_the_allocation_once_the_trial_is_unbli
             export(sqlite_world, tmp_path / "out", "statistician-blinded", blinding="unblinded")
         return [refused.value.code, *(detail.code for detail in refused.value.details)]
 
-    for event in ("close", "follow-up", "lock"):
-        sqlite_world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    builders.lock(sqlite_world)
     assert "GATE.GOV-45" in codes()
     sqlite_world.run("sponsor", lambda unit: unblinding.end_of_trial(unit, TRIAL))
     assert "GATE.GOV-45" in codes()
@@ -144,8 +143,7 @@ def test_the_blinded_statistician_exports_the_allocation_once_the_trial_is_unbli
 
 def unblinded(world: World, folder: Path, **asked: Any) -> dict[str, Any]:
     """An unblinded package, once trial and plan allow it."""
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    builders.lock(world)
     plan = ethics.Approval("sap", "signed", decided_on=builders.TODAY)
     world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, plan))
     return export(world, folder, "statistician-unblinded", blinding="unblinded", **asked)

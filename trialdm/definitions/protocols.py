@@ -5,7 +5,7 @@ problems that only show across places: names that do not exist, circles of calcu
 export names that a statistics package could not take, allocation schemes that cannot work.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -30,6 +30,7 @@ from trialdm.domain.protocol import (
     Site,
     Visit,
 )
+from trialdm.domain.verification import Sample
 
 #: The kind of the result that each type of a calculated item may come from.
 _RESULT_KINDS = {**{t: {k} for t, k in KINDS.items()}, "yn": {"number", "truth"}}
@@ -223,7 +224,29 @@ def _build(
         guidance=trial.get("guidance", {}),
         participant_told_after=top.get("unblinding", {}).get("participant_after", ""),
         primary_outcome=tuple(Fact(**fact) for fact in top["primary_outcome"]),
+        verification=tuple(_samples(folder, top["verification"], by_code, {visit.code for visit in visits})),
     )
+
+
+def _samples(folder: _Folder, rules: Iterable[Mapping[str, Any]], forms: Mapping[str, Form], visits: Collection[str]) -> Iterator[Sample]:
+    """The sampling rules of source data verification, each of which names what there is."""
+    source = folder.protocol
+    for i, rule in enumerate(rules):
+        where = ("verification", i)
+        for code in rule["forms"]:
+            if code not in forms:
+                folder.no_form(source, (*where, "forms"), code)
+        for code in rule["visits"]:
+            if code not in visits:
+                folder.say(source, (*where, "visits"), f"there is no visit '{code}'")
+        named = [forms[code] for code in rule["forms"] if code in forms]
+        if rule["items"] and len(rule["forms"]) != 1:
+            folder.say(source, (*where, "items"), "items need the one form to which they belong")
+        elif named:
+            for item in rule["items"]:
+                if item not in named[0].by_name:
+                    folder.say(source, (*where, "items"), f"form {named[0].code} has no item '{item}'")
+        yield Sample(**{key: tuple(value) if isinstance(value, list) else value for key, value in rule.items()})
 
 
 def _of_its_pathway(folder: _Folder, top: Mapping[str, Any], forms: Iterable[Form]) -> None:

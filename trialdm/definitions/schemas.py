@@ -328,6 +328,15 @@ class UnblindingSchema(Schema):
     participant_after = string("Visit after which participants are told their allocation.", required=True, validate=VISIT_CODE)
 
 
+class SampleSchema(Schema):
+    forms = fields.List(Text(validate=FORM_CODE), load_default=list, metadata={"description": "Forms; all of them where none is named."})
+    visits = fields.List(Text(validate=VISIT_CODE), load_default=list, metadata={"description": "Visits; all of them where none is named."})
+    items = fields.List(Text(validate=NAME), load_default=list, metadata={"description": "Items of the one form that is named; else all."})
+    first = whole("The first so many participants of each site.", load_default=0, validate=validate.Range(min=0))
+    percent = whole("A random part of the participants, in per cent.", load_default=0, validate=validate.Range(min=0, max=100))
+    source = string("Where the rule comes from, such as the monitoring plan.", required=True)
+
+
 class ProtocolSchema(Schema):
     """protocols/TRIAL/protocol.yaml"""
 
@@ -356,6 +365,11 @@ class ProtocolSchema(Schema):
     primary_outcome = many(
         FactSchema,
         "Answers without which nobody has the primary outcome, all of them: whoever has them counts as analysed in the participant flow.",
+        load_default=list,
+    )
+    verification = many(
+        SampleSchema,
+        "What the monitor compares with the source: everything that one of these rules names. Without first and percent, of everybody.",
         load_default=list,
     )
     tables = fields.Dict(

@@ -22,6 +22,7 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "close": (("open", "paused", "held"), "closed_recruitment"),
         "follow-up": (("closed_recruitment",), "follow_up"),
         "lock": (("follow_up",), "locked"),
+        "unlock": (("locked",), "follow_up"),
         "end": (("locked",), "ended"),
         "archive": (("ended", "early_terminated"), "archived"),
         "terminate": (("approved", "open", "paused", "held", "closed_recruitment", "follow_up", "locked"), "early_terminated"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from trialdm.domain.crf import Codelist, Form, Item
 from trialdm.domain.errors import Missing
+from trialdm.domain.verification import Sample
 
 #: The four nations, whose approvals differ.
 NATIONS = {"ENG": "England", "WAL": "Wales", "SCO": "Scotland", "NIR": "Northern Ireland"}
@@ -143,7 +144,8 @@ class Protocol:
     """One version of one trial's protocol.
 
     `schemes` are its randomisations, the first one first: none where nobody is allocated. `participant_told_after` is the visit
-    after which participants are told their allocation; empty where they are not. `primary_outcome` are the answers that make it.
+    after which participants are told their allocation; empty where they are not. `primary_outcome` are the answers that make it,
+    `verification` the rules by which answers are compared with the source.
     """
 
     id: str
@@ -169,6 +171,7 @@ class Protocol:
     guidance: Mapping[str, str] = field(default_factory=dict)
     participant_told_after: str = ""
     primary_outcome: tuple[Fact, ...] = ()
+    verification: tuple[Sample, ...] = ()
 
     @property
     def historical(self) -> bool:

@@ -111,6 +111,10 @@ ACTIONS: dict[str, frozenset[str]] = {
         "participant.add": (*_SITE_TEAM, "trial-coordinator"),
         "participant.randomise": (*_SITE_TEAM, "trial-coordinator"),
         "form.see": _CLINICAL_READERS,
+        "form.sign": ("principal-investigator", "sub-investigator"),
+        "casebook.sign": ("principal-investigator",),
+        "form.verify": ("monitor", "unblinded-data-manager"),
+        "hold.move": ("data-manager", "unblinded-data-manager", "trial-manager"),
         "form.import": ("data-manager", "unblinded-data-manager"),
         "history.import": ("data-manager", "unblinded-data-manager"),
         "allocation.see": tuple(UNBLINDED),
@@ -232,6 +236,9 @@ FORM_ENTRY: dict[str, frozenset[str]] = {
         "audit": ("auditor",),
     }.items()
 }
+
+#: The two sides of locking and unlocking: one person of each.
+LOCKED_BY = (frozenset({"data-manager", "unblinded-data-manager"}), frozenset({"trial-manager"}))
 
 #: kind of form -> the delegated task that entering it needs
 FORM_TASK = {"consent": "consent", "eligibility": "eligibility"}

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from trialdm.domain.crf import Check, Code, Codelist, Form, Item
 from trialdm.domain.expressions import Expression
 from trialdm.domain.protocol import Arm, Fact, Factor, Instrument, Parameter, Protocol, Scheme, Site, Visit
+from trialdm.domain.verification import Sample
 
 Effect = Literal["none", "adds", "alters", "breaks"]
 
@@ -102,6 +103,7 @@ _FIELDS: Mapping[type, Mapping[str, tuple[str, Effect]]] = {
     Code: {"blinded": ("label for blinded roles", "none"), "restricted": ("hidden from blinded roles", "alters")},
     dict: {},
     Fact: {"form": ("form", "alters"), "visit": ("visit", "alters"), "item": ("item", "alters")},
+    Sample: {"source": ("source", "none")},
     Parameter: {"value": ("value", "alters"), "source": ("source", "none")},
     Instrument: {
         "form": ("form", "none"),
@@ -174,6 +176,8 @@ def _compare(old: Protocol, new: Protocol) -> Iterator[Difference]:
     yield from _parts("context", _by(old.context, "name"), _by(new.context, "name"), _of_fact, gone="alters")
     primary = _by(old.primary_outcome, "name"), _by(new.primary_outcome, "name")
     yield from _parts("primary outcome", *primary, _of_fact, gone="alters")
+    rules = _by(old.verification, "words"), _by(new.verification, "words")
+    yield from _parts("verification rule", *rules, lambda rule: rule.words, gone="none")
     yield from _parts("parameter", old.params, new.params, lambda parameter: f"{parameter.value:f}", gone="alters")
     yield from _tables(old, new)
     yield from _parts("form", _by(old.forms, "code"), _by(new.forms, "code"), lambda form: form.title)

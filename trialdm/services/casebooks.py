@@ -49,11 +49,19 @@ Key = tuple[str, str, int]
 
 @dataclass
 class Casebook:
-    """One participant's forms by (visit, form, row)."""
+    """One participant's forms by (visit, form, row). Rows that were struck out stand in `removed`: no rule and no list sees them."""
 
     participant: Participant
     forms: dict[Key, Stored] = field(default_factory=dict)
+    removed: dict[Key, Stored] = field(default_factory=dict)
     allocated_at: datetime | None = None
+
+    def put(self, stored: Stored) -> None:
+        """Take in the newest version of a form."""
+        key = (stored.instance.visit, stored.instance.form, stored.instance.row)
+        here, there = (self.removed, self.forms) if stored.status == "removed" else (self.forms, self.removed)
+        here[key] = stored
+        there.pop(key, None)
 
     def get(self, visit: str, form: str, row: int) -> Stored | None:
         return self.forms.get((visit, form, row))
@@ -113,7 +121,7 @@ def read(unit: Unit, trial: str, participant: Participant) -> Casebook:
         for instance, data, saved_by, saved_at in unit.session.execute(
             _newest_versions(trial).where(FormInstance.participant_id == participant.id)
         ):
-            book.forms[(instance.visit, instance.form, instance.row)] = Stored(instance, data, saved_by, saved_at)
+            book.put(Stored(instance, data, saved_by, saved_at))
         book.allocated_at = unit.session.scalar(
             select(Allocation.at)
             .where(Allocation.trial_id == trial, Allocation.participant_id == participant.id)
@@ -141,7 +149,7 @@ def write(
 
     Answers to items that the form no longer has stay with it.
     """
-    trial, stored = book.participant.trial_id, book.get(*place)
+    trial, stored = book.participant.trial_id, book.get(*place) or book.removed.get(place)
     visit, form, row = place
     definition = studies.definition_at(unit, trial, book.participant.site)
     defined = studies.parsed(definition).form(form)
@@ -182,7 +190,7 @@ def write(
         gate=json.dumps(gate, separators=(",", ":"), ensure_ascii=False) if gate else "",
     )
     unit.add(version)
-    book.forms[place] = Stored(instance, version.data, unit.actor.id, unit.now, answers, defined)
+    book.put(Stored(instance, version.data, unit.actor.id, unit.now, answers, defined))
     return instance, version
 
 
@@ -191,8 +199,7 @@ def some_forms(unit: Unit, trial: str, people: Iterable[Participant], forms: Ite
     books = {person.id: Casebook(person) for person in people}
     for instance, data, saved_by, saved_at in unit.session.execute(_newest_versions(trial).where(FormInstance.form.in_(list(forms)))):
         if instance.participant_id in books:
-            key = (instance.visit, instance.form, instance.row)
-            books[instance.participant_id].forms[key] = Stored(instance, data, saved_by, saved_at)
+            books[instance.participant_id].put(Stored(instance, data, saved_by, saved_at))
     allocated = select(Allocation.participant_id, Allocation.at).where(Allocation.trial_id == trial).order_by(Allocation.at.desc())
     for ident, at in unit.session.execute(allocated):
         if ident in books:

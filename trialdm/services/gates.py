@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, func, select
 
 from trialdm.definitions.protocols import load_protocol
 from trialdm.domain import ethics, guidance, lifecycle
-from trialdm.domain.errors import Invalid
+from trialdm.domain.errors import Invalid, Refused
 from trialdm.domain.ethics import Answer, Case, Person
 from trialdm.domain.protocol import Protocol
 from trialdm.services import register, studies
@@ -45,6 +45,7 @@ def case(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None
         site_state=_state_on(unit, protocol, "site", site, day) if site else "",
         person=person(unit),
         randomised_count=_randomised(unit, protocol) if action == "randomise" else 0,
+        lock_confirmed=action != "export-unblinded" or _state_on(unit, protocol, "hold", f"trial:{trial}", day) in LOCK_CONFIRMED,
         unblinded=action == "export-unblinded" and _state_on(unit, protocol, "blinding", trial, day) == "unblinded",
         guidance_final=guidance.final(protocol, register.read(unit, trial), day),
         **about,
@@ -143,6 +144,9 @@ GATED = {
 #: Steps of the trial that stop or restart recruitment: who may take them differs.
 _PAUSES = frozenset({"pause", "resume", "hold", "release", "terminate"})
 
+#: States of the hold over a trial in which two people have locked it.
+LOCK_CONFIRMED = ("locked", "unlock_asked")
+
 #: Steps that nobody takes without saying why.
 NEED_REASON = frozenset({("trial", "pause"), ("trial", "hold"), ("trial", "terminate"), ("site", "suspend")})
 
@@ -157,7 +161,21 @@ def right(machine: str, event: str) -> str:
 def move_trial(unit: Unit, trial: str, event: str, *, reason: str = "") -> str:
     """Take a step of the trial's lifecycle, where role and gate allow it; gives the new state."""
     unit.require(right("trial", event), trial)
-    return _move(unit, trial, "trial", trial, event, reason)
+    if event == "unlock":
+        raise Refused(
+            "Nobody unlocks a trial alone.", code="HOLD.SECOND", needs="Two people unlock it on the page of freezing and locking."
+        )
+    new = _move(unit, trial, "trial", trial, event, reason)
+    if event == "lock":
+        _ask_to_confirm(unit, trial, reason)
+    return new
+
+
+def _ask_to_confirm(unit: Unit, trial: str, reason: str) -> None:
+    """Whoever locks the trial has asked for the lock of its database: a second person confirms it (`holds`)."""
+    for event in ("freeze", "ask-lock"):
+        if lifecycle.may("hold", studies.state(unit, trial, "hold", f"trial:{trial}"), event):
+            studies.move(unit, trial, "hold", f"trial:{trial}", event, reason=reason)
 
 
 def move_site(unit: Unit, trial: str, site: str, event: str, *, reason: str = "") -> str:

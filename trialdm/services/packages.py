@@ -191,6 +191,7 @@ def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> S
         .join(Participant, (Participant.trial_id == FormInstance.trial_id) & (Participant.id == FormInstance.participant_id))
         .where(FormInstance.trial_id == protocol.id)
     )
+    wanted = wanted.where(FormVersion.status != "removed")
     return wanted.where(FormInstance.restricted == 0) if blinded else wanted
 
 

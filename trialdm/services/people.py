@@ -233,6 +233,17 @@ def sign_in(unit: Unit, email: str, password: str) -> str | None:
     return secret
 
 
+def proves(unit: Unit, password: str) -> bool:
+    """Whether the actor proves once more who they are, as a signature asks. The caller commits either way: a failure is counted."""
+    subject = digest(unit.actor.email)
+    account = unit.session.get(Account, unit.actor.id)
+    if not _slowed(unit, subject) and _password_fits(account, password):
+        return True
+    unit.add(SignInFailure(id=uuid.uuid4().hex, subject=subject, at=unit.now))
+    unit.record("sign.fail", trial="*", entity="account", entity_id=unit.actor.id)
+    return False
+
+
 def _password_fits(account: Account | None, password: str) -> bool:
     with _AT_ONCE:
         try:

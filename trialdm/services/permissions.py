@@ -114,7 +114,7 @@ def without(books: Iterable[Casebook], found: Permissions) -> list[Casebook]:
         Casebook(
             book.participant,
             {place: stored for place, stored in book.forms.items() if (book.participant.id, *place) not in found.left_out},
-            book.allocated_at,
+            allocated_at=book.allocated_at,
         )
         for book in books
     ]

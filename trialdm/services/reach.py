@@ -56,7 +56,7 @@ def saved(unit: Unit, trial: str) -> list[Saved]:
             & (FormVersion.instance_id == FormInstance.id)
             & (FormVersion.seq == FormInstance.seq),
         )
-        .where(FormInstance.trial_id == trial)
+        .where(FormInstance.trial_id == trial, FormInstance.status != "removed")
         .order_by(Participant.site, Participant.number, FormInstance.visit, FormInstance.form, FormInstance.row)
     )
     return [

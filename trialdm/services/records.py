@@ -16,8 +16,21 @@ from trialdm.domain import audit, crf, ethics, lifecycle, roles, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.ethics import withdrawal
-from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
-from trialdm.services import allocations, casebooks, cases, disclosures, factors, gates, notices, participants, register, studies
+from trialdm.domain.protocol import ARM_FACT, UNSCHEDULED, Protocol, Visit
+from trialdm.services import (
+    allocations,
+    casebooks,
+    cases,
+    disclosures,
+    factors,
+    gates,
+    holds,
+    notices,
+    participants,
+    register,
+    signatures,
+    studies,
+)
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Account, FormInstance, FormVersion, Participant, TheatreCheck
@@ -269,6 +282,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)
     gate = require_entry(unit, place, book, imported=imported)
+    _require_there(place, book)
     _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
@@ -316,6 +330,8 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
             code="STATE.TRIAL",
             needs="The trial open or in follow-up.",
         )
+    stored = book.get(*place.key)
+    holds.require_free(unit, protocol.id, place.participant, stored.instance if stored else None)
     standing = participants.standing(unit, protocol, book)
     unit.attempt(protocol.id, "save-form", site=site)
     case = gates.case(unit, protocol.id, "save-form", site=site, participant=standing, form=form, visit=place.visit_code)
@@ -324,6 +340,14 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     answer = ethics.gate(case)
     answer.require()
     return gates.kept(unit, case, answer)
+
+
+def _require_there(place: Place, book: Casebook) -> None:
+    """Raises WrongState for a row that was removed: its number is not used again."""
+    if place.key in book.removed:
+        raise WrongState(
+            f"Row {place.row} of form {place.form.code} was removed.", code="CRF.REMOVED", needs="Restore it, or add another row."
+        )
 
 
 def _require_no_surgeon(unit: Unit, place: Place, book: Casebook) -> None:
@@ -457,6 +481,8 @@ def _write(
         reason_text=text,
         site=place.participant.site,
     )
+    changed = [change.field for change in changes]
+    signatures.void(unit, place.protocol, book, book.forms[place.key], changed, _why_void(unit, place, changed))
     broken = _rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})
     _note_findings(unit, place, instance, verdict, [*warned, *broken])
     broken += _factors_changed(unit, place, book)
@@ -464,6 +490,13 @@ def _write(
     seen = view(unit, place)
     alerts = [f for f in (*verdict.of("alert"), *broken, *warned) if not set(f.items) & seen.hidden_from_reader]
     return replace(seen, alerts=tuple(alerts))
+
+
+def _why_void(unit: Unit, place: Place, changed: Sequence[str]) -> str:
+    """What made signatures void, for people."""
+    what = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "") if changed else "the form"
+    hidden = place.form.restricted or any(place.form.by_name[n].restricted for n in changed if n in place.form.by_name)
+    return f"{unit.actor.name} changed {'the form' if hidden else what}"
 
 
 def _changes(form: Form, before: Answers, after: Answers, restricted: bool) -> list[Change]:
@@ -721,8 +754,71 @@ def write_row(
         changes=_changes(at.form, Answers({}, {}), verdict.answers, restricted),
         site=at.participant.site,
     )
+    signatures.void(unit, at.protocol, book, book.forms[at.key], [], "the system added a form")
 
 
 def next_row(book: Casebook, form: str, visit: str) -> int:
-    """The number that a new row takes."""
-    return max((s.instance.row for s in book.rows(form, visit) if s.instance.row < _RESTRICTED_ROWS), default=0) + 1
+    """The number that a new row takes: one that no row has, or had before it was removed."""
+    used = [row for at, code, row in (*book.forms, *book.removed) if (code, at) == (form, visit) and row < _RESTRICTED_ROWS]
+    return max(used, default=0) + 1
+
+
+# --- rows that were entered by mistake -------------------------------------------------------------------------------
+
+#: Kinds of forms whose rows can be removed. What moved a participant, opened a clock or stands in a log is corrected instead.
+_REMOVABLE = frozenset({"baseline", "outcome", "operative", "discharge", "safety", "visit"})
+
+
+def removable(place: Place) -> bool:
+    """Whether a row entered by mistake can be taken out: rows, and forms of an unscheduled visit."""
+    loose = place.protocol.rows_at(place.form, place.visit) or place.visit.code == UNSCHEDULED
+    meanings = {item.means for item in place.form.items}
+    return loose and place.form.kind in _REMOVABLE and not meanings & {"serious_aware", "death_date", "surgery_done", "withdrawal"}
+
+
+def remove(unit: Unit, place: Place, reason: str, version: int | None = None) -> None:
+    """Take out a row that was entered by mistake. It stays in the trail and can be restored; lists, rules and exports pass it by."""
+    book = casebooks.read(unit, place.protocol.id, place.participant)
+    stored = book.get(*place.key)
+    _require_loose(unit, place, book, stored, reason)
+    _same_version(stored, version if version is not None or stored is None else stored.instance.seq)
+    _strike(unit, place, book, stored, "remove", reason)
+
+
+def restore(unit: Unit, place: Place, reason: str) -> None:
+    """Put a row back that was removed, as a draft to be finished again."""
+    book = casebooks.read(unit, place.protocol.id, place.participant)
+    stored = book.removed.get(place.key)
+    _require_loose(unit, place, book, stored, reason)
+    _strike(unit, place, book, stored, "restore", reason)
+
+
+def _require_loose(unit: Unit, place: Place, book: Casebook, stored: Stored | None, reason: str) -> None:
+    require_entry(unit, place, book)
+    if stored is None:
+        raise Missing(f"There is no such row of form {place.form.code} at {place.visit_code}.", code="CRF.NO_ROW")
+    if not removable(place):
+        raise WrongState(
+            f"{place.form.title} is not removed: it has consequences that a removal would hide.",
+            code="CRF.NOT_REMOVABLE",
+            needs="Correct the answers, with a reason.",
+        )
+    if not reason.strip():
+        detail = Detail("CRF.REASON_NEEDED", "Say why.", "reason")
+        raise Invalid("Say why the row is removed or restored.", code="CRF.REASON_NEEDED", needs="A reason.", details=[detail])
+    blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
+    if blinded and stored.instance.restricted:
+        raise _blinded()
+
+
+def _strike(unit: Unit, place: Place, book: Casebook, stored: Stored | None, event: str, reason: str) -> None:
+    assert stored is not None
+    was = stored.status
+    new = lifecycle.move("form", was, event)
+    code, text = reason_of(reason)
+    instance, version = casebooks.write(unit, book, place.key, new, stored.answers(place.form), reason=(code, text))
+    change = Change("status", was, new, _stream(place, instance))
+    about = {"trial": place.protocol.id, **_about(place, instance)}
+    unit.record(f"form.{event}", instance, version, changes=[change], reason_code=code, reason_text=text, **about)
+    kept = book.forms.get(place.key) or book.removed[place.key]
+    signatures.void(unit, place.protocol, book, kept, [], f"{unit.actor.name} {'removed' if event == 'remove' else 'restored'} a row")

@@ -78,4 +78,5 @@ def _possible(unit: Unit, protocol: Protocol, site: str, state: str, event: str)
     machine = "site" if site else "trial"
     action = gates.GATED.get((machine, event))
     answer = gates.ask(unit, protocol.id, action, site=site) if action else None
-    return Possible(event, lifecycle.move(machine, state, event), unit.may(gates.right(machine, event), protocol.id), answer)
+    mine = event != "unlock" and unit.may(gates.right(machine, event), protocol.id)
+    return Possible(event, lifecycle.move(machine, state, event), mine, answer)

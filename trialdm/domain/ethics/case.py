@@ -142,7 +142,8 @@ class Case:
     """One act that somebody wants to do: everything that a rule may look at.
 
     `versions` are the protocol versions of a form that is saved and of the site; `line_of` whose line of the delegation log
-    is signed; `halted_on` since when the trial has been halted; `counts` numbers over the whole trial, by name.
+    is signed; `halted_on` since when the trial has been halted; `counts` numbers
+    over the whole trial, by name; `lock_confirmed` that a second person confirmed the lock of its database.
     """
 
     action: str
@@ -169,6 +170,7 @@ class Case:
     audit: AuditCase | None = None
     guidance_final: bool = True
     halted_on: date | None = None
+    lock_confirmed: bool = True
     ended_on: date | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -245,8 +247,8 @@ def basis(case: Case) -> dict[str, Any]:
     """What an answer stood on apart from protocol and register, as JSON: `case_of` makes the same case again."""
     plain = {
         name: getattr(case, name)
-        for name in ("action", "trial_state", "site_state", "visit", "randomised_count", "unblinded", "assesses", "knows_allocation",
-                     "reason", "texts", "versions", "line_of", "guidance_final")
+        for name in ("action", "trial_state", "site_state", "visit", "randomised_count", "unblinded", "lock_confirmed", "assesses",
+                     "knows_allocation", "reason", "texts", "versions", "line_of", "guidance_final")
     }  # fmt: skip
     days = {name: getattr(case, name) for name in ("on", "halted_on", "ended_on", "line_start")}
     found = {

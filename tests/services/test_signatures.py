@@ -1,0 +1,372 @@
+"""Signing, verifying, freezing and locking: who does it, what a change makes void, and what a hold keeps from being changed."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select, text
+
+from tests import builders
+from tests.builders import PASSWORD, TRIAL, World
+from trialdm.domain import signing
+from trialdm.domain.errors import Broken, TrialError, WrongState
+from trialdm.services import casebooks, holds, participants, records, signatures, studies, verification
+from trialdm.services.unit import SYSTEM, Unit
+from trialdm.store.tables import AuditEvent, FormInstance, FormVersion
+
+
+def sign(world: World, ident: str, *forms: tuple[str, str], role: str = "principal-investigator", password: str = PASSWORD) -> Any:
+    """Sign forms of a participant, by visit and code."""
+
+    def work(unit: Unit) -> Any:
+        book = casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident))
+        chosen = [book.forms[(visit, form, 1)] for visit, form in forms]
+        return signatures.sign(unit, studies.protocol(unit, TRIAL), book, chosen, password)
+
+    return world.run(role, work)
+
+
+def sign_casebook(world: World, ident: str, role: str = "principal-investigator", password: str = PASSWORD) -> Any:
+    def work(unit: Unit) -> Any:
+        book = casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident))
+        return signatures.sign_casebook(unit, studies.protocol(unit, TRIAL), book, password)
+
+    return world.run(role, work)
+
+
+def verify(world: World, ident: str, visit: str, form: str, items: list[str] | None = None, role: str = "monitor") -> str:
+    def work(unit: Unit) -> str:
+        book = casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident))
+        return verification.verify(unit, studies.protocol(unit, TRIAL), book, book.forms[(visit, form, 1)], items)
+
+    return world.run(role, work)
+
+
+def hold(world: World, role: str, event: str, scope: str = "trial", ident: str = "", reason: str = "") -> str:
+    return world.run(role, lambda unit: holds.move(unit, holds.target(unit, TRIAL, scope, ident), event, reason=reason))
+
+
+def status(world: World, ident: str, visit: str, form: str) -> str:
+    with world.units.reading(SYSTEM) as unit:
+        return unit.session.scalars(
+            select(FormInstance.status).where(
+                FormInstance.participant_id == ident, FormInstance.visit == visit, FormInstance.form == form, FormInstance.row == 1
+            )
+        ).one()
+
+
+def amend(world: World, ident: str, reason: str = "source: the notes say otherwise", **answers: Any) -> None:
+    """Change answers of the demographic form; everything else on it stays."""
+    kept = {name: value for name, value in _document(world, ident).items() if not isinstance(value, dict)}
+    builders.put(world, ident, "V01", "DEMO", {**kept, "bmi": None} | answers, only=True, reason=reason)
+
+
+def code_of(act: Callable[[], Any]) -> str:
+    with pytest.raises(TrialError) as refused:
+        act()
+    return refused.value.code
+
+
+# --- signing ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_signature_shows_name_role_time_and_meaning_and_is_bound_to_the_form(world: World) -> None:
+    ident = builders.ready(world)
+    (act,) = sign(world, ident, ("V01", "DEMO"))
+    assert status(world, ident, "V01", "DEMO") == "signed"
+    assert (act.name, act.role) == ("Principal-Investigator S01", "Principal investigator")
+    assert act.meaning == signing.MEANINGS["form"]
+    assert act.at == world.now
+    with world.units.reading(SYSTEM) as unit:
+        assert signatures.check(unit, TRIAL) == 1
+
+
+@pytest.mark.parametrize("role", ["research-nurse", "monitor", "data-manager", "chief-investigator"])
+def test_who_signs_nothing(sqlite_world: World, role: str) -> None:
+    ident = builders.ready(sqlite_world)
+    assert code_of(lambda: sign(sqlite_world, ident, ("V01", "DEMO"), role=role)) == "ROLE.FORM.SIGN"
+    assert status(sqlite_world, ident, "V01", "DEMO") == "complete"
+
+
+def test_a_wrong_password_signs_nothing_and_is_counted(world: World) -> None:
+    ident = builders.ready(world)
+    assert sign(world, ident, ("V01", "DEMO"), password="not mine") is None
+    assert status(world, ident, "V01", "DEMO") == "complete"
+    with world.units.reading(SYSTEM) as unit:
+        assert unit.session.scalars(select(AuditEvent.action).where(AuditEvent.action == "sign.fail")).all() == ["sign.fail"]
+    for _ in range(5):
+        sign(world, ident, ("V01", "DEMO"), password="not mine")
+    assert sign(world, ident, ("V01", "DEMO")) is None, "after many wrong ones even the right one has to wait"
+
+
+def test_a_draft_or_a_signed_form_is_not_signed(sqlite_world: World) -> None:
+    ident = builders.ready(sqlite_world)
+    builders.put(sqlite_world, ident, "V01", "NPQ", complete=False)
+    assert code_of(lambda: sign(sqlite_world, ident, ("V01", "NPQ"))) == "SIGN.NOT_READY"
+    sign(sqlite_world, ident, ("V01", "DEMO"))
+    assert code_of(lambda: sign(sqlite_world, ident, ("V01", "DEMO"))) == "SIGN.NOT_READY"
+
+
+TAMPERED = [
+    ("UPDATE form_act SET by = 'somebody' WHERE act = 'sign'", "SIGN.SEAL"),
+    ("UPDATE form_act SET meaning = 'approved' WHERE act = 'sign'", "SIGN.SEAL"),
+    ("UPDATE form_act SET at = '2026-03-09T10:00:00.000000+00:00' WHERE act = 'sign'", "SIGN.SEAL"),
+    ("UPDATE form_version SET data = replace(data, '\"age_years\":60', '\"age_years\":61')", "SIGN.CONTENT"),
+    ("UPDATE form_act SET instance_id = (SELECT id FROM form_instance WHERE form = 'PAIN') WHERE act = 'sign'", "SIGN.CONTENT"),
+]
+
+
+@pytest.mark.parametrize(("statement", "code"), TAMPERED)
+def test_a_signature_that_was_moved_or_altered_is_found(sqlite_world: World, statement: str, code: str) -> None:
+    ident = builders.ready(sqlite_world)
+    sign(sqlite_world, ident, ("V01", "DEMO"))
+    with sqlite_world.instance.engine.begin() as connection:
+        for table in ("form_act", "form_version"):
+            connection.execute(text(f"DROP TRIGGER guard_{table}_update"))
+        connection.exec_driver_sql(statement)
+    with sqlite_world.units.reading(SYSTEM) as unit, pytest.raises(Broken) as broken:
+        signatures.check(unit, TRIAL)
+    assert broken.value.code == code
+
+
+# --- what a change does ----------------------------------------------------------------------------------------------
+
+
+def trail_of(world: World, ident: str, form: str) -> list[tuple[str, str]]:
+    """Action and field of every entry about a form, oldest first."""
+    with world.units.reading(SYSTEM) as unit:
+        instance = unit.session.scalars(
+            select(FormInstance.id).where(FormInstance.participant_id == ident, FormInstance.form == form)
+        ).one()
+        rows = unit.session.execute(
+            select(AuditEvent.action, AuditEvent.field).where(AuditEvent.entity_id == instance).order_by(AuditEvent.seq)
+        )
+        return [(action, field) for action, field in rows]
+
+
+def test_a_change_makes_signature_and_verification_void_and_says_so(world: World) -> None:
+    ident = builders.ready(world)
+    verify(world, ident, "V01", "DEMO")
+    assert status(world, ident, "V01", "DEMO") == "verified"
+    sign(world, ident, ("V01", "DEMO"))
+    before = len(trail_of(world, ident, "DEMO"))
+    amend(world, ident, age_years=61)
+    assert status(world, ident, "V01", "DEMO") == "complete"
+    assert trail_of(world, ident, "DEMO")[before:] == [
+        ("form.amend", "status"),
+        ("form.amend", "age_years"),
+        ("form.void", "verified"),
+        ("form.void", "signature"),
+    ]
+    marks = world.read("monitor", lambda unit: _marks(unit, ident, "DEMO"))
+    assert (marks.signature, marks.verified("age_years"), marks.verified("sex")) == (None, False, True)
+    assert marks.voided[1].text == "Research-Nurse S01 changed age_years"
+    assert verify(world, ident, "V01", "DEMO", ["age_years"]) == "verified", "everything else is verified still"
+
+
+def _marks(unit: Unit, ident: str, form: str) -> signing.Marks:
+    book = casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident))
+    return signatures.marks(unit, TRIAL, book.forms[("V01", form, 1)].instance.id)
+
+
+def test_saving_without_a_change_voids_nothing(sqlite_world: World) -> None:
+    ident = builders.ready(sqlite_world)
+    sign(sqlite_world, ident, ("V01", "DEMO"))
+    amend(sqlite_world, ident, age_years=60)
+    assert status(sqlite_world, ident, "V01", "DEMO") == "signed"
+
+
+def test_any_change_voids_signature_and_verification_with_one_entry_for_each_changed_item(sqlite_world: World) -> None:
+    """Whatever is changed on a signed and verified form: the form is only complete, and each changed item has one entry."""
+    world, ident = sqlite_world, builders.ready(sqlite_world)
+    items = {"weight_kg": ["70.0", "80.0", "81.5"], "height_cm": ["160.0", "170.0", None], "educ": [0, 1, None], "employ": [1, 2, None]}
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in items.items()}))
+    def check(change: dict[str, Any]) -> None:
+        if status(world, ident, "V01", "DEMO") != "signed":
+            verify(world, ident, "V01", "DEMO")
+            sign(world, ident, ("V01", "DEMO"))
+        before, old = len(trail_of(world, ident, "DEMO")), _document(world, ident)
+        amend(world, ident, **change)
+        new, fields = _document(world, ident), [field for _, field in trail_of(world, ident, "DEMO")[before:]]
+        changed = {name for name in {*old, *new} if old.get(name) != new.get(name)}
+        assert status(world, ident, "V01", "DEMO") == ("complete" if changed else "signed")
+        assert {name: fields.count(name) for name in changed} == dict.fromkeys(changed, 1)
+        marks = world.read("monitor", lambda unit: _marks(unit, ident, "DEMO"))
+        assert (marks.signature is None) == bool(changed)
+        assert not any(marks.verified(name) for name in changed)
+
+    check()
+
+
+def _document(world: World, ident: str) -> dict[str, Any]:
+    with world.units.reading(SYSTEM) as unit:
+        data = unit.session.scalars(
+            select(FormVersion.data)
+            .join(FormInstance, FormInstance.id == FormVersion.instance_id)
+            .where(FormInstance.participant_id == ident, FormInstance.form == "DEMO")
+            .order_by(FormVersion.seq.desc())
+        ).first()
+        found: dict[str, Any] = json.loads(data)
+        return {**found["answers"], **{name: {"missing": why} for name, why in found["missing"].items()}}
+
+
+# --- verifying -------------------------------------------------------------------------------------------------------
+
+
+def test_a_form_is_verified_once_everything_that_is_sampled_of_it_is(world: World) -> None:
+    ident = builders.ready(world)
+    assert verify(world, ident, "V01", "CONS", ["con_dtm"]) == "complete"
+    answers = world.read("monitor", lambda unit: _readable(unit, ident))
+    assert verify(world, ident, "V01", "CONS", answers) == "verified"
+
+
+def _readable(unit: Unit, ident: str) -> list[str]:
+    protocol, person = studies.protocol(unit, TRIAL), participants.find(unit, TRIAL, ident)
+    stored = casebooks.read(unit, TRIAL, person).forms[("V01", "CONS", 1)]
+    return verification.readable(unit, protocol, person, protocol.form("CONS"), stored)
+
+
+def test_a_blinded_monitor_verifies_nothing_that_is_restricted(sqlite_world: World) -> None:
+    ident = builders.randomised(sqlite_world)
+    builders.put(sqlite_world, ident, "V02", "SURG", {"surg_done": 1, "surg_side": 1, "surg_level": 12}, role="surgeon")
+    assert code_of(lambda: verify(sqlite_world, ident, "V02", "SURG")) == "GATE.GOV-45"
+    assert verify(sqlite_world, ident, "V02", "SURG", role="unblinded-data-manager") == "verified"
+
+
+def test_progress_counts_what_the_reader_may_see(sqlite_world: World) -> None:
+    ident = builders.ready(sqlite_world)
+    done, waiting = sqlite_world.read("monitor", lambda unit: verification.progress(unit, TRIAL))
+    assert done["S01"][0] == 0
+    assert {(one.participant, one.form) for one in waiting} >= {(ident, "CONS"), (ident, "ELIG")}
+    verify(sqlite_world, ident, "V01", "CONS")
+    after, _ = sqlite_world.read("monitor", lambda unit: verification.progress(unit, TRIAL))
+    assert after["S01"] == (1, done["S01"][1])
+
+
+# --- freezing and locking --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["trial", "site", "participant", "form"])
+def test_what_is_frozen_takes_no_change_until_it_is_thawed(world: World, scope: str) -> None:
+    ident = builders.ready(world)
+    instance = world.read("data-manager", lambda unit: _instance(unit, ident))
+    name = {"trial": "", "site": "S01", "participant": ident, "form": instance}[scope]
+    hold(world, "data-manager", "freeze", scope, name)
+    assert code_of(lambda: amend(world, ident, age_years=61)) == "STATE.HELD"
+    hold(world, "data-manager", "thaw", scope, name, reason="two answers were found to be wrong")
+    amend(world, ident, age_years=61)
+
+
+def _instance(unit: Unit, ident: str) -> str:
+    return casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident)).forms[("V01", "DEMO", 1)].instance.id
+
+
+def test_a_lock_needs_two_people_of_two_kinds_and_signed_casebooks(world: World) -> None:
+    ident = builders.randomised(world)
+    hold(world, "data-manager", "freeze", "participant", ident)
+    with pytest.raises(WrongState) as against:
+        hold(world, "data-manager", "ask-lock", "participant", ident)
+    assert [detail.code for detail in against.value.details] == ["HOLD.SIGNATURE"]
+    sign_casebook(world, ident)
+    hold(world, "data-manager", "ask-lock", "participant", ident)
+    assert code_of(lambda: hold(world, "data-manager", "lock", "participant", ident)) == "HOLD.SECOND"
+    assert code_of(lambda: hold(world, "unblinded-data-manager", "lock", "participant", ident)) == "HOLD.SECOND"
+    assert hold(world, "trial-manager", "lock", "participant", ident) == "locked"
+    assert code_of(lambda: builders.put(world, ident, "EV", "AE")) == "STATE.HELD"
+    assert code_of(lambda: sign(world, ident, ("V01", "DEMO"))) == "STATE.HELD"
+
+
+def test_unlocking_needs_two_people_and_a_reason_and_what_changes_is_signed_again(world: World) -> None:
+    ident = builders.randomised(world)
+    sign_casebook(world, ident)
+    hold(world, "data-manager", "freeze", "participant", ident)
+    hold(world, "data-manager", "ask-lock", "participant", ident)
+    hold(world, "trial-manager", "lock", "participant", ident)
+    assert code_of(lambda: hold(world, "data-manager", "ask-unlock", "participant", ident)) == "HOLD.REASON"
+    hold(world, "data-manager", "ask-unlock", "participant", ident, reason="the age is wrong")
+    assert code_of(lambda: amend(world, ident, age_years=61)) == "STATE.HELD"
+    hold(world, "trial-manager", "unlock", "participant", ident)
+    amend(world, ident, age_years=61)
+    with pytest.raises(WrongState):
+        hold(world, "data-manager", "freeze", "participant", ident) and hold(world, "data-manager", "ask-lock", "participant", ident)
+
+
+def test_the_casebook_is_signed_as_a_whole_and_any_change_asks_for_it_again(world: World) -> None:
+    ident = builders.randomised(world)
+    assert code_of(lambda: sign_casebook(world, ident, "sub-investigator")) == "ROLE.CASEBOOK.SIGN"
+    sign_casebook(world, ident)
+    assert status(world, ident, "V01", "DEMO") == "signed"
+    assert code_of(lambda: sign_casebook(world, ident)) == "SIGN.NOT_READY"
+    builders.put(world, ident, "EV", "AE", {"ae_ser": 0})
+    marks = world.read("monitor", lambda unit: signatures.of_casebook(unit, TRIAL, ident))
+    assert marks.signature is None
+    assert marks.voided is not None
+    sign_casebook(world, ident)
+
+
+def test_a_trial_that_is_locked_by_one_person_is_confirmed_by_another(world: World) -> None:
+    from trialdm.services import gates
+
+    for event in ("close", "follow-up", "lock"):
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    answer = world.read("statistician-unblinded", lambda unit: gates.ask(unit, TRIAL, "export-unblinded"))
+    assert "The lock of the database has not been confirmed." in [reason.message for reason in answer.reasons]
+    hold(world, "data-manager", "lock")
+    answer = world.read("statistician-unblinded", lambda unit: gates.ask(unit, TRIAL, "export-unblinded"))
+    assert [reason.message for reason in answer.reasons if reason.rule == "GOV-49"] == ["The statistical analysis plan is not signed."]
+    assert code_of(lambda: world.run("trial-manager", lambda unit: gates.move_trial(unit, TRIAL, "unlock"))) == "HOLD.SECOND"
+    hold(world, "data-manager", "ask-unlock", reason="an error in the primary outcome")
+    hold(world, "trial-manager", "unlock")
+    assert world.read("trial-manager", lambda unit: studies.state(unit, TRIAL)) == "follow_up"
+
+
+# --- rows that were entered by mistake -------------------------------------------------------------------------------
+
+
+def test_a_row_is_removed_with_a_reason_and_can_be_restored(world: World) -> None:
+    ident = builders.randomised(world)
+    for row in (1, 2):
+        builders.put(world, ident, "V01", "ANLG", {"an_any": 1, "an_class": 1, "an_drug": "paracetamol"}, row=row, reason="late")
+
+    def place(unit: Unit, row: int = 2) -> records.Place:
+        return records.locate(unit, TRIAL, ident, "V01", "ANLG", row)
+
+    assert code_of(lambda: world.run("research-nurse", lambda unit: records.remove(unit, place(unit), " "))) == "CRF.REASON_NEEDED"
+    world.run("research-nurse", lambda unit: records.remove(unit, place(unit), "entered twice"))
+    book = world.read("research-nurse", lambda unit: casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident)))
+    assert [s.instance.row for s in book.rows("ANLG", "V01")] == [1]
+    assert records.next_row(book, "ANLG", "V01") == 3
+    assert code_of(lambda: builders.put(world, ident, "V01", "ANLG", {"an_any": 1}, row=2, version=2)) == "CRF.REMOVED"
+    world.run("research-nurse", lambda unit: records.restore(unit, place(unit), "it was another medicine"))
+    assert world.read("research-nurse", lambda unit: records.view(unit, place(unit)).status) == "draft"
+    assert [act for act, _ in trail_of_row(world, ident, 2)][-2:] == ["form.remove", "form.restore"]
+
+
+def trail_of_row(world: World, ident: str, row: int) -> list[tuple[str, str]]:
+    with world.units.reading(SYSTEM) as unit:
+        instance = unit.session.scalars(
+            select(FormInstance.id).where(FormInstance.participant_id == ident, FormInstance.form == "ANLG", FormInstance.row == row)
+        ).one()
+        rows = unit.session.execute(
+            select(AuditEvent.action, AuditEvent.field).where(AuditEvent.entity_id == instance).order_by(AuditEvent.seq)
+        )
+        return [(action, field) for action, field in rows]
+
+
+@pytest.mark.parametrize(("visit", "form"), [("V01", "DEMO"), ("EV", "DEVI"), ("EV", "STAT")])
+def test_what_has_consequences_is_corrected_not_removed(sqlite_world: World, visit: str, form: str) -> None:
+    ident = builders.randomised(sqlite_world)
+    if form != "DEMO":
+        day = builders.TODAY.isoformat()
+        given = {"dv_type": 6, "dv_date": day, "dv_found": day} if form == "DEVI" else {"st_status": 1, "st_date": day}
+        builders.put(sqlite_world, ident, visit, form, given)
+
+    def work(unit: Unit) -> None:
+        records.remove(unit, records.locate(unit, TRIAL, ident, visit, form), "by mistake")
+
+    assert code_of(lambda: sqlite_world.run("research-nurse", work)) == "CRF.NOT_REMOVABLE"

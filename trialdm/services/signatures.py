@@ -1,0 +1,335 @@
+"""Electronic signatures under forms and casebooks, and what a change does to them.
+
+Whoever signs types their password again. A signature is bound to what the form says (`domain.signing`): any change of an
+answer makes it void, says so in the trail and on the page, and asks for another one. Restricted forms are signed by people
+who read them.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from trialdm.domain import lifecycle, signing
+from trialdm.domain.errors import Broken, Detail, Forbidden, WrongState
+from trialdm.domain.protocol import Protocol
+from trialdm.domain.signing import Act, Marks
+from trialdm.services import people, register, studies
+from trialdm.services.casebooks import Casebook, Stored
+from trialdm.services.unit import Change, Unit
+from trialdm.store.tables import CasebookAct, FormAct, FormInstance, FormVersion, Participant, Query
+
+_UNSETTLED = ("open", "reopened", "answered")
+
+
+# --- what holds ------------------------------------------------------------------------------------------------------
+
+
+def acts(unit: Unit, trial: str, instance: str) -> list[Act]:
+    """Everything that was done to a form, oldest first."""
+    rows = unit.session.scalars(select(FormAct).where(FormAct.trial_id == trial, FormAct.instance_id == instance).order_by(FormAct.n))
+    return [_act(row) for row in rows]
+
+
+def _act(row: FormAct | CasebookAct) -> Act:
+    names = ("item", "version") if isinstance(row, FormAct) else ()
+    same = ("act", "name", "role", "meaning", "text", "at", "by", "content", "seal")
+    return Act(**{name: getattr(row, name) for name in (*same, *names)})
+
+
+def marks(unit: Unit, trial: str, instance: str) -> Marks:
+    """What is verified of a form, and whose signature holds."""
+    return signing.fold(acts(unit, trial, instance))
+
+
+def of_casebook(unit: Unit, trial: str, participant: str) -> Marks:
+    """Whose signature holds under the casebook, or why none does any more."""
+    rows = unit.session.scalars(
+        select(CasebookAct).where(CasebookAct.trial_id == trial, CasebookAct.participant_id == participant).order_by(CasebookAct.n)
+    )
+    return signing.fold(_act(row) for row in rows)
+
+
+def casebook_signed(unit: Unit, protocol: Protocol, person: Participant) -> bool:
+    """Whether the casebook is signed as it stands. Nothing is asked of somebody who was never randomised."""
+    machine = protocol.machine
+    steps = {row.event for row in studies.history(unit, protocol.id, machine, person.id)}
+    if machine == "participant" and not steps & set(lifecycle.RANDOMISING):
+        return True
+    return of_casebook(unit, protocol.id, person.id).signature is not None
+
+
+def open_queries(unit: Unit, trial: str, participant: str, place: tuple[str, str, int] | None = None) -> int:
+    """How many queries about a participant, or one form of theirs, are not settled."""
+    wanted = [Query.trial_id == trial, Query.participant_id == participant, Query.state.in_(_UNSETTLED)]
+    if place is not None:
+        wanted += [Query.visit == place[0], Query.form == place[1], Query.row == place[2]]
+    return unit.session.scalar(select(func.count()).select_from(Query).where(*wanted)) or 0
+
+
+def content(unit: Unit, stored: Stored) -> str:
+    """What a signature under a form is bound to."""
+    one = stored.instance
+    version = unit.session.get_one(FormVersion, (one.trial_id, one.id, one.seq))
+    return _content(one, version)
+
+
+def _content(one: FormInstance, version: FormVersion) -> str:
+    place = {"trial": one.trial_id, "participant": one.participant_id, "visit": one.visit, "form": one.form, "row": one.row}
+    return signing.content({**place, "version": version.seq, "definition": version.definition_seq}, json.loads(version.data))
+
+
+# --- signing ---------------------------------------------------------------------------------------------------------
+
+
+def sign(unit: Unit, protocol: Protocol, book: Casebook, chosen: Sequence[Stored], password: str) -> list[Act] | None:
+    """Sign finished forms of one participant; None where the password is wrong (the caller commits either way: it is counted).
+
+    Raises Forbidden without the right, and WrongState for a form that is not finished, signed already, locked, or queried.
+    """
+    trial, site = protocol.id, book.participant.site
+    unit.require("form.sign", trial, site)
+    register.lock(unit, trial, shared=True)
+    _require_unlocked(unit, trial, book, chosen)
+    wrong = [f"{s.instance.form} at {s.instance.visit} is {lifecycle.label(s.status)}" for s in chosen if not _may_sign(s)]
+    queried = [s for s in chosen if open_queries(unit, trial, book.participant.id, _key(s))]
+    wrong += [f"{s.instance.form} at {s.instance.visit} has a query that is not settled" for s in queried]
+    if wrong or not chosen:
+        raise WrongState(
+            "This cannot be signed: " + ("; ".join(wrong) or "no form was chosen") + ".",
+            code="SIGN.NOT_READY",
+            needs="Finished forms without queries that are not settled.",
+            details=[Detail("SIGN.NOT_READY", text) for text in wrong],
+        )
+    if not people.proves(unit, password):
+        return None
+    return [_sign_one(unit, protocol, book, stored, signing.MEANINGS["form"]) for stored in chosen]
+
+
+def _key(stored: Stored) -> tuple[str, str, int]:
+    return (stored.instance.visit, stored.instance.form, stored.instance.row)
+
+
+def _may_sign(stored: Stored) -> bool:
+    return lifecycle.may("form", stored.status, "sign")
+
+
+def _require_unlocked(unit: Unit, trial: str, book: Casebook, chosen: Iterable[Stored]) -> None:
+    from trialdm.services import holds  # which asks whether casebooks are signed
+
+    for stored in [None, *chosen]:
+        held = holds.of_stored(unit, trial, book, stored)
+        if held is not None and held.locked:
+            raise WrongState(f"{held.words}: nothing in it is signed any more.", code="STATE.HELD", needs="It must be unlocked first.")
+
+
+def _sign_one(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, meaning: str) -> Act:
+    one, was = stored.instance, stored.status
+    one.status = lifecycle.move("form", was, "sign")
+    bound = content(unit, stored)
+    row = _new_act(unit, one, "sign", content=bound, meaning=meaning)
+    restricted = _stream(unit, protocol, book, stored)
+    unit.record(
+        "form.sign",
+        one,
+        row,
+        trial=one.trial_id,
+        entity="form",
+        entity_id=one.id,
+        changes=[
+            Change("status", was, one.status, restricted),
+            Change("signature", None, {"content": bound, "meaning": meaning}, restricted),
+        ],
+        site=book.participant.site,
+    )
+    return _act(row)
+
+
+def _stream(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored) -> str:
+    form = studies.protocol_at(unit, protocol.id, book.participant.site).form(stored.instance.form)
+    return "unblinded" if form.restricted or stored.instance.restricted else "open"
+
+
+def _new_act(unit: Unit, one: FormInstance, act: str, *, content: str = "", meaning: str = "", item: str = "", text: str = "") -> FormAct:
+    """The next act of a form, sealed where it is a signature. The caller records it."""
+    last = unit.session.scalar(select(func.max(FormAct.n)).where(FormAct.trial_id == one.trial_id, FormAct.instance_id == one.id)) or 0
+    row = FormAct(
+        trial_id=one.trial_id,
+        instance_id=one.id,
+        n=last + 1,
+        act=act,
+        item=item,
+        version=one.seq,
+        text=text,
+        **_by(unit, one.trial_id, content, meaning),
+    )
+    unit.add(row)
+    unit.session.flush()
+    return row
+
+
+def _by(unit: Unit, trial: str, content: str, meaning: str) -> dict[str, Any]:
+    """Who does something now, as it is kept: name and role as they are today, and the seal of a signature."""
+    said = {"content": content, "meaning": meaning, "by": unit.actor.id, "name": unit.actor.name, "role": unit.actor.role_names(trial)}
+    sealed = signing.seal(unit.keys.audit, at=_moment(unit.now), **said) if meaning else ""
+    return {**said, "at": unit.now, "seal": sealed}
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def note(unit: Unit, one: FormInstance, act: str, *, item: str = "", text: str = "") -> FormAct:
+    """An act that is no signature. The caller records it."""
+    return _new_act(unit, one, act, item=item, text=text)
+
+
+# --- the casebook ----------------------------------------------------------------------------------------------------
+
+
+def against_casebook(unit: Unit, protocol: Protocol, book: Casebook) -> list[str]:
+    """What stands against the signature under a casebook."""
+    drafts = [s for s in book.forms.values() if s.status == "draft"]
+    queries = open_queries(unit, protocol.id, book.participant.id)
+    found = [f"{len(drafts)} form{' is a draft' if len(drafts) == 1 else 's are drafts'}"] if drafts else []
+    found += [f"{queries} quer{'y is' if queries == 1 else 'ies are'} not settled"] if queries else []
+    return found if book.forms else ["nothing has been saved"]
+
+
+def sign_casebook(unit: Unit, protocol: Protocol, book: Casebook, password: str) -> Act | None:
+    """Sign the casebook, and with it every finished form that is not signed yet; None where the password is wrong.
+
+    Raises Forbidden without the right, and WrongState while there are drafts or queries that are not settled.
+    """
+    trial, person = protocol.id, book.participant
+    unit.require("casebook.sign", trial, person.site)
+    register.lock(unit, trial, shared=True)
+    _require_unlocked(unit, trial, book, ())
+    found = against_casebook(unit, protocol, book)
+    if of_casebook(unit, trial, person.id).signature is not None:
+        found = ["it is signed already"]
+    if found:
+        raise WrongState(
+            "The casebook cannot be signed: " + "; ".join(found) + ".",
+            code="SIGN.NOT_READY",
+            needs="Every form finished, and every query settled.",
+            details=[Detail("SIGN.NOT_READY", text) for text in found],
+        )
+    if not people.proves(unit, password):
+        return None
+    meaning = signing.MEANINGS["casebook"]
+    for stored in book.forms.values():
+        if _may_sign(stored):
+            _sign_one(unit, protocol, book, stored, meaning)
+    bound = signing.of_many(_contents(unit, trial, person.id))
+    row = _casebook_act(unit, trial, person.id, "sign", content=bound, meaning=meaning)
+    about = {"trial": trial, "entity": "participant", "entity_id": person.id, "site": person.site}
+    unit.record("casebook.sign", row, changes=[Change("signature", None, {"content": bound, "meaning": meaning})], **about)
+    return _act(row)
+
+
+def _contents(unit: Unit, trial: str, participant: str) -> list[str]:
+    rows = unit.session.execute(
+        select(FormInstance, FormVersion)
+        .join(
+            FormVersion,
+            (FormVersion.trial_id == FormInstance.trial_id)
+            & (FormVersion.instance_id == FormInstance.id)
+            & (FormVersion.seq == FormInstance.seq),
+        )
+        .where(FormInstance.trial_id == trial, FormInstance.participant_id == participant, FormInstance.status != "removed")
+    )
+    return [_content(one, version) for one, version in rows]
+
+
+def _casebook_act(
+    unit: Unit, trial: str, participant: str, act: str, *, content: str = "", meaning: str = "", text: str = ""
+) -> CasebookAct:
+    own = (CasebookAct.trial_id == trial, CasebookAct.participant_id == participant)
+    last = unit.session.scalar(select(func.max(CasebookAct.n)).where(*own)) or 0
+    row = CasebookAct(trial_id=trial, participant_id=participant, n=last + 1, act=act, text=text, **_by(unit, trial, content, meaning))
+    unit.add(row)
+    unit.session.flush()
+    return row
+
+
+# --- what a change does ----------------------------------------------------------------------------------------------
+
+
+def void(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, items: Sequence[str], why: str) -> None:
+    """A form was changed (`items` are those whose answers are others now): nobody has verified or signed it as it stands.
+
+    The signature under the casebook goes as well.
+    """
+    one, person = stored.instance, book.participant
+    before = marks(unit, one.trial_id, one.id)
+    gone = [note(unit, one, "void", item=item, text=why) for item in items if before.verified(item)]
+    gone += [note(unit, one, "void", text=why)] if before.signature else []
+    stream = _stream(unit, protocol, book, stored)
+    if gone:
+        changes = [Change("verified", sorted(row.item for row in gone if row.item), [], stream)] if any(row.item for row in gone) else []
+        changes += [Change("signature", before.signature.name, None, stream)] if before.signature else []
+        about = {"trial": one.trial_id, "entity": "form", "entity_id": one.id, "site": person.site}
+        unit.record("form.void", *gone, changes=changes, **about)
+    under = of_casebook(unit, one.trial_id, person.id).signature
+    if under is not None:
+        row = _casebook_act(unit, one.trial_id, person.id, "void", text=why)
+        about = {"trial": one.trial_id, "entity": "participant", "entity_id": person.id, "site": person.site}
+        unit.record("casebook.void", row, changes=[Change("signature", under.name, None)], **about)
+
+
+# --- checking --------------------------------------------------------------------------------------------------------
+
+
+def check(unit: Unit, trial: str) -> int:
+    """Compare every signature of a trial that holds with what it is bound to; gives how many there are. Raises Broken for one that
+    was made or moved by anybody but its signer, or whose form was changed behind its back."""
+    count = 0
+    signed: dict[str, FormAct] = {}
+    for row in unit.session.scalars(select(FormAct).where(FormAct.trial_id == trial).order_by(FormAct.instance_id, FormAct.n)):
+        if row.act == "sign":
+            _require_sealed(unit, row, f"form {row.instance_id}")
+            signed[row.instance_id] = row
+            count += 1
+        elif row.act == "void" and not row.item:
+            signed.pop(row.instance_id, None)
+    for ident, row in signed.items():
+        one = unit.session.get_one(FormInstance, (trial, ident))
+        version = unit.session.get_one(FormVersion, (trial, ident, row.version))
+        if one.seq != row.version or _content(one, version) != row.content:
+            raise Broken(f"Form {ident} is not what was signed by {row.name}.", code="SIGN.CONTENT")
+    for act in unit.session.scalars(select(CasebookAct).where(CasebookAct.trial_id == trial, CasebookAct.act == "sign")):
+        _require_sealed(unit, act, f"the casebook of {act.participant_id}")
+        count += 1
+    return count
+
+
+def _require_sealed(unit: Unit, row: FormAct | CasebookAct, what: str) -> None:
+    said = {"content": row.content, "by": row.by, "name": row.name, "role": row.role, "meaning": row.meaning}
+    if signing.seal(unit.keys.audit, at=_moment(row.at), **said) != row.seal:
+        raise Broken(f"The signature under {what} was not made by {row.name}.", code="SIGN.SEAL")
+
+
+def to_sign(unit: Unit, protocol: Protocol, book: Casebook) -> list[Stored]:
+    """Finished forms of a participant that wait for a signature: those that the reader may read."""
+    sees = unit.sees_allocations(protocol.id, book.participant.site)
+    if not unit.may("form.sign", protocol.id, book.participant.site):
+        return []
+    forms = studies.protocol_at(unit, protocol.id, book.participant.site)
+    return [s for _, s in sorted(book.forms.items()) if _may_sign(s) and (sees or not _restricted(forms, s))]
+
+
+def _restricted(protocol: Protocol, stored: Stored) -> bool:
+    return bool(stored.instance.restricted) or protocol.form(stored.instance.form).restricted
+
+
+def wrong_password() -> Forbidden:
+    """What a door says where a signature was refused for its password."""
+    return Forbidden(
+        "The password is not right: nothing was signed.",
+        code="SIGN.PASSWORD",
+        needs="The password with which you sign in. After five wrong ones it takes a while until the next try counts.",
+        details=[Detail("SIGN.PASSWORD", "Type your password again.", "password")],
+    )
