@@ -31,6 +31,7 @@ from trialdm.domain.errors import Broken, TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.versions import compare
 from trialdm.exports import package
+from trialdm.form_commands import casebook_group, form_group, hold_group, import_form
 from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.rehearsal_commands import rehearse
@@ -55,15 +56,14 @@ from trialdm.services import (
     packages,
     participants,
     people,
-    records,
     recruitment,
+    signatures,
     studies,
     theatre,
     trail,
     unblinding,
     versions,
 )
-from trialdm.services.records import Submission
 from trialdm.services.unit import LONDON, SYSTEM, Unit
 from trialdm.terminal import PATH, Terminal, pass_terminal, text_of
 from trialdm.terminal import day as _day
@@ -766,93 +766,6 @@ def mail_status(terminal: Terminal) -> None:
     terminal.say(found, words + ("" if configured else " No mail server is set: mails wait until settings.toml has a table [mail]."))
 
 
-@main.group("form")
-def form_group() -> None:
-    """Forms."""
-
-
-@form_group.command("get")
-@click.argument("trial")
-@click.argument("participant")
-@click.argument("visit")
-@click.argument("form")
-@click.option("--row", default=1, show_default=True)
-@pass_terminal
-def form_get(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int) -> None:
-    """A form as the account may see it."""
-    found = terminal.read(lambda unit: records.view(unit, records.locate(unit, trial, participant, visit, form, row)).to_json())
-    terminal.say(found)
-
-
-@form_group.command("put")
-@click.argument("trial")
-@click.argument("participant")
-@click.argument("visit")
-@click.argument("form")
-@click.argument("file", type=PATH)
-@click.option("--row", default=1, show_default=True)
-@click.option("--version", type=int, help="The version that the change starts from; the newest where left out.")
-@pass_terminal
-def form_put(terminal: Terminal, trial: str, participant: str, visit: str, form: str, file: Path, row: int, version: int | None) -> None:
-    """Save a form from a JSON file with the body of the API."""
-    sent = _submission(file)
-
-    def work(unit: Unit) -> dict[str, Any]:
-        place = records.locate(unit, trial, participant, visit, form, row)
-        start = version if version is not None else records.view(unit, place).version
-        return records.save(unit, place, Submission(**{**vars(sent), "version": start})).to_json()
-
-    saved = terminal.change(work)
-    terminal.say(saved, f"Saved {form.upper()} at {visit} as version {saved['version']} ({saved['status']}).")
-
-
-def _submission(file: Path) -> Submission:
-    try:
-        body = json.loads(text_of(file))
-    except json.JSONDecodeError as problem:
-        raise errors.Invalid(f"{file}:{problem.lineno}: not JSON: {problem.msg}.", code="FILE.JSON") from None
-    return records.submission(body)
-
-
-@main.command("import")
-@click.argument("trial")
-@click.argument("form")
-@click.argument("file", type=PATH)
-@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-@click.option("--reason", default="", help="Reason for changing forms that are complete.")
-@pass_terminal
-def import_form(terminal: Terminal, trial: str, form: str, file: Path, dry_run: bool, reason: str) -> None:
-    """Import a CSV file into a form: all rows or none."""
-    text = text_of(file)
-    if dry_run:
-        outcome = _tried(terminal, trial, form, text, reason)
-    else:
-        outcome = terminal.change(lambda unit: imports.load(unit, trial, form, text, reason=reason))
-    lines = [f"row {c.row}, column {c.column}: '{c.value}': {c.message}" for c in (*outcome.errors, *outcome.warnings)]
-    did = "Would save" if dry_run else "Saved"
-    terminal.say(outcome.to_json(), "\n".join([*lines, f"{did} {outcome.saved} of {outcome.rows} rows; {outcome.unchanged} unchanged."]))
-    if outcome.errors:
-        raise click.exceptions.Exit(2)
-
-
-class _Tried(Exception):
-    """Leaves a dry run's transaction so that nothing of it stays."""
-
-    def __init__(self, outcome: imports.Outcome) -> None:
-        self.outcome = outcome
-
-
-def _tried(terminal: Terminal, trial: str, form: str, text: str, reason: str) -> imports.Outcome:
-    def work(unit: Unit) -> None:
-        raise _Tried(imports.dry_run(unit, trial, form, text, reason=reason))
-
-    try:
-        terminal.change(work)
-    except _Tried as tried:
-        return tried.outcome
-    raise AssertionError("unreachable")
-
-
 @main.command("import-history")
 @click.argument("trial")
 @click.argument("file", type=PATH)
@@ -865,6 +778,10 @@ def import_history(terminal: Terminal, trial: str, file: Path) -> None:
 
 
 # --- allocation ------------------------------------------------------------------------------------------------------
+
+
+for _command in (form_group, import_form, casebook_group, hold_group):
+    main.add_command(_command)
 
 
 main.add_command(allocation_group)
@@ -979,7 +896,8 @@ def audit_verify(terminal: Terminal, trial: str) -> None:
 
     def work(unit: Unit) -> dict[str, int]:
         studies.definition(unit, trial)
-        return {"entries": trail.verify(unit, trial), "allocation_events": chains.verify_chain(unit, trial)}
+        entries, events = trail.verify(unit, trial), chains.verify_chain(unit, trial)
+        return {"entries": entries, "allocation_events": events, "signatures": signatures.check(unit, trial)}
 
     found = terminal.read(work, anybody=True)
     terminal.say(found, f"{found['entries']} entries and {found['allocation_events']} allocation events are as they were written.")

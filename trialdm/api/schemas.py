@@ -2,12 +2,12 @@
 
 from marshmallow import Schema, fields, validate
 
-from trialdm.domain import ethics
+from trialdm.domain import ethics, lifecycle
 from trialdm.domain.ethics import modifications, reconsent
 from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
 from trialdm.domain.screening import OUTCOMES
-from trialdm.services import delegations, packages, unblinding
+from trialdm.services import delegations, holds, packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
 
@@ -430,6 +430,56 @@ class FormBody(Schema):
     definition = fields.Integer(
         strict=True, metadata={"description": "The `definition` of the form that was read: refused where the site works with another now."}
     )
+
+
+class Signing(Schema):
+    password = fields.String(
+        required=True, load_only=True, validate=validate.Length(max=1000), metadata={"description": "The signer's own, typed again."}
+    )
+
+
+class Signature(Schema):
+    name = fields.String()
+    role = fields.String()
+    meaning = fields.String()
+    at = fields.AwareDateTime(format="iso")
+    content = fields.String(metadata={"description": "SHA-256 of what was signed."})
+
+
+class Verifying(Schema):
+    items = fields.List(
+        fields.String(),
+        load_default=None,
+        metadata={"description": "Items that were compared with the source; everything that the reader may read where left out."},
+    )
+
+
+class FormState(Schema):
+    status = fields.String()
+
+
+class Striking(Schema):
+    reason = fields.String(required=True, validate=validate.Length(min=1, max=1000))
+
+
+class HoldStep(Schema):
+    scope = fields.String(required=True, validate=validate.OneOf(holds.SCOPES))
+    id = fields.String(
+        load_default="", validate=validate.Length(max=64), metadata={"description": "Site, participant or form; none for the trial."}
+    )
+    event = fields.String(required=True, validate=validate.OneOf(tuple(lifecycle.MACHINES["hold"])))
+    reason = fields.String(load_default="", validate=validate.Length(max=2000))
+
+
+class HoldState(Schema):
+    scope = fields.String()
+    name = fields.String()
+    state = fields.String()
+
+
+class Hold(HoldState):
+    at = fields.AwareDateTime(format="iso")
+    reason = fields.String()
 
 
 class NewExport(Schema):

@@ -122,6 +122,7 @@ class View:
     saved_at: datetime | None = None
     saved_by: str = ""
     summary: Mapping[str, Any] = field(default_factory=dict)
+    instance: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The form as the API and the command line give it."""
@@ -204,13 +205,24 @@ def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:
     return found
 
 
+def saved(unit: Unit, place: Place) -> tuple[Casebook, Stored]:
+    """The casebook and the form as it is stored. Raises Missing where nothing has been saved, and Refused where it would unblind."""
+    book = casebooks.read(unit, place.protocol.id, place.participant)
+    stored = book.get(*place.key)
+    if stored is None:
+        raise Missing(f"Form {place.form.code} at {place.visit_code} has not been saved.", code="CRF.BLANK")
+    if stored.instance.restricted and not unit.sees_allocations(place.protocol.id, place.participant.site):
+        raise _blinded()
+    return book, stored
+
+
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def view(unit: Unit, place: Place) -> View:
     """A form as the reader may see it: empty where nothing has been saved. Restricted answers are left out for a blinded reader."""
     book = casebooks.read(unit, place.protocol.id, place.participant)
-    stored = book.get(*place.key)
+    stored = book.get(*place.key) or book.removed.get(place.key)
     beside = context(unit, place, book)
     answers = stored.answers(place.form) if stored else Answers(dict(beside.system), {})
     blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
@@ -229,6 +241,7 @@ def view(unit: Unit, place: Place) -> View:
         saved_at=stored.saved_at if stored else None,
         saved_by=stored.saved_by if stored else "",
         summary=_summary(place, book, beside, blinded) if place.form.repeating else {},
+        instance=stored.instance.id if stored else "",
     )
 
 

@@ -1,6 +1,6 @@
 """Forms: filling one in, reading one, the rows of a repeating one, and the audit trail of each."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,12 +13,13 @@ from trialdm.domain.crf import Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import casebooks, governance, overview, records, trail
+from trialdm.services import casebooks, governance, holds, overview, records, signatures, trail
+from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
 from trialdm.web import typed as fields
 from trialdm.web import wording
-from trialdm.web.layout import page
+from trialdm.web.layout import act, page
 from trialdm.web.questions import Sheet
 from trialdm.web.typed import Typed
 
@@ -85,6 +86,25 @@ def history(trial: str, participant: str, visit: str, form: str, row: int | None
     return read(work)
 
 
+@pages.post("/<form>/strike")
+@pages.post("/<form>/<int:row>/strike")
+@signed_in
+def strike(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> AnyResponse:
+    """Take out a row that was entered by mistake, or put it back."""
+    does = records.restore if request.form.get("does") == "restore" else records.remove
+    where = (trial, participant, visit, form)
+
+    def again(unit: Unit, problem: TrialError) -> str:
+        place = records.locate(unit, *where, row or 1)
+        return _page(unit, place, _sheet(unit, place), problem=problem, striking=True)
+
+    return act(
+        lambda unit: does(unit, records.locate(unit, *where, row or 1), request.form.get("why", "")),
+        again,
+        lambda _: url_for("participants.one", trial=trial, participant=participant) + "#forms",
+    )
+
+
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +152,8 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
     view = sheet.view
     follows = overview.next_form(unit, place) if saved and view.status == "complete" else None
     obstacle, watch = overview.entry(unit, place)
+    book = records.book(unit, place)
+    stored = book.get(*place.key)
     return page(
         "form.html",
         place.protocol,
@@ -140,7 +162,11 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         view=view,
         obstacle=obstacle,
         watch=watch,
-        window=schedule.window(place.visit, records.book(unit, place).facts(place.protocol)),
+        marks=signatures.marks(unit, place.protocol.id, view.instance) if view.instance else None,
+        hold=holds.over(unit, place.protocol.id, place.participant, stored.instance if stored else None),
+        removed=place.key in book.removed,
+        removable=records.removable(place) and view.version > 0,
+        window=schedule.window(place.visit, book.facts(place.protocol)),
         saved=saved == str(view.version) and view.version > 0,
         alerts=[f for f in (alerts or view.alerts) if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
         saved_by=casebooks.names(unit, [view.saved_by]).get(view.saved_by, ""),
@@ -207,9 +233,17 @@ def _rows(unit: Unit, place: Place) -> str:
         columns=used,
         rows=[(view, _url(view.place), [_shown(view, item, registers, blinded) for item in used]) for view in views],
         summary=_summary(views, blinded),
+        removed=[(row, _url(replace(place, row=row))) for row in sorted(_removed_rows(place, book, blinded))],
         obstacle=overview.entry(unit, place)[0],
         new=url_for("forms.new", **here),
     )
+
+
+def _removed_rows(place: Place, book: Casebook, blinded: bool) -> Iterator[int]:
+    """Rows that were taken out, which the reader may see."""
+    for (visit, form, row), stored in book.removed.items():
+        if (visit, form) == (place.visit_code, place.form.code) and not (blinded and stored.instance.restricted):
+            yield row
 
 
 def _shown(view: View, item: Item, registers: wording.Registers, blinded: bool) -> str:
@@ -231,6 +265,11 @@ _ACTS = {
     "form.save": "Saved as draft",
     "form.finish": "Saved as complete",
     "form.amend": "Changed after it was complete",
+    "form.verify": "Compared with the source",
+    "form.sign": "Signed",
+    "form.void": "Signature or verification void",
+    "form.remove": "Row removed",
+    "form.restore": "Row restored",
     "form.confirm": "Answers confirmed as right",
     "form.alert": "Alert",
     "deviation.open": "Deviation opened by the system",

@@ -10,6 +10,8 @@ from trialdm.domain.schedule import Window
 
 #: kind of cell -> (symbol, words)
 SAID = {
+    "signed": ("✍", "Signed"),
+    "verified": ("✔", "Verified"),
     "complete": ("✓", "Complete"),
     "draft": ("✎", "Draft"),
     "overdue": ("!", "Overdue"),
@@ -20,6 +22,10 @@ SAID = {
     "ended": ("–", "Not expected"),
     "event": ("+", "Add"),
 }
+
+
+#: Kinds of cells with something saved in them, the one least far first: it is what a cell with many rows says.
+_SAVED = ("draft", "complete", "verified", "signed")
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def casebook_grid(found: Sequence[Mapping[str, Any]], protocol: Protocol, enters
             grid.events += [cell for cell in made if cell.leads]
             continue
         if visit.code == UNSCHEDULED:
-            made = [cell for cell in made if cell.kind in ("complete", "draft")]
+            made = [cell for cell in made if cell.kind in _SAVED]
         grid.columns.append(Column(visit, code, row["window"], row["due"]))
         cells |= {(cell.form.code, code): cell for cell in made}
     columns = [column.code for column in grid.columns]
@@ -102,7 +108,7 @@ def _cell(row: Mapping[str, Any], cell: Mapping[str, Any], enters: Callable[[str
     form, saved = cell["form"], cell["saved"]
     rows = len(saved) if cell["rows"] else 0
     if saved:
-        kind = "complete" if all(stored.status == "complete" for stored in saved) else "draft"
+        kind = min((stored.status for stored in saved), key=_SAVED.index)
     elif cell["how"] == "event":
         kind = "event"
     elif not cell["expected"]:
