@@ -3,6 +3,7 @@
 Nothing is kept here. Each thing is found where it is decided, so that it leaves the list when it is done.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -10,7 +11,7 @@ from typing import Any
 
 from trialdm.domain import ethics, pathway
 from trialdm.domain.protocol import Protocol
-from trialdm.services import approvals, clocks, delegations, register, studies
+from trialdm.services import approvals, clocks, delegations, holds, register, signatures, studies
 from trialdm.services.unit import Unit
 
 #: kind -> what the person is asked to do.
@@ -21,6 +22,8 @@ KINDS = {
     "check": "Check a decision as the second person",
     "confirm": "Confirm a notice",
     "expiry": "Renew or replace",
+    "lock": "Confirm as the second person",
+    "signature": "Sign casebooks",
 }
 
 #: States of a deadline in which it is shown to its owner.
@@ -98,4 +101,17 @@ def _endings(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
             yield Waiting(protocol.id, "expiry", what, one.site, one.ends, one.left < 0)
 
 
-_SOURCES: tuple[Callable[[Unit, Protocol], Iterator[Waiting]], ...] = (_deadlines, _lines, _checks, _notices, _endings)
+def _locks(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    for one, who in holds.asked_by_others(unit, protocol.id):
+        what = f"{who.name} asked to {'unlock' if one.state == 'unlock_asked' else 'lock'} {one.name or 'the trial'}"
+        yield Waiting(protocol.id, "lock", what, one.name if one.scope == "site" else "", about={"scope": one.scope, "ident": one.name})
+
+
+def _signatures(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    """Casebooks of which nothing more is to come."""
+    ready = Counter(one.site for one in signatures.waiting(unit, protocol) if one.over)
+    for site, count in sorted(ready.items()):
+        yield Waiting(protocol.id, "signature", f"{count} casebook{'' if count == 1 else 's'} of whom nothing more is to come", site)
+
+
+_SOURCES: tuple[Callable[[Unit, Protocol], Iterator[Waiting]], ...] = (_deadlines, _lines, _checks, _notices, _endings, _locks, _signatures)

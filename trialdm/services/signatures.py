@@ -7,6 +7,7 @@ who read them.
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -318,7 +319,50 @@ def to_sign(unit: Unit, protocol: Protocol, book: Casebook) -> list[Stored]:
     if not unit.may("form.sign", protocol.id, book.participant.site):
         return []
     forms = studies.protocol_at(unit, protocol.id, book.participant.site)
-    return [s for _, s in sorted(book.forms.items()) if _may_sign(s) and (sees or not _restricted(forms, s))]
+    visits, codes = [visit.code for visit in forms.visits], [form.code for form in forms.forms]
+
+    def place(stored: Stored) -> tuple[int, str, int, int]:
+        one = stored.instance
+        return visits.index(forms.visit(one.visit).code), one.visit, codes.index(one.form), one.row
+
+    return sorted((s for s in book.forms.values() if _may_sign(s) and (sees or not _restricted(forms, s))), key=place)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A participant some of whose finished forms nobody has signed; `over` where nothing more is to come, so that the casebook can be."""
+
+    participant: str
+    site: str
+    state: str
+    forms: int
+    over: bool
+
+
+def waiting(unit: Unit, protocol: Protocol) -> list[Waiting]:
+    """Whose forms wait for the reader's signature: those first of whom nothing more is to come."""
+    trial = protocol.id
+    sites = unit.sites("form.sign", trial)
+    if sites is not None and not sites:
+        return []
+    states = studies.states(unit, trial, protocol.machine)
+    rows = unit.session.execute(
+        select(Participant.id, Participant.site, func.count())
+        .join(FormInstance, (FormInstance.trial_id == Participant.trial_id) & (FormInstance.participant_id == Participant.id))
+        .where(Participant.trial_id == trial, FormInstance.status.in_(("complete", "verified")))
+        .group_by(Participant.id, Participant.site, Participant.number)
+        .order_by(Participant.site, Participant.number)
+    )
+    found = [
+        Waiting(ident, site, states.get(ident, ""), count, states.get(ident) in _OVER)
+        for ident, site, count in rows
+        if sites is None or site in sites
+    ]
+    return sorted(found, key=lambda one: not one.over)
+
+
+#: States of a participant after which the casebook is signed.
+_OVER = ("completed", "withdrawn", "died", "lost")
 
 
 def _restricted(protocol: Protocol, stored: Stored) -> bool:
@@ -331,5 +375,5 @@ def wrong_password() -> Forbidden:
         "The password is not right: nothing was signed.",
         code="SIGN.PASSWORD",
         needs="The password with which you sign in. After five wrong ones it takes a while until the next try counts.",
-        details=[Detail("SIGN.PASSWORD", "Type your password again.", "password")],
+        details=[Detail("SIGN.PASSWORD", "The password is not right: type it again.", "password")],
     )

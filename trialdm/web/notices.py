@@ -32,13 +32,15 @@ _PAGES = {
     "check": ("approvals.one", ("number",)),
     "confirm": ("pathway.organisation", ("site",)),
     "expiry": ("people.training", ()),
+    "lock": ("signing.hold", ("scope", "ident")),
+    "signature": ("signing.waiting", ()),
 }
 
 
 def _way(one: gathered.Waiting) -> str:
     endpoint, names = _PAGES[one.kind]
     about = {**one.about, "step": one.kind}
-    return url_for(endpoint, trial=one.trial, **{name: about[name] for name in names})
+    return url_for(endpoint, trial=one.trial, **{name: about[name] for name in names if about[name]})
 
 
 @pages.post("/<ident>/read")

@@ -22,6 +22,19 @@ pages = Blueprint("signing", __name__, url_prefix="/trials/<trial>")
 # --- signing ---------------------------------------------------------------------------------------------------------
 
 
+@pages.get("/signatures")
+@signed_in
+def waiting(trial: str) -> str:
+    """Whose forms wait for the reader's signature."""
+
+    def work(unit: Unit) -> str:
+        unit.require("form.sign", trial)
+        protocol = studies.protocol(unit, trial)
+        return page("signatures.html", protocol, waiting=signatures.waiting(unit, protocol))
+
+    return read(work)
+
+
 @pages.get("/participants/<participant>/sign")
 @signed_in
 def sign(trial: str, participant: str) -> str:
