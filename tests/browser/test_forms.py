@@ -295,3 +295,47 @@ def test_printing_leaves_buttons_and_menus_out(visit):
     assert not visitor.page.locator(".top").is_visible()
     assert not visitor.page.locator(".buttons").is_visible()
     assert visitor.page.locator("h1").is_visible()
+
+
+def test_what_was_typed_is_kept_until_it_is_saved_or_discarded(visit, check):
+    visitor = visit(NURSE)
+    page = visitor.page
+    path = blank(visitor)
+    visitor.go(path)
+    with page.expect_response(lambda answer: answer.url.endswith("/draft")) as kept:
+        fill(page, rlp_any="1", rlp_worst="7")
+    assert kept.value.status == 204
+    page.wait_for_function("document.querySelector('[data-kept]').textContent.startsWith('Kept for you')")
+    page.on("dialog", lambda dialog: dialog.accept())
+    visitor.go("")
+    assert "Save what you typed: Pain ratings" in page.locator("main").inner_text()
+    visitor.go(path)
+    assert "have not saved it" in page.locator(".draft").inner_text()
+    assert page.input_value("#q-rlp_worst") == "7"
+    check(page)
+    press(page, "text=Discard what I typed")
+    assert page.locator(".draft").count() == 0
+    assert page.input_value("#q-rlp_worst") == ""
+
+
+def test_a_session_that_ends_half_way_loses_nothing(nurse, check):
+    page = nurse.page
+    path = blank(nurse)
+    nurse.go(path)
+    fill(page, rlp_any="1", rlp_worst="8")
+    page.context.clear_cookies()
+    press(page, "text=Save as draft")
+    assert "Your session has ended" in page.locator("main").inner_text()
+    check(page)
+    page.fill("#email", NURSE)
+    page.fill("#password", "not the password")
+    press(page, "main button")
+    page.fill("#password", nurse.site.passwords[NURSE])
+    press(page, "main button")
+    assert page.url.endswith(path)
+    assert "have not saved it" in page.locator(".draft").inner_text()
+    assert page.input_value("#q-rlp_worst") == "8"
+    press(page, "text=Save as draft")
+    assert "Saved as draft" in page.locator(".saved").inner_text()
+    nurse.go(path)
+    assert page.locator(".draft").count() == 0

@@ -10,9 +10,9 @@ from sqlalchemy import select
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
-from trialdm.services import gates, participants, records, studies, trail
+from trialdm.services import drafts, gates, participants, records, studies, trail
 from trialdm.services.unit import LONDON, SYSTEM, Unit
-from trialdm.store.tables import FormInstance, FormVersion
+from trialdm.store.tables import FormDraft, FormInstance, FormVersion
 
 PAIN = {"limb_worst": 6, "limb_avg": 4, "pain_assist": 1}
 
@@ -304,3 +304,33 @@ def test_stored_documents_are_the_answers_in_their_json_forms(sqlite_world: Worl
         ).scalar_one()
     stored = json.loads(row)["answers"]
     assert (stored["height_cm"], stored["bmi"]) == ("171.5", "27.2")
+
+
+# --- what was typed and not saved ------------------------------------------------------------------------------------
+
+
+def test_what_was_typed_is_kept_for_the_person_alone_and_is_no_version(world: World) -> None:
+    ident = builders.consented(world)
+    typed = {"answer.age_years": ["61"], "answer.ethnic": ["4"], "missing.height_cm": ["ND"]}
+
+    def place(unit: Unit) -> records.Place:
+        return records.locate(unit, TRIAL, ident, "V01", "DEMO")
+
+    world.run("research-nurse", lambda unit: drafts.keep(unit, place(unit), typed, 0))
+    mine = world.read("research-nurse", lambda unit: drafts.of(unit, place(unit)))
+    assert mine is not None
+    assert (mine.fields, mine.version, mine.at) == (typed, 0, world.now)
+    assert world.read("sub-investigator", lambda unit: drafts.of(unit, place(unit))) is None
+    assert world.read("research-nurse", lambda unit: records.view(unit, place(unit)).version) == 0
+    with world.units.reading(SYSTEM) as unit:
+        assert "61" not in unit.session.scalars(select(FormDraft.data)).one()
+    world.run("research-nurse", lambda unit: drafts.drop(unit, place(unit)))
+    assert world.read("research-nurse", lambda unit: drafts.of(unit, place(unit))) is None
+
+
+def test_a_draft_that_was_moved_to_another_form_cannot_be_read(sqlite_world: World) -> None:
+    world, ident = sqlite_world, builders.consented(sqlite_world)
+    world.run("research-nurse", lambda unit: drafts.keep(unit, records.locate(unit, TRIAL, ident, "V01", "DEMO"), {"answer.sex": ["1"]}, 0))
+    with world.instance.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE form_draft SET form = 'CLIN'")
+    assert world.read("research-nurse", lambda unit: drafts.of(unit, records.locate(unit, TRIAL, ident, "V01", "CLIN"))) is None

@@ -78,6 +78,23 @@ def signed_in(view: Callable[P, Any]) -> Callable[P, Any]:
     return guarded
 
 
+def signed_in_or(otherwise: Callable[[], Any]) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    """Only for people who have signed in; for others `otherwise` answers, which changes nothing.
+
+    So that what somebody typed is not lost with a session that ended meanwhile: such a request needs no token of the page.
+    """
+
+    def decorate(view: Callable[P, Any]) -> Callable[P, Any]:
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return otherwise() if actor() is NOBODY else view(*args, **kwargs)
+
+        guarded.answers_anybody = True  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
 def known_person(view: Callable[P, Any]) -> Callable[P, Any]:
     """Only for a program or page that says who it is; the API answers 401 otherwise."""
 
@@ -152,6 +169,8 @@ def _defend() -> None:
         foreign = True
     if foreign:
         raise Forbidden("This request came from another site.", code="WEB.CROSS_SITE", needs="Send the form from its own page.")
+    if actor() is NOBODY and getattr(current_app.view_functions.get(request.endpoint or ""), "answers_anybody", False):
+        return
     sent = request.headers.get("X-CSRF-Token") or request.form.get("csrf_token", "")
     if not hmac.compare_digest(sent.encode(), csrf_token().encode()):
         raise Forbidden("The page has expired.", code="WEB.CSRF", needs="Open the page again and repeat the step.")

@@ -14,7 +14,7 @@ from trialdm.domain.ethics import Reason
 from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.domain.roles import sites_seen
-from trialdm.services import allocations, casebooks, participants, records, studies
+from trialdm.services import allocations, casebooks, drafts, participants, records, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place
 from trialdm.services.unit import Unit
@@ -89,7 +89,7 @@ def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
     if not unit.may("participant.see", trial):
         return []
     found: list[Task] = []
-    drafts = _drafts(unit, trial)
+    left = _drafts(unit, trial)
     people = participants.listed(unit, trial)
     alive = studies.alive(unit, trial)
     forms = {form for protocol in alive for form in _forms_of_schedule(protocol) | participants.closing_forms(protocol)}
@@ -99,10 +99,11 @@ def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
             found.append(Task("randomise", person.id, person.site, "Ready to randomise"))
         protocol = studies.protocol_at(unit, trial, person.site)
         collects = COLLECTS[participants.withdrawal_level(protocol, books[person.id])]
-        found += [draft for draft in drafts.get(person.id, []) if protocol.form(draft.form).kind in collects]
+        found += [draft for draft in left.get(person.id, []) if protocol.form(draft.form).kind in collects]
         if state not in _FINISHED and state not in ("consented", "eligible"):
             found += _visits(unit, protocol, books[person.id], state)
-    order = {"randomise": 0, "overdue": 1, "due": 2, "draft": 3}
+    found += _typed(unit, trial, {person.id: person for person, _ in people})
+    order = {"typed": 0, "randomise": 1, "overdue": 2, "due": 3, "draft": 4}
     return sorted(found, key=lambda task: (order[task.kind], task.due or date.max, task.participant))[:most]
 
 
@@ -120,6 +121,15 @@ def _drafts(unit: Unit, trial: str) -> dict[str, list[Task]]:
         task = Task("draft", instance.participant_id, site, f"Finish {form.title}", instance.visit, instance.form, instance.row)
         found.setdefault(instance.participant_id, []).append(task)
     return found
+
+
+def _typed(unit: Unit, trial: str, people: dict[str, Participant]) -> Iterator[Task]:
+    """Forms into which the person has typed something that is not saved."""
+    for row in drafts.mine(unit, trial):
+        person = people.get(row.participant_id)
+        if person is not None:
+            form = studies.protocol_at(unit, trial, person.site).form(row.form)
+            yield Task("typed", person.id, person.site, f"Save what you typed: {form.title}", row.visit, row.form, row.row)
 
 
 def _forms_of_schedule(protocol: Protocol) -> set[str]:

@@ -6,21 +6,22 @@ from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, redirect, request, url_for
+from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import audit, crf, schedule, values
 from trialdm.domain.crf import Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
-from trialdm.door.security import change, read, signed_in
-from trialdm.services import casebooks, governance, holds, overview, records, signatures, trail
+from trialdm.door.security import change, read, signed_in, signed_in_or
+from trialdm.services import casebooks, drafts, governance, holds, overview, records, signatures, trail
 from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
-from trialdm.web import typed as fields
-from trialdm.web import wording
+from trialdm.web import typed, wording
 from trialdm.web.layout import act, page
 from trialdm.web.questions import Sheet
+from trialdm.web.sign_in import interrupted
 from trialdm.web.typed import Typed
 
 pages = Blueprint("forms", __name__, url_prefix="/trials/<trial>/participants/<participant>/visits/<visit>/forms")
@@ -36,7 +37,12 @@ def show(trial: str, participant: str, visit: str, form: str, row: int | None = 
         place = records.locate(unit, trial, participant, visit, form, row or 1)
         if row is None and place.protocol.rows_at(place.form, place.visit):
             return _rows(unit, place)
-        return _page(unit, place, _sheet(unit, place), saved=request.args.get("saved", ""))
+        draft = drafts.of(unit, place)
+        if draft is None:
+            return _page(unit, place, _sheet(unit, place), saved=request.args.get("saved", ""))
+        fields = MultiDict((name, text) for name, texts in draft.fields.items() for text in texts)
+        given = typed.of_request(place.form, fields, _hidden_from(unit, place))
+        return _page(unit, place, _sheet(unit, place, given), draft=draft, sent=fields)
 
     return read(work)
 
@@ -53,15 +59,45 @@ def new(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
     return redirect(read(work))
 
 
+@pages.post("/<form>/draft")
+@pages.post("/<form>/<int:row>/draft")
+@signed_in
+def keep(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> AnyResponse:
+    """Keep what was typed and is not saved, or forget it."""
+    discards = request.form.get("does") == "discard"
+    given = {
+        name: texts for name, texts in request.form.lists() if name.partition(".")[0] in ("answer", "missing", "reason_code", "reason_text")
+    }
+    version = request.form.get("version", 0, type=int)
+
+    def work(unit: Unit) -> str:
+        place = records.locate(unit, trial, participant, visit, form, row or 1)
+        if discards:
+            drafts.drop(unit, place)
+        else:
+            drafts.keep(unit, place, given, version)
+        return _url(place)
+
+    address = change(work)
+    return redirect(address, 303) if discards else Response(status=204)
+
+
 @pages.post("/<form>")
 @pages.post("/<form>/<int:row>")
-@signed_in
+@signed_in_or(interrupted)
 def save(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> AnyResponse:
     """Save the next version; whatever keeps it from being saved is shown with everything that was typed."""
     place, given = read(lambda unit: _given(unit, records.locate(unit, trial, participant, visit, form, row or 1)))
-    sent = fields.submission(place.form, given, request.form)
+    sent = typed.submission(place.form, given, request.form)
+
+    def work(unit: Unit) -> View:
+        at = records.locate(unit, trial, participant, visit, form, row or 1)
+        saved = records.save(unit, at, sent)
+        drafts.drop(unit, at)
+        return saved
+
     try:
-        view = change(lambda unit: records.save(unit, records.locate(unit, trial, participant, visit, form, row or 1), sent))
+        view = change(work)
     except TrialError as problem:
         if problem.code == "GATE.GOV-25":
             place, given = read(lambda unit: _given(unit, records.locate(unit, trial, participant, visit, form, row or 1)))
@@ -128,7 +164,7 @@ def _sheet(unit: Unit, place: Place, given: Typed | None = None, details: Sequen
     beside = records.context(unit, place, records.book(unit, place))
     blinded = _blinded(unit, place)
     if given is None and view.version:
-        return Sheet(view, beside, fields.of_stored(view.answers), view.shown, view.answers, blinded)
+        return Sheet(view, beside, typed.of_stored(view.answers), view.shown, view.answers, blinded)
     given = given or Typed()
     verdict = crf.validate(place.form, given.read(place.form), given.missing, beside, complete=False)
     named = {detail.code for detail in details}
@@ -144,11 +180,14 @@ def _blinded(unit: Unit, place: Place) -> bool:
 
 def _given(unit: Unit, place: Place) -> tuple[Place, Typed]:
     """What the request sends for the questions that the person sees."""
-    hidden = {item.name for item in place.form.items if _blinded(unit, place) and place.form.restricts(item)}
-    return place, fields.of_request(place.form, request.form, hidden)
+    return place, typed.of_request(place.form, request.form, _hidden_from(unit, place))
 
 
-def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Sequence[Finding] = (), **more: Any) -> str:
+def _hidden_from(unit: Unit, place: Place) -> set[str]:
+    return {item.name for item in place.form.items if _blinded(unit, place) and place.form.restricts(item)}
+
+
+def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Sequence[Finding] = (), sent: Any = None, **more: Any) -> str:
     view = sheet.view
     follows = overview.next_form(unit, place) if saved and view.status == "complete" else None
     obstacle, watch = overview.entry(unit, place)
@@ -176,8 +215,8 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         follows=place.protocol.form(follows[1]) if follows else None,
         missing_reasons=values.MISSING_REASONS,
         change_reasons=audit.CHANGE_REASONS,
-        clear=fields.CLEAR,
-        sent=request.form,
+        clear=typed.CLEAR,
+        sent=sent or request.form,
         followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
         **more,
     )
@@ -190,7 +229,7 @@ def _again(unit: Unit, place: Place, given: Typed, problem: TrialError) -> str:
     if isinstance(problem, Stale):
         theirs = _sheet(unit, place)
         return _page(unit, place, sheet, problem=problem, theirs=_beside(theirs, sheet))
-    return _page(unit, place, sheet, problem=problem, gone=fields.without_question(place.form, request.form))
+    return _page(unit, place, sheet, problem=problem, gone=typed.without_question(place.form, request.form))
 
 
 def _beside(theirs: Sheet, yours: Sheet) -> list[tuple[str, str, str, bool]]:

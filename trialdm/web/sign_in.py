@@ -1,14 +1,18 @@
 """Signing in and out."""
 
+import json
+from contextlib import suppress
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import roles
+from trialdm.domain.errors import TrialError
 from trialdm.door.security import end_session, instance, signed_in, start_session, units
-from trialdm.services import people
-from trialdm.services.unit import NOBODY, SYSTEM
+from trialdm.services import drafts, people, records
+from trialdm.services.unit import NOBODY, SYSTEM, Unit
 
 pages = Blueprint("sign_in", __name__)
 
@@ -28,9 +32,42 @@ def submit() -> AnyResponse:
     secret = units().run(NOBODY, lambda unit: people.sign_in(unit, email, password))
     if secret is None:
         return Response(_page(email, _WRONG), 422)
-    answer = redirect(_local(request.args.get("next", "")), 303)
+    target = _local(request.args.get("next", ""))
+    if request.form.get("kept"):
+        _keep(secret, target, request.form["kept"])
+    answer = redirect(target, 303)
     start_session(answer, secret)
     return answer
+
+
+def interrupted() -> AnyResponse:
+    """The sign-in page for somebody whose session ended while a form was filled in: what they typed goes on with them."""
+    fields = {name: given for name, given in request.form.lists() if name.partition(".")[0] in ("answer", "missing")}
+    kept = json.dumps({"fields": fields, "version": request.form.get("version", "0")}, ensure_ascii=False)
+    return Response(_page(kept=kept, target=request.path), 401)
+
+
+def _keep(secret: str, target: str, kept: str) -> None:
+    """What was typed before the session ended becomes the person's draft of that form; whatever cannot is left."""
+    try:
+        endpoint, where = current_app.url_map.bind(request.host).match(urlsplit(target).path, method="GET")
+        document = json.loads(kept)
+        fields = {str(name): [str(text) for text in given] for name, given in document["fields"].items()}
+        version = int(document["version"])
+    except (HTTPException, ValueError, KeyError, TypeError, AttributeError):
+        return
+    if endpoint != "forms.show":
+        return
+
+    def work(unit: Unit) -> None:
+        drafts.keep(unit, records.locate(unit, **{"row": 1, **where}), fields, version)
+
+    with units().reading(SYSTEM) as unit:
+        found = people.session_of(unit, secret)
+        person = people.actor(unit, found[1], "web") if found else None
+    if person is not None:
+        with suppress(TrialError):
+            units().run(person, work)
 
 
 @pages.post("/sign-out")
@@ -42,8 +79,15 @@ def sign_out() -> AnyResponse:
     return answer
 
 
-def _page(email: str = "", problem: str = "") -> str:
-    return render_template("sign_in.html", email=email, problem=problem, accounts=_accounts() if instance().settings.demo else [])
+def _page(email: str = "", problem: str = "", *, kept: str = "", target: str = "") -> str:
+    return render_template(
+        "sign_in.html",
+        email=email,
+        problem=problem,
+        kept=kept or request.form.get("kept", ""),
+        target=target or request.args.get("next") or None,
+        accounts=_accounts() if instance().settings.demo else [],
+    )
 
 
 def _local(target: str) -> str:

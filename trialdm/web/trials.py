@@ -17,7 +17,13 @@ from trialdm.web.layout import page
 pages = Blueprint("trials", __name__)
 
 #: Kinds of tasks with their headings, in the order in which they are shown.
-_TASKS = {"randomise": "Ready to randomise", "overdue": "Overdue visits", "due": "Visits due now", "draft": "Drafts to finish"}
+_TASKS = {
+    "typed": "Typed, not saved",
+    "randomise": "Ready to randomise",
+    "overdue": "Overdue visits",
+    "due": "Visits due now",
+    "draft": "Drafts to finish",
+}
 
 
 @pages.get("/")
