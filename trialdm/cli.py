@@ -61,6 +61,7 @@ from trialdm.services import (
     studies,
     theatre,
     trail,
+    transfers,
     unblinding,
     versions,
 )
@@ -627,6 +628,24 @@ def participant_add(terminal: Terminal, trial: str, site: str) -> None:
     """Add a participant under a fresh pseudonym."""
     row = terminal.change(lambda unit: participants.describe(participants.add(unit, trial, site), "screened"))
     terminal.say(row, row["participant"])
+
+
+@participant_group.command("transfer")
+@click.argument("trial")
+@click.argument("participant")
+@click.option("--site", required=True, help="The site that looks after the participant from now on.")
+@click.option("--day", "on", required=True, callback=_day, help="Day of the transfer, such as 2026-03-01.")
+@click.option("--reason", required=True, help="Why, in a sentence without names.")
+@pass_terminal
+def participant_transfer(terminal: Terminal, trial: str, participant: str, site: str, on: date, reason: str) -> None:
+    """Record that a participant moved to another site."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        row = transfers.transfer(unit, trial, participant, site, on, reason)
+        return participants.describe(row, participants.state(unit, trial, row))
+
+    row = terminal.change(work)
+    terminal.say(row, f"{row['participant']} is at site {row['site']} now.")
 
 
 @participant_group.command("list")

@@ -271,9 +271,16 @@ class NewParticipant(Schema):
     site = fields.String(required=True, validate=validate.Length(min=2, max=8))
 
 
+class NewTransfer(Schema):
+    site = fields.String(required=True, metadata={"description": "The site that looks after the participant from now on."})
+    day = fields.Date(required=True)
+    reason = fields.String(required=True, validate=validate.Length(max=300))
+
+
 class Participant(Schema):
     participant = fields.String()
-    site = fields.String()
+    site = fields.String(metadata={"description": "The site that looks after the participant."})
+    enrolled_site = fields.String(metadata={"description": "The site that enrolled the participant; the number counts there."})
     number = fields.Integer()
     state = fields.String()
     added_at = fields.String()

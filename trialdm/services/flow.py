@@ -56,7 +56,9 @@ def _flow(unit: Unit, trial: str, arms: Mapping[str, int] | None) -> Flow:
 def _courses(unit: Unit, protocol: Protocol, arms: Mapping[str, int] | None) -> list[Course]:
     trial = protocol.id
     people = list(
-        unit.session.scalars(select(Participant).where(Participant.trial_id == trial).order_by(Participant.site, Participant.number))
+        unit.session.scalars(
+            select(Participant).where(Participant.trial_id == trial).order_by(Participant.enrolled_site, Participant.number)
+        )
     )
     forms = {form for alive in studies.alive(unit, trial) for form in _forms(alive)}
     books = casebooks.some_forms(unit, trial, people, forms)

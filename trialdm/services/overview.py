@@ -28,7 +28,7 @@ _MOST = 200
 
 @dataclass(frozen=True)
 class SiteRow:
-    """Recruitment of one site."""
+    """Recruitment of one site: those whom it enrolled, wherever they are looked after now."""
 
     code: str
     name: str
@@ -59,7 +59,9 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
     unit.require("trial.see", trial)
     seen = sites_seen(unit.actor.grants, "trial.see", trial)
     screened = dict(
-        unit.session.execute(select(Participant.site, func.count()).where(Participant.trial_id == trial).group_by(Participant.site)).all()
+        unit.session.execute(
+            select(Participant.enrolled_site, func.count()).where(Participant.trial_id == trial).group_by(Participant.enrolled_site)
+        ).all()
     )
     randomised = _randomised_by_site(unit, protocol)
     states = studies.states(unit, trial, "site")
@@ -80,7 +82,7 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
 
 def _randomised_by_site(unit: Unit, protocol: Protocol) -> Counter[str]:
     known = allocations.randomised(unit, protocol) if protocol.schemes else {}
-    people = unit.session.execute(select(Participant.id, Participant.site).where(Participant.trial_id == protocol.id))
+    people = unit.session.execute(select(Participant.id, Participant.enrolled_site).where(Participant.trial_id == protocol.id))
     return Counter(site for ident, site in people if ident in known)
 
 

@@ -199,7 +199,7 @@ def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:
         elif item.system == "screening_no":
             found[item.name] = participants.screening_number(place.participant)
         elif item.system == "audit_no":
-            found[item.name] = f"{place.participant.site}-A-{place.participant.number:04d}"
+            found[item.name] = f"{place.participant.enrolled_site}-A-{place.participant.number:04d}"
         elif item.system == "row":
             found[item.name] = place.row
     return found
@@ -582,7 +582,8 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook, said: Collection[str
         if item is None or day is None:
             continue
         ready = participants.readiness(unit, place.protocol, book)
-        answer, kept = gates.judge(unit, place.protocol.id, action, site=place.participant.site, on=day, participant=ready)
+        site = participants.site_on(unit, place.participant, day)
+        answer, kept = gates.judge(unit, place.protocol.id, action, site=site, on=day, participant=ready)
         gates.keep(unit, place.protocol.id, kept, stream=_stream(place, stored.instance), **_about(place, stored.instance))
         against = [r for r in answer.reasons if r.severity == "block" and r.rule not in said]
         found += [
