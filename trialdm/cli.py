@@ -19,7 +19,7 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
-from trialdm.allocation_commands import allocation_group, document_file, write_document, write_text
+from trialdm.allocation_commands import allocation_group, document_file, write_document
 from trialdm.approval_commands import approval_group, document_group, modification_group
 from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
@@ -35,7 +35,7 @@ from trialdm.form_commands import casebook_group, form_group, hold_group, import
 from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.rehearsal_commands import rehearse
-from trialdm.report_commands import reconsent, screening_log
+from trialdm.report_commands import reconsent, scheduled, screening_log
 from trialdm.services import (
     allocations,
     approvals,
@@ -66,7 +66,7 @@ from trialdm.services import (
     versions,
 )
 from trialdm.services.unit import LONDON, SYSTEM, Unit
-from trialdm.terminal import PATH, Terminal, pass_terminal, text_of
+from trialdm.terminal import PATH, Terminal, pass_terminal, text_of, write_text
 from trialdm.terminal import day as _day
 
 Result = TypeVar("Result")
@@ -657,7 +657,7 @@ def participant_list(terminal: Terminal, trial: str) -> None:
     terminal.say(rows, "\n".join(f"{r['participant']}  {r['site']}  {r['state']}" for r in rows))
 
 
-for _command in (screening_log, reconsent):
+for _command in (scheduled, screening_log, reconsent):
     main.add_command(_command)
 
 

@@ -6,6 +6,7 @@ from trialdm.domain import ethics, lifecycle
 from trialdm.domain.ethics import modifications, reconsent
 from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
+from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
 from trialdm.services import delegations, holds, packages, unblinding
 
@@ -396,6 +397,23 @@ class SiteQuery(Schema):
     """One site, or all that the caller sees."""
 
     site = fields.String(load_default="")
+
+
+class VisitsQuery(SiteQuery):
+    standing = fields.String(load_default="", validate=validate.OneOf(("", *STANDINGS)), metadata={"description": "One standing only."})
+
+
+class ExpectedVisit(Schema):
+    """A scheduled visit of a participant: the same schedule whatever was allocated."""
+
+    participant = fields.String()
+    site = fields.String()
+    visit = fields.String()
+    label = fields.String()
+    opens = fields.String(metadata={"description": "First day of the window."})
+    target = fields.String()
+    closes = fields.String(metadata={"description": "Last day of the window."})
+    standing = fields.String(validate=validate.OneOf(tuple(STANDINGS)))
 
 
 class Screened(Schema):

@@ -11,7 +11,7 @@ from trialdm.domain.ethics.withdrawal import LEVELS
 from trialdm.domain.flow import Course, Flow
 from trialdm.domain.lifecycle import INITIAL
 from trialdm.domain.protocol import Protocol
-from trialdm.services import allocations, casebooks, participants, screening, studies
+from trialdm.services import allocations, casebooks, participants, screening, studies, visits
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Participant
@@ -115,13 +115,9 @@ def _failed(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
 
 
 def _visits(unit: Unit, protocol: Protocol, book: Casebook, state: str) -> dict[str, str]:
-    dated, facts, ends = protocol.meaning("visit_date"), book.facts(protocol), participants.ends(protocol, book, state)
-
-    def done(code: str) -> bool:
-        return dated is not None and book.answer(dated[0], code, dated[1].name) is not None
-
+    facts, ends = book.facts(protocol), participants.ends(protocol, book, state)
     return {
-        visit.code: counts.fate(visit, facts, ends, done=done(visit.code), today=unit.today)
+        visit.code: counts.fate(visit, facts, ends, done=visits.took_place(protocol, book, visit.code), today=unit.today)
         for visit in protocol.visits
         if visit.kind == "scheduled"
     }

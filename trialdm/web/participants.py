@@ -13,7 +13,7 @@ from trialdm.domain.errors import Conflict, TrialError
 from trialdm.domain.ethics.withdrawal import COLLECTS, LEVELS
 from trialdm.domain.lifecycle import INITIAL, MACHINES
 from trialdm.domain.protocol import Protocol, Scheme
-from trialdm.domain.schedule import ENDS
+from trialdm.domain.schedule import ENDS, STANDINGS
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
 from trialdm.services import (
@@ -84,6 +84,7 @@ def one(trial: str, participant: str) -> str:
             grid=casebook_grid(overview.grid(unit, local, row), local, lambda kind: _enters(unit, local, row, kind)),
             history=history,
             moves=moves,
+            standings=STANDINGS,
             may_transfer=transfers.waits(unit, protocol, row),
             names=casebooks.names(unit, {entry.by for entry in (*history, *moves)}),
             added="added" in request.args,
