@@ -70,8 +70,9 @@ def transfer(unit: Unit, trial: str, participant: str, site: str, day: date, rea
 
 def may_receive(unit: Unit, protocol: Protocol, person: Participant) -> list[Site]:
     """Sites to which a participant could be transferred now."""
-    states = studies.states(unit, protocol.id, "site")
-    return [site for site in protocol.sites if site.code != person.site and states.get(site.code) == "open"]
+    states, newest = studies.states(unit, protocol.id, "site"), _entered_under(unit, person)
+    others = [site for site in protocol.sites if site.code != person.site and states.get(site.code) == "open"]
+    return [site for site in others if studies.definition_at(unit, protocol.id, site.code).seq >= newest]
 
 
 def waits(unit: Unit, protocol: Protocol, person: Participant) -> bool:
@@ -95,19 +96,24 @@ def _receives(unit: Unit, protocol: Protocol, person: Participant, site: str) ->
     found = studies.state(unit, protocol.id, "site", site)
     if found != "open":
         raise WrongState(f"Site {site} is {lifecycle.label(found)}: it receives nobody.", code="STATE.SITE", needs=f"Site {site} open.")
-    newest = unit.session.scalar(
-        select(func.max(FormVersion.definition_seq))
-        .join(FormInstance, (FormInstance.trial_id == FormVersion.trial_id) & (FormInstance.id == FormVersion.instance_id))
-        .where(FormInstance.trial_id == protocol.id, FormInstance.participant_id == person.id)
-    )
-    there = studies.definition_at(unit, protocol.id, site)
-    if newest and newest > there.seq:
+    newest, there = _entered_under(unit, person), studies.definition_at(unit, protocol.id, site)
+    if newest > there.seq:
         version = next(row.version for row in studies.loaded(unit, protocol.id) if row.seq == newest)
         raise WrongState(
             f"Site {site} works with protocol {there.version}; forms of participant {person.id} were entered under {version}.",
             code="TRANSFER.VERSION",
             needs=f"Site {site} takes up version {version} first.",
         )
+
+
+def _entered_under(unit: Unit, person: Participant) -> int:
+    """The newest loaded version of the protocol under which a form of the participant was saved."""
+    wanted = (
+        select(func.max(FormVersion.definition_seq))
+        .join(FormInstance, (FormInstance.trial_id == FormVersion.trial_id) & (FormInstance.id == FormVersion.instance_id))
+        .where(FormInstance.trial_id == person.trial_id, FormInstance.participant_id == person.id)
+    )
+    return unit.session.scalar(wanted) or 0
 
 
 def _reason(given: str) -> str:
