@@ -428,7 +428,9 @@ class Standing:
         protocol, person = self.play.protocol, participants.known(self.unit, TRIAL, participant)
         receiving = transfers.may_receive(self.unit, protocol, person) if transfers.waits(self.unit, protocol, person) else []
         if receiving:
-            transfers.transfer(self.unit, TRIAL, participant, receiving[0].code, self.unit.today, "Moved house; the hospital nearby takes over")
+            transfers.transfer(
+                self.unit, TRIAL, participant, receiving[0].code, self.unit.today, "Moved house; the hospital nearby takes over"
+            )
         return person.site
 
     def staff(self, role: str, site: str) -> int:
