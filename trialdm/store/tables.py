@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     func,
+    literal_column,
     select,
 )
 from sqlalchemy import UniqueConstraint as Unique
@@ -355,7 +356,7 @@ class Participant(Table):
             select(Transfer.site)
             .where(Transfer.trial_id == trial_id, Transfer.participant_id == id)
             .order_by(Transfer.seq.desc())
-            .limit(1)
+            .limit(literal_column("1"))
             .correlate_except(Transfer)
             .scalar_subquery(),
             enrolled_site,
