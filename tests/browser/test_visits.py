@@ -16,7 +16,7 @@ def busy_month(visitor) -> str:
 
 
 def test_the_calendar_leads_to_participant_and_visit(visit, check):
-    visitor = visit(COORDINATOR, javascript=False)
+    visitor = visit(COORDINATOR)
     page = visitor.page
     month = busy_month(visitor)
     check(page)
@@ -69,7 +69,7 @@ def test_events_and_unscheduled_visits_are_reached_by_keyboard(visit, check):
 
 
 def test_a_participant_is_transferred_and_the_page_says_so(visit, check):
-    visitor = visit(MANAGER, javascript=False)
+    visitor = visit(MANAGER)
     page = visitor.page
     ident = visitor.participant("follow_up")
     visitor.go(f"/participants/{ident}")
