@@ -30,7 +30,7 @@ from trialdm.services import (
 )
 from trialdm.services.unit import LONDON, Unit
 from trialdm.store import keys as sealing
-from trialdm.terminal import PATH, Terminal, pass_terminal, text_of
+from trialdm.terminal import PATH, Terminal, pass_terminal, text_of, write_bytes
 
 
 def _opened(_context: Any, _option: Any, text: str) -> datetime:
@@ -380,19 +380,7 @@ def write_envelopes(terminal: Terminal, trial: str, site: str, count: int, out: 
 
 def write_document(out: Path, text: str) -> None:
     """A document as HTML, or as PDF where the file's name says so."""
-    _put(out, page.pdf(text) if out.suffix.lower() == ".pdf" else text.encode())
-
-
-def write_text(out: Path, text: str) -> None:
-    """A text as it is."""
-    _put(out, text.encode())
-
-
-def _put(out: Path, content: bytes) -> None:
-    try:
-        out.write_bytes(content)
-    except OSError as problem:
-        raise errors.Invalid(f"{out} cannot be written: {problem.strerror}.", code="FILE.UNWRITABLE") from None
+    write_bytes(out, page.pdf(text) if out.suffix.lower() == ".pdf" else text.encode())
 
 
 # --- what happened outside, and what went wrong ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
-from trialdm.allocation_commands import allocation_group, document_file, write_document, write_text
+from trialdm.allocation_commands import allocation_group, document_file, write_document
 from trialdm.approval_commands import approval_group, document_group, modification_group
 from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
@@ -35,7 +35,7 @@ from trialdm.form_commands import casebook_group, form_group, hold_group, import
 from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.rehearsal_commands import rehearse
-from trialdm.report_commands import reconsent, screening_log
+from trialdm.report_commands import reconsent, scheduled, screening_log
 from trialdm.services import (
     allocations,
     approvals,
@@ -61,11 +61,12 @@ from trialdm.services import (
     studies,
     theatre,
     trail,
+    transfers,
     unblinding,
     versions,
 )
 from trialdm.services.unit import LONDON, SYSTEM, Unit
-from trialdm.terminal import PATH, Terminal, pass_terminal, text_of
+from trialdm.terminal import PATH, Terminal, pass_terminal, text_of, write_text
 from trialdm.terminal import day as _day
 
 Result = TypeVar("Result")
@@ -629,6 +630,24 @@ def participant_add(terminal: Terminal, trial: str, site: str) -> None:
     terminal.say(row, row["participant"])
 
 
+@participant_group.command("transfer")
+@click.argument("trial")
+@click.argument("participant")
+@click.option("--site", required=True, help="The site that looks after the participant from now on.")
+@click.option("--day", "on", required=True, callback=_day, help="Day of the transfer, such as 2026-03-01.")
+@click.option("--reason", required=True, help="Why, in a sentence without names.")
+@pass_terminal
+def participant_transfer(terminal: Terminal, trial: str, participant: str, site: str, on: date, reason: str) -> None:
+    """Record that a participant moved to another site."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        row = transfers.transfer(unit, trial, participant, site, on, reason)
+        return participants.describe(row, participants.state(unit, trial, row))
+
+    row = terminal.change(work)
+    terminal.say(row, f"{row['participant']} is at site {row['site']} now.")
+
+
 @participant_group.command("list")
 @click.argument("trial")
 @pass_terminal
@@ -638,7 +657,7 @@ def participant_list(terminal: Terminal, trial: str) -> None:
     terminal.say(rows, "\n".join(f"{r['participant']}  {r['site']}  {r['state']}" for r in rows))
 
 
-for _command in (screening_log, reconsent):
+for _command in (scheduled, screening_log, reconsent):
     main.add_command(_command)
 
 

@@ -1,13 +1,15 @@
 """The commands for worklists and reports. Part of the command line."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
+from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
-from trialdm.services import reconsents, screening
+from trialdm.services import reconsents, screening, visits
 from trialdm.services.unit import Unit
-from trialdm.terminal import Terminal, pass_terminal
+from trialdm.terminal import PATH, Terminal, pass_terminal, write_text
 
 _SITE = click.option("--site", default="", help="One site; all that the account sees where left out.")
 
@@ -32,6 +34,28 @@ def reconsent(terminal: Terminal, trial: str, site: str) -> None:
         for r in rows
     )
     terminal.say(rows, "\n".join(words) or "Nobody has to consent again.")
+
+
+@click.command("visits")
+@click.argument("trial")
+@_SITE
+@click.option("--standing", default="", type=click.Choice(("", *STANDINGS)), help="One standing only, such as overdue.")
+@click.option("--calendar", "out", type=PATH, help="Write the expected visits as a calendar file (.ics) instead.")
+@pass_terminal
+def scheduled(terminal: Terminal, trial: str, site: str, standing: str, out: Path | None) -> None:
+    """The scheduled visits by target day: window, and where each stands."""
+    if out is not None:
+        write_text(out, terminal.read(lambda unit: visits.feed(unit, trial, site=site)))
+        terminal.say({"file": str(out)}, f"Wrote {out}.")
+        return
+    wanted = [standing] if standing else list(STANDINGS)
+    found = terminal.read(lambda unit: visits.listed(unit, trial, site=site, standings=wanted))
+    words = (
+        f"{one.window.target}  {one.participant}  {one.site}  {one.visit}  {STANDINGS[one.standing]:<18}  "
+        f"{one.window.opens} to {one.window.closes}  {one.label}"
+        for one in found
+    )
+    terminal.say([one.to_json() for one in found], "\n".join(words) or "No visit.")
 
 
 @click.command("screening")

@@ -95,3 +95,16 @@ class _Path(click.Path):
 
 
 PATH = _Path()
+
+
+def write_text(out: Path, text: str) -> None:
+    """A text as it is. Raises Invalid where it cannot be written."""
+    write_bytes(out, text.encode())
+
+
+def write_bytes(out: Path, content: bytes) -> None:
+    """The content of a file. Raises Invalid where it cannot be written."""
+    try:
+        out.write_bytes(content)
+    except OSError as problem:
+        raise errors.Invalid(f"{out} cannot be written: {problem.strerror}.", code="FILE.UNWRITABLE") from None

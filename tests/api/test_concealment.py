@@ -20,6 +20,8 @@ from trialdm.instance import Instance
 from trialdm.services import people
 
 HOME = f"/trials/{TRIAL}"
+#: Months in which visits of the twins have their target days.
+MONTHS = ("2026-04", "2026-06", "2026-09")
 ARM = re.compile(r"(?<![-\w])TMR(?![-\w])|Standard|Targeted muscle reinnervation")
 
 _LINK = re.compile(r'(?:href|action)="(/[^"#]*)"')
@@ -61,7 +63,7 @@ def crawled(client: FlaskClient, starts: list[str], about: str, others: tuple[st
         found[plain(path)] = bare(answer)
         if answer.mimetype == "text/html":
             links = (link.replace("&amp;", "&") for link in _LINK.findall(answer.get_data(as_text=True)))
-            waiting += [link for link in links if not re.search(r"[?&](sort|page|order)=", link)]
+            waiting += [link for link in links if not re.search(r"[?&](sort|page|order|month)=", link)]
         assert len(seen) < 500
     return found
 
@@ -70,7 +72,8 @@ def crawled(client: FlaskClient, starts: list[str], about: str, others: tuple[st
 def test_every_page_is_the_same_in_both_twins(twins: Twins, role: str) -> None:
     ident = twins.different
     starts = ["/", HOME, "/notices", f"{HOME}/participants/{ident}", f"{HOME}/unblinding", f"{HOME}/allocation", f"{HOME}/exports"]
-    starts += [f"{HOME}/participants/{ident}/{page}" for page in ("randomise", "factors", "theatre", "unblind", "tell")]
+    starts += [f"{HOME}/participants/{ident}/{page}" for page in ("randomise", "factors", "theatre", "unblind", "tell", "transfer")]
+    starts += [f"{HOME}/{page}" for page in ("visits", "visits.csv", "calendar.ics", *(f"calendar?month={month}" for month in MONTHS))]
     starts += [
         f"{HOME}/envelopes",
         f"{HOME}/allocation/envelopes",

@@ -310,6 +310,51 @@ def test_what_tells_nothing_may_be_named_anywhere(old: str, new: str) -> None:
     assert load_protocol(with_fact("side", oper)).context[0].name == "told"
 
 
+NEUTRAL = [
+    ("a form that belongs to an arm", PAIN, "repeating: true", 'repeating: true\napplies_if: "rand_arm == 1"',
+        "forms/pain.yaml:6: 'rand_arm' is neither"),
+    ("a restricted form of an arm", "demo/forms/oper.yaml", "restricted: true", 'restricted: true\napplies_if: "rand_arm == 1"',
+        "forms/oper.yaml:5: 'rand_arm' is neither"),
+    ("a form by what was done", PAIN, "repeating: true", 'repeating: true\napplies_if: "told == 1"',
+        "forms/pain.yaml:6: 'told' is neither"),
+    ("a restricted form by what was done", "demo/forms/oper.yaml", "restricted: true", 'restricted: true\napplies_if: "told == 1"',
+        "forms/oper.yaml:5: 'told' is neither"),
+    ("a visit of an arm", TOP, "kind: scheduled,", "kind: scheduled, arm: 1,", "protocol.yaml:19: unknown key 'arm'"),
+    ("a window by arm", TOP, "target: 42", 'target: "42 if rand_arm == 1 else 91"', "protocol.yaml:19: "),
+    ("an anchor by arm", TOP, "anchor: surg_date", "anchor: rand_arm", "protocol.yaml:19: 'rand_arm' is not a declared context fact"),
+    ("a visit that a restricted item dates", "demo/forms/oper.yaml", "type: code, codelist: CL_LIMB}\n  - {name: given",
+        "type: date, means: visit_date}\n  - {name: given", "protocol.yaml:17: OPER.side is restricted: the schedule would show it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("title", "path", "old", "new", "expected"), NEUTRAL, ids=_change)
+def test_the_schedule_is_the_same_whatever_was_allocated(title: str, path: str, old: str, new: str, expected: str) -> None:
+    """No visit, form, window or anchor depends on the arm, or on a restricted item that could tell something of it."""
+    files = broken(with_fact("side"), PAIN, "told == 1", "worst > 0")
+    load_protocol(files)
+    found = said(broken(files, path, old, new))
+    assert [problem for problem in found if problem.startswith(expected)], found
+
+
+def test_a_restricted_item_that_tells_nothing_may_shape_the_schedule() -> None:
+    """The day of the operation stands in a restricted form, and everybody knows it."""
+    oper = OPER.replace("name: side, label: Side, type: code, codelist: CL_LIMB", "name: cut_on, label: Day, type: date, unblinds: false")
+    files = broken(with_fact("cut_on", oper), PAIN, "told == 1", "worst > 0")
+    files = broken(files, TOP, "anchor: surg_date", "anchor: told")
+    visit = load_protocol(broken(files, PAIN, "repeating: true", 'repeating: true\napplies_if: "answered(told)"')).visit("V02")
+    assert visit.anchor == "told"
+
+
+def test_the_class_of_a_deviation_belongs_to_a_check_that_opens_one() -> None:
+    broken_one = broken(FILES, PAIN, "items: [avg]", "items: [avg], class: 2")
+    assert said(broken_one) == ["forms/pain.yaml:13: 'class' belongs to a check that opens a deviation: give 'deviation'"]
+    check = load_protocol(broken(FILES, PAIN, "items: [avg]", "items: [avg], deviation: 1, class: 2")).form("PAIN").checks[0]
+    assert (check.deviation, check.deviation_class) == (1, 2)
+    assert said(broken(FILES, PAIN, "items: [avg]", "items: [avg], deviation: 1, class: 3")) == [
+        "forms/pain.yaml:13: class: must be one of: 1, 2"
+    ]
+
+
 def test_the_allocation_is_no_fact_under_any_name() -> None:
     expected = "protocol.yaml:21: 'given' is the allocation: restricted forms name it 'rand_arm', no other may"
     assert said(with_fact("given")) == [f"forms/pain.yaml:8: 'told' {RESTRICTED}", expected]

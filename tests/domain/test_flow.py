@@ -147,21 +147,23 @@ VISIT = Visit("V04", 4, "6 weeks", "scheduled", anchor="surg", target=42, before
 ANCHOR = {"surg": date(2026, 1, 1)}
 OPENS, CLOSES, AFTER = date(2026, 1, 29), date(2026, 2, 26), date(2026, 2, 27)
 
-#: Whether it took place, the ends, the day, and what became of it.
+#: Whether it took place (None: nothing was entered), the ends, the day, and what became of it.
 VISIT_FATES = [
     (True, [], OPENS, "done"),
     (True, [End("died", OPENS)], AFTER, "done"),
-    (False, [], CLOSES, "later"),
-    (False, [], AFTER, "missed"),
+    (None, [], CLOSES, "later"),
+    (None, [], AFTER, "missed"),
+    (None, [End("died", CLOSES)], AFTER, "died"),
+    (None, [End("died", AFTER)], AFTER, "missed"),
+    (None, [End("withdrawn", OPENS), End("died", OPENS)], AFTER, "died"),
+    (None, [End("lost", OPENS)], OPENS, "lost"),
+    (False, [], OPENS, "missed"),
     (False, [End("died", CLOSES)], AFTER, "died"),
-    (False, [End("died", AFTER)], AFTER, "missed"),
-    (False, [End("withdrawn", OPENS), End("died", OPENS)], AFTER, "died"),
-    (False, [End("lost", OPENS)], OPENS, "lost"),
 ]
 
 
 @pytest.mark.parametrize(("done", "ends", "today", "became"), VISIT_FATES)
-def test_what_became_of_a_visit(done: bool, ends: list[End], today: date, became: str) -> None:
+def test_what_became_of_a_visit(done: bool | None, ends: list[End], today: date, became: str) -> None:
     assert fate(VISIT, ANCHOR, ends, done=done, today=today) == became
     assert became in FATES
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trialdm.domain.protocol import Visit
-from trialdm.domain.schedule import Window, due, place, window
+from trialdm.domain.schedule import STANDINGS, End, Window, due, last_day, place, reminders, standing, window
 
 WEEKS = Visit("V04", 4, "6 weeks", "scheduled", anchor="surg", fallback="rand", target=42, before=14, after=14)
 MONTHS = Visit("V05", 5, "3 months", "scheduled", anchor="surg", fallback="rand", target=91, before=14, after=21)
@@ -89,3 +89,74 @@ def test_a_day_is_due_exactly_where_it_is_in_the_window(anchor: date, target: in
     inside = target - before <= at <= target + after
     assert (due(on, visit, {"surg": anchor}) == "due") is inside
     assert (place(on, visit, (visit,), {"surg": anchor}) == "in window") is inside
+
+
+# --- placing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("visit", "anchors", "last"),
+    [
+        (WEEKS, {"surg": SURGERY}, day(66)),
+        (MONTHS, {"surg": SURGERY}, day(410)),
+        (LAST, {"surg": SURGERY}, None),
+        (EVENT, {"surg": SURGERY}, None),
+        (WEEKS, {}, None),
+    ],
+)
+def test_the_last_day_of_a_visit_is_half_the_way_to_the_next(visit: Visit, anchors: dict[str, object], last: date | None) -> None:
+    assert last_day(visit, VISITS, anchors) == last
+
+
+_visits = st.lists(st.tuples(st.integers(0, 800), st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=6).map(
+    lambda found: [
+        Visit(f"V{n:02d}", n, "A visit", "scheduled", anchor="surg", target=target, before=before, after=after)
+        for n, (target, before, after) in enumerate(sorted(found), 1)
+    ]
+)
+
+
+@given(_visits, st.integers(-900, 2000), st.integers(0, 5))
+def test_every_day_has_one_place_and_they_follow_one_another(visits: list[Visit], at: int, which: int) -> None:
+    """Early, in the window, late, next visit: a later day is never in an earlier one of these."""
+    visit = visits[which % len(visits)]
+    order = ("early", "in window", "late", "next visit")
+    placed = [order.index(place(day(at + step), visit, visits, {"surg": SURGERY})) for step in range(3)]
+    assert placed == sorted(placed)
+
+
+# --- standings -------------------------------------------------------------------------------------------------------
+
+DIED, LOST = [End("died", day(50))], [End("lost", day(57))]
+
+
+@pytest.mark.parametrize(
+    ("after", "done", "ends", "standing_"),
+    [
+        (13, None, [], "later"),
+        (14, None, [], "soon"),
+        (27, None, [], "soon"),
+        (28, None, [], "open"),
+        (56, None, [], "open"),
+        (57, None, [], "overdue"),
+        (900, None, [], "overdue"),
+        (57, True, [], "done"),
+        (40, False, [], "missed"),
+        (57, False, [], "missed"),
+        (57, None, DIED, "ended"),
+        (57, False, DIED, "ended"),
+        (57, True, DIED, "done"),
+        (57, None, LOST, "overdue"),
+    ],
+)
+def test_where_a_visit_stands(after: int, done: bool | None, ends: list[End], standing_: str) -> None:
+    assert standing(day(after), WEEKS, {"surg": SURGERY}, ends, done=done) == standing_
+
+
+@given(st.integers(-900, 2000), st.sampled_from((None, True, False)), st.sampled_from(([], DIED, LOST)), st.sampled_from(VISITS))
+def test_a_visit_stands_somewhere_on_every_day(after: int, done: bool | None, ends: list[End], visit: Visit) -> None:
+    assert standing(day(after), visit, {"surg": SURGERY}, ends, done=done) in STANDINGS
+
+
+def test_reminders_come_a_week_before_on_and_a_week_after_the_target_day() -> None:
+    assert reminders(day(42)) == (day(35), day(42), day(49))

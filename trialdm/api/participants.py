@@ -9,7 +9,7 @@ from marshmallow import RAISE
 from trialdm.api import schemas
 from trialdm.domain.errors import Invalid, Unconditional
 from trialdm.door.security import change, known_person, read
-from trialdm.services import allocations, factors, participants, studies, theatre, unblinding
+from trialdm.services import allocations, factors, participants, studies, theatre, transfers, unblinding
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_participants", __name__, url_prefix="/api/v1/trials/<trial>/participants", description="Participants")
@@ -51,6 +51,20 @@ def one(trial: str, participant: str) -> Any:
         return participants.describe(row, participants.state(unit, trial, row))
 
     return read(work)
+
+
+@api.post("/<participant>/transfer")
+@api.arguments(schemas.NewTransfer)
+@api.response(200, schemas.Participant)
+@known_person
+def transfer(body: dict[str, Any], trial: str, participant: str) -> Any:
+    """Record that a participant moved to another site, whose staff alone see them from now on."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        row = transfers.transfer(unit, trial, participant, body["site"], body["day"], body["reason"])
+        return participants.describe(row, participants.state(unit, trial, row))
+
+    return change(work)
 
 
 @api.post("/<participant>/randomise")

@@ -6,6 +6,7 @@ from trialdm.domain import ethics, lifecycle
 from trialdm.domain.ethics import modifications, reconsent
 from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
+from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
 from trialdm.services import delegations, holds, packages, unblinding
 
@@ -271,9 +272,16 @@ class NewParticipant(Schema):
     site = fields.String(required=True, validate=validate.Length(min=2, max=8))
 
 
+class NewTransfer(Schema):
+    site = fields.String(required=True, metadata={"description": "The site that looks after the participant from now on."})
+    day = fields.Date(required=True)
+    reason = fields.String(required=True, validate=validate.Length(max=300))
+
+
 class Participant(Schema):
     participant = fields.String()
-    site = fields.String()
+    site = fields.String(metadata={"description": "The site that looks after the participant."})
+    enrolled_site = fields.String(metadata={"description": "The site that enrolled the participant; the number counts there."})
     number = fields.Integer()
     state = fields.String()
     added_at = fields.String()
@@ -389,6 +397,23 @@ class SiteQuery(Schema):
     """One site, or all that the caller sees."""
 
     site = fields.String(load_default="")
+
+
+class VisitsQuery(SiteQuery):
+    standing = fields.String(load_default="", validate=validate.OneOf(("", *STANDINGS)), metadata={"description": "One standing only."})
+
+
+class ExpectedVisit(Schema):
+    """A scheduled visit of a participant: the same schedule whatever was allocated."""
+
+    participant = fields.String()
+    site = fields.String()
+    visit = fields.String()
+    label = fields.String()
+    opens = fields.String(metadata={"description": "First day of the window."})
+    target = fields.String()
+    closes = fields.String(metadata={"description": "Last day of the window."})
+    standing = fields.String(validate=validate.OneOf(tuple(STANDINGS)))
 
 
 class Screened(Schema):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flask import Response
 from flask_smorest import Blueprint
 from marshmallow import RAISE
 
@@ -9,6 +10,7 @@ from trialdm.api import schemas
 from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
+from trialdm.domain.schedule import STANDINGS
 from trialdm.door.security import change, instance, known_person, read
 from trialdm.services import (
     clocks,
@@ -23,6 +25,7 @@ from trialdm.services import (
     studies,
     trail,
     versions,
+    visits,
 )
 from trialdm.services.unit import Unit
 
@@ -238,6 +241,26 @@ def take_step(body: dict[str, str], trial: str) -> Any:
 def screening_log(asked: dict[str, str], trial: str) -> Any:
     """The screening log of the sites that the caller sees."""
     return read(lambda unit: [entry.to_json() for entry in screening.log(unit, trial, site=asked["site"])])
+
+
+@api.get("/<trial>/visits")
+@api.arguments(schemas.VisitsQuery, location="query", unknown=RAISE)
+@api.response(200, schemas.ExpectedVisit(many=True))
+@known_person
+def scheduled(asked: dict[str, Any], trial: str) -> Any:
+    """The scheduled visits at the sites that the caller sees, by target day, with where each stands."""
+    standings = [asked["standing"]] if asked["standing"] else list(STANDINGS)
+    return read(lambda unit: [one.to_json() for one in visits.listed(unit, trial, site=asked["site"], standings=standings)])
+
+
+@api.get("/<trial>/calendar.ics")
+@api.arguments(schemas.SiteQuery, location="query", unknown=RAISE)
+@api.response(200, content_type="text/calendar")
+@known_person
+def calendar_feed(asked: dict[str, str], trial: str) -> Any:
+    """The expected visits as a calendar (RFC 5545). A calendar program may send HTTP Basic: the e-mail address, and a token as the
+    password. No secret stands in the address."""
+    return Response(read(lambda unit: visits.feed(unit, trial, site=asked["site"])), mimetype="text/calendar")
 
 
 @api.get("/<trial>/reconsent")

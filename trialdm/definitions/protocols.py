@@ -42,6 +42,9 @@ _RANDOMISED_ON = "rand_date"
 #: What blinded roles know anyway, although it stands in restricted forms: the schedule counts from the operation.
 _KNOWN_TO_ALL = frozenset({"surgery_done", "surgery_date"})
 
+#: Meanings of the answers by which everybody sees where a visit stands.
+_OF_THE_SCHEDULE = frozenset({"visit_date", "visit_done"})
+
 
 @dataclass
 class _Folder:
@@ -277,6 +280,10 @@ def _places(folder: _Folder, top: Mapping[str, Any], visits: tuple[Visit, ...], 
                 folder.say(source, ("visits", i, key), wrong)
         if visit["kind"] == "scheduled" and (not visit.get("anchor") or visit.get("target") is None):
             folder.say(source, ("visits", i), f"visit {visit['code']} is scheduled: it needs an anchor and a target day")
+    for form in forms.values():
+        for item in form.items:
+            if item.means in _OF_THE_SCHEDULE and (form.restricted or item.restricted):
+                folder.say(source, ("visits",), f"{form.code}.{item.name} is restricted: the schedule would show it to blinded roles")
     for i, fact in enumerate(top["primary_outcome"]):
         _fact_place(folder, ("primary_outcome", i), fact, codes, forms)
         item = _item_of(fact, forms)
@@ -609,6 +616,8 @@ class _Expressions:
                 message = f"check {raw['id']} names '{name}', which is not an item of form {self.form.code}"
                 self.folder.say(self.source, (*place, "items", i), message)
         self._deviation(place, raw.get("deviation"))
+        if "deviation_class" in raw and "deviation" not in raw:
+            self.folder.say(self.source, (*place, "class"), "'class' belongs to a check that opens a deviation: give 'deviation'")
         names = {**self.facts, **known}
         closed = self.form.restricted or self.telling.issuperset(raw["items"])
         when = self._expression((*place, "when"), raw["when"], names, {"truth"}, over_rows=self.form.repeating, closed=closed)
@@ -623,6 +632,7 @@ class _Expressions:
             tuple(raw["notify"]),
             raw.get("deviation"),
             raw.get("rule", ""),
+            raw.get("deviation_class", 1),
         )
 
     def _deviation(self, place: Place, deviation: int | None) -> None:

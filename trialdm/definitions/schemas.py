@@ -431,6 +431,7 @@ class CheckSchema(Schema):
     message = string("What is wrong, and the mend.", required=True)
     notify = fields.List(Text(validate=one_of(roles.ROLES)), load_default=list, metadata={"description": "Roles that an alert reaches."})
     deviation = whole("Type of the deviation that it opens.")
+    deviation_class = whole("Class of that deviation: 1 minor (where left out), 2 major.", data_key="class", validate=one_of((1, 2)))
     rule = string("Governance rule that it belongs to.", validate=validate.Regexp(r"^GOV-[0-9]{2}\Z", error="must be like GOV-08"))
 
 

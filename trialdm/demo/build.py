@@ -41,6 +41,7 @@ from trialdm.services import (
     schemes,
     studies,
     theatre,
+    transfers,
 )
 from trialdm.services.records import Submission
 from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit, Units
@@ -330,6 +331,8 @@ class Play:
         newest = max((d.effective_from for d in self.entries.documents if d.kind == "ICF"), default=self.last)
         if newest + timedelta(days=50) < screened and number % 11 == 4:
             dirt.add("old consent form")
+        if number % 60 == 6:
+            dirt.add("moves house")
         return frozenset(dirt)
 
     def _open_site(self, site: str, day: date) -> None:
@@ -418,6 +421,17 @@ class Standing:
     def confirm(self, participant: str, side: int, limb: int, level: int) -> None:
         self._tick()
         theatre.confirm(self.unit, TRIAL, participant, {"side": side, "limb": limb, "level": level}).require()
+
+    def transfer(self, participant: str) -> str:
+        """Move a participant to the first site that can receive them; gives the site that looks after them now."""
+        self._tick()
+        protocol, person = self.play.protocol, participants.known(self.unit, TRIAL, participant)
+        receiving = transfers.may_receive(self.unit, protocol, person) if transfers.waits(self.unit, protocol, person) else []
+        if receiving:
+            transfers.transfer(
+                self.unit, TRIAL, participant, receiving[0].code, self.unit.today, "Moved house; the hospital nearby takes over"
+            )
+        return person.site
 
     def staff(self, role: str, site: str) -> int:
         return self.play.actors[(role, site)].staff_no

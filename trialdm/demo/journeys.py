@@ -30,6 +30,8 @@ class Stage(Shape):
 
     def confirm(self, participant: str, side: int, limb: int, level: int) -> None: ...
 
+    def transfer(self, participant: str) -> str: ...
+
     def staff(self, role: str, site: str) -> int: ...
 
     def document(self, kind: str, site: str, day: date) -> int: ...
@@ -360,7 +362,7 @@ def _follow_up(person: Person, protocol: Protocol, operated: date) -> Journey:
     dies = _day_of_death(person, operated)
     leaves = operated + timedelta(days=rng.randint(40, 500)) if rng.random() < figures.WITHDRAWAL else None
     lost = operated + timedelta(days=rng.randint(120, 500)) if leaves is None and rng.random() < figures.LOST else None
-    events = sorted(_events(person, operated), key=lambda event: event.day)
+    events = sorted(_events(person, protocol, operated), key=lambda event: event.day)
     for visit in protocol.visits:
         if visit.kind != "scheduled" or visit.target is None:
             continue
@@ -568,7 +570,7 @@ def _visit_form(stage: Stage, person: Person, visit: str) -> None:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-def _events(person: Person, operated: date) -> list[Act]:
+def _events(person: Person, protocol: Protocol, operated: date) -> list[Act]:
     rng = person.rng
     acts: list[Act] = []
     if rng.random() < figures.INFECTION[person.limb]:
@@ -587,7 +589,18 @@ def _events(person: Person, operated: date) -> list[Act]:
             "re_crossover": 0,
         }
         acts.append(Act(weekday(day), "surgeon", lambda stage: stage.save(person.id, "REOP", "EV", given)))
+    if "moves house" in person.dirt:
+        acts.append(Act(weekday(operated + timedelta(days=60)), "trial-manager", _move(person, protocol)))
     return acts
+
+
+def _move(person: Person, protocol: Protocol) -> Callable[[Stage], None]:
+    """Another site takes over, where one is open."""
+
+    def do(stage: Stage) -> None:
+        person.site = protocol.site(stage.transfer(person.id))
+
+    return do
 
 
 def _infection(person: Person, start: date, serious: bool) -> Callable[[Stage], None]:

@@ -80,6 +80,7 @@ MEANINGS = {
     "withdrawal_date": "day of a change of participation",
     "death_date": "day of death",
     "visit_date": "day of the visit",
+    "visit_done": "whether the visit took place",
     "row_date": "day of the event that a row describes",
     "deviation_type": "type of a deviation",
     "deviation_class": "class of a deviation",
@@ -189,7 +190,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Check:
-    """An edit check: fires when its condition is True. A hard one refuses, a soft one asks, an alert tells."""
+    """An edit check: fires when its condition is True. A hard one refuses, a soft one asks, an alert tells.
+
+    `deviation` is the type of the deviation that it opens, and `deviation_class` its class: 1 minor, 2 major.
+    """
 
     id: str
     severity: Severity
@@ -199,6 +203,7 @@ class Check:
     notify: tuple[str, ...] = ()
     deviation: int | None = None
     rule: str = ""
+    deviation_class: int = 1
 
 
 @dataclass(frozen=True)
@@ -284,6 +289,7 @@ class Finding:
     notify: tuple[str, ...] = ()
     deviation: int | None = None
     rule: str = ""
+    deviation_class: int = 1
 
 
 @dataclass(frozen=True)
@@ -580,5 +586,7 @@ def _required(form: Form, typed: Mapping[str, Value], reasons: Mapping[str, str]
 
 def _checks(form: Form, scope: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
     return [
-        Finding(c.id, c.id, c.severity, c.message, c.items, c.notify, c.deviation, c.rule) for c in form.checks if c.when.holds(scope, rows)
+        Finding(c.id, c.id, c.severity, c.message, c.items, c.notify, c.deviation, c.rule, c.deviation_class)
+        for c in form.checks
+        if c.when.holds(scope, rows)
     ]

@@ -121,14 +121,14 @@ class Flow:
     conflicts: tuple[tuple[str, str], ...]
 
 
-def fate(visit: Visit, anchors: Mapping[str, Any], ends: Sequence[End], *, done: bool, today: date) -> str:
-    """What became of a visit (`FATES`): one that took place did, whatever came after."""
+def fate(visit: Visit, anchors: Mapping[str, Any], ends: Sequence[End], *, done: bool | None, today: date) -> str:
+    """What became of a visit (`FATES`): one that took place did, whatever came after. `done` is False for one entered as missed."""
     if done:
         return "done"
     end = schedule.ended(visit, anchors, ends)
     if end is not None:
         return end.kind
-    return "missed" if schedule.due(today, visit, anchors) == "overdue" else "later"
+    return "missed" if done is False or schedule.due(today, visit, anchors) == "overdue" else "later"
 
 
 def flow(

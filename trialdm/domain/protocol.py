@@ -27,6 +27,7 @@ BUILT_IN_FACTS = {
     "rand_dtm": "dtm",
     "window_open": "date",
     "window_close": "date",
+    "window_last": "date",
 }
 
 #: The visit whose occasions are entered as U01, U02 ..

@@ -45,11 +45,17 @@ def place(day: date, visit: Visit, visits: Sequence[Visit], anchors: Mapping[str
         return "in window"
     if day < own.opens:
         return "early"
-    later = [window(v, anchors) for v in visits if v.number > visit.number]
+    last = last_day(visit, visits, anchors)
+    return "late" if last is None or day <= last else "next visit"
+
+
+def last_day(visit: Visit, visits: Sequence[Visit], anchors: Mapping[str, Any]) -> date | None:
+    """The last day that still counts as this visit: half the way to the next scheduled one. None for the last visit, which has no
+    such day, and where there is no window."""
+    own = window(visit, anchors)
+    later = [window(v, anchors) for v in visits if v.number > visit.number] if own else []
     following = min((w.target for w in later if w), default=None)
-    if following and (day - own.target).days * 2 > (following - own.target).days:
-        return "next visit"
-    return "late"
+    return own.target + (following - own.target) // 2 if own and following else None
 
 
 def due(today: date, visit: Visit, anchors: Mapping[str, Any]) -> Literal["not due", "due", "overdue", "no window"]:
@@ -60,6 +66,24 @@ def due(today: date, visit: Visit, anchors: Mapping[str, Any]) -> Literal["not d
     if today < own.opens:
         return "not due"
     return "due" if today <= own.closes else "overdue"
+
+
+#: Where a visit of somebody stands, in the order of time.
+STANDINGS = {
+    "later": "Later",
+    "soon": "Due soon",
+    "open": "In window",
+    "overdue": "Overdue",
+    "done": "Done",
+    "missed": "Missed",
+    "ended": "No longer expected",
+}
+
+#: How long before its window opens a visit is due soon.
+_SOON = timedelta(days=14)
+
+#: Days from the target day on which a visit is brought to mind.
+REMINDERS = (-7, 0, 7)
 
 
 @dataclass(frozen=True)
@@ -75,3 +99,27 @@ def ended(visit: Visit, anchors: Mapping[str, Any], ends: Sequence[End]) -> End 
     own = window(visit, anchors)
     before = [end for end in ends if own is None or end.on <= own.closes]
     return min(before, key=lambda end: (ENDS.index(end.kind), end.on), default=None)
+
+
+def standing(today: date, visit: Visit, anchors: Mapping[str, Any], ends: Sequence[End], *, done: bool | None) -> str:
+    """Where a visit stands (`STANDINGS`). `done` is what was entered: that it took place, that it did not, or None for nothing.
+
+    A visit whose window has closed stays overdue until somebody enters what became of it. One without a window comes later.
+    """
+    own = window(visit, anchors)
+    if done:
+        return "done"
+    if ended(visit, anchors, ends):
+        return "ended"
+    if done is False:
+        return "missed"
+    if own is None or today < own.opens - _SOON:
+        return "later"
+    if today < own.opens:
+        return "soon"
+    return "open" if today <= own.closes else "overdue"
+
+
+def reminders(target: date) -> tuple[date, ...]:
+    """The days on which a visit is brought to mind while nothing is entered for it."""
+    return tuple(target + timedelta(days=days) for days in REMINDERS)

@@ -98,6 +98,7 @@ _FIELDS: Mapping[type, Mapping[str, tuple[str, Effect]]] = {
         "message": ("message", "none"),
         "notify": ("who is told", "none"),
         "deviation": ("type of the deviation", "alters"),
+        "deviation_class": ("class of the deviation", "alters"),
         "rule": ("rule", "none"),
     },
     Code: {"blinded": ("label for blinded roles", "none"), "restricted": ("hidden from blinded roles", "alters")},

@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import errors
 from trialdm.domain.errors import Detail, TrialError
+from trialdm.door.security import FEED
 
 _STATUS: tuple[tuple[type[TrialError], int], ...] = (
     (errors.SignedOut, 401),
@@ -126,4 +127,7 @@ def problem_json(problem: TrialError, status: int) -> Response:
         "errors": [vars(detail) for detail in problem.details],
     }
     body |= problem.shows
-    return Response(json.dumps(body), status, mimetype="application/problem+json")
+    answer = Response(json.dumps(body), status, mimetype="application/problem+json")
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = f'{"Basic" if request.path.endswith(FEED) else "Bearer"} realm="trialdm"'
+    return answer

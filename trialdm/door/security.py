@@ -136,6 +136,9 @@ def _identify() -> None:
     if _by_token():
         _identify_program(request.headers["Authorization"].removeprefix("Bearer ").strip())
         return
+    if _by_calendar():
+        _identify_calendar()
+        return
     secret = request.cookies.get(cookie_name(), "")
     if not secret or len(secret) > 200:
         return
@@ -154,6 +157,24 @@ def _identify() -> None:
 def _identify_program(token: str) -> None:
     with units().reading(SYSTEM) as unit:
         g.actor = people.actor(unit, people.token_account(unit, token), "api", g.request_id)
+
+
+def _by_calendar() -> bool:
+    """Whether a calendar program asks for a feed: such programs send no bearer token, but a name and a password."""
+    return (
+        request.method in _SAFE and request.path.startswith("/api/") and request.path.endswith(FEED) and request.authorization is not None
+    )
+
+
+def _identify_calendar() -> None:
+    """The e-mail address of the account, and one of its tokens in place of a password. Raises SignedOut."""
+    sent = request.authorization
+    given = sent.parameters if sent and sent.type == "basic" else {}
+    with units().reading(SYSTEM) as unit:
+        account = people.token_account(unit, given.get("password") or "")
+        if not hmac.compare_digest(account.email.encode(), (given.get("username") or "").strip().lower().encode()):
+            raise SignedOut("The token is not one of this account.", code="AUTH.TOKEN")
+        g.actor = people.actor(unit, account, "api", g.request_id)
 
 
 # --- cross-site defence ----------------------------------------------------------------------------------------------
@@ -180,6 +201,9 @@ def _by_token() -> bool:
     """Whether a program sends a bearer token: no browser adds that by itself."""
     return request.path.startswith("/api/") and request.headers.get("Authorization", "").startswith("Bearer ")
 
+
+#: How the address of a calendar feed ends.
+FEED = "/calendar.ics"
 
 PRE_SESSION = "trialdm-visit"
 

@@ -76,7 +76,7 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
     answer = gates.require(unit, trial, "randomise", site=person.site, participant=ready)
     schemes.require_live(unit, row)
     levels = participants.levels(local, book, definition)
-    made = _allocate(unit, protocol, definition, row, person.id, person.site, levels, key, answer)
+    made = _allocate(unit, protocol, definition, row, person.id, person.enrolled_site, levels, key, answer)
     if first:
         studies.move(unit, trial, "participant", person.id, "randomise", gate=answer, site=person.site)
         write_record(unit, protocol, person, made.number, levels, unit.now)
@@ -121,9 +121,9 @@ def _enter(unit: Unit, protocol: Protocol, definition: Definition, person: Parti
     trial = protocol.id
     register.lock(unit, trial, shared=True)
     earlier = _answered(unit, trial, definition, key, person.id)
-    site = unit.session.get(Allocation, (trial, definition.name, person.site))
+    site = unit.session.get(Allocation, (trial, definition.name, person.enrolled_site))
     if site is None:
-        raise WrongState(f"Site {person.site} has not been allocated.", code="ALLOC.SITE", needs="The site's allocation.")
+        raise WrongState(f"Site {person.enrolled_site} has not been allocated.", code="ALLOC.SITE", needs="The site's allocation.")
     if earlier:
         return _entered(unit, person, site), False
     if _in_the_trial(unit, person):
@@ -140,7 +140,7 @@ def _enter(unit: Unit, protocol: Protocol, definition: Definition, person: Parti
 def _entered(unit: Unit, person: Participant, site: Allocation) -> Allocated:
     """A participant under the allocation of their site."""
     arm = chains.unseal_arm(unit, site) if unit.sees_allocations(person.trial_id, person.site) else None
-    return Allocated(person.id, f"{person.site}-{person.number:04d}", site.at.isoformat(timespec="seconds"), arm)
+    return Allocated(person.id, f"{person.enrolled_site}-{person.number:04d}", site.at.isoformat(timespec="seconds"), arm)
 
 
 def _in_the_trial(unit: Unit, person: Participant) -> bool:
@@ -151,7 +151,7 @@ def record_historical(unit: Unit, protocol: Protocol, person: Participant) -> No
     """The allocation of a participant of a finished trial: the next place of its list."""
     row = schemes.locked_live(unit, protocol, protocol.scheme.name)
     key = f"history-{person.id}"
-    made = _allocate(unit, protocol, protocol.scheme, row, person.id, person.site, {}, key, {"historical": True})
+    made = _allocate(unit, protocol, protocol.scheme, row, person.id, person.enrolled_site, {}, key, {"historical": True})
     write_record(unit, protocol, person, made.number, {}, unit.now)
     casebooks.read(unit, protocol.id, person).allocated_at = unit.now
 
@@ -317,7 +317,9 @@ def chain_event(unit: Unit, protocol: Protocol, participant: str, kind: str, sai
 
 
 def _as_seen(unit: Unit, protocol: Protocol, row: Allocation) -> Allocated:
-    arm = chains.unseal_arm(unit, row) if unit.sees_allocations(protocol.id, row.site) else None
+    """An allocation as the actor may see it, by the site that looks after the participant now."""
+    person = unit.session.get(Participant, (protocol.id, row.participant_id))
+    arm = chains.unseal_arm(unit, row) if unit.sees_allocations(protocol.id, person.site if person else row.site) else None
     return Allocated(row.participant_id, row.number, row.at.isoformat(timespec="seconds"), arm)
 
 
@@ -378,14 +380,14 @@ def _subject(unit: Unit, protocol: Protocol, definition: Definition, participant
     if definition.unit == "participant":
         return participant
     person = unit.session.get(Participant, (protocol.id, participant))
-    return person.site if person else ""
+    return person.enrolled_site if person else ""
 
 
 def shown(unit: Unit, protocol: Protocol, person: Participant, *, name: str = "") -> Allocated | None:
     """The number and time of a participant's allocation, for everybody who sees the participant. Never the arm: that is looked up
     on purpose, and recorded (`unblinding.look`)."""
     definition = protocol.scheme_named(name)
-    row = unit.session.get(Allocation, (protocol.id, definition.name, person.site if definition.unit == "site" else person.id))
+    row = unit.session.get(Allocation, (protocol.id, definition.name, person.enrolled_site if definition.unit == "site" else person.id))
     if row is None:
         return None
     if definition.unit == "site":
@@ -403,7 +405,7 @@ def all_arms(unit: Unit, protocol: Protocol, name: str = "", *, until: datetime 
     found = {row.participant_id: codes[chains.unseal_arm(unit, row)] for row in rows}
     if definition.unit == "participant":
         return found
-    sites = dict(unit.session.execute(select(Participant.id, Participant.site).where(Participant.trial_id == protocol.id)).all())
+    sites = dict(unit.session.execute(select(Participant.id, Participant.enrolled_site).where(Participant.trial_id == protocol.id)).all())
     entered = [ident for ident, at in randomised(unit, protocol).items() if until is None or at <= until]
     return {ident: found[sites[ident]] for ident in entered if sites[ident] in found}
 

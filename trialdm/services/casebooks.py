@@ -222,7 +222,7 @@ def context(
 ) -> crf.Context:
     """What the rules of a form may see beside it. The arm is a fact only of forms that blinded roles never open."""
     facts = book.facts(protocol)
-    window = schedule.window(visit, facts)
+    window, last = schedule.window(visit, facts), schedule.last_day(visit, protocol.visits, facts)
     local = unit.now.astimezone(LONDON).replace(tzinfo=None)
     facts |= {
         "visit": visit.code,
@@ -232,6 +232,7 @@ def context(
         "now": local.replace(second=0, microsecond=0),
         "window_open": window.opens if window else None,
         "window_close": window.closes if window else None,
+        "window_last": last,
     }
     if form.restricted:
         facts[ARM_FACT] = arm

@@ -58,7 +58,7 @@ _MEANINGS = ("consent_at", "serious_aware", "deviation_class")
 def _books(unit: Unit, protocol: Protocol) -> list[Casebook]:
     forms = {found[0].code for name in _MEANINGS if (found := protocol.meaning(name))}
     people = unit.session.scalars(
-        select(Participant).where(Participant.trial_id == protocol.id).order_by(Participant.site, Participant.number)
+        select(Participant).where(Participant.trial_id == protocol.id).order_by(Participant.enrolled_site, Participant.number)
     )
     return list(casebooks.some_forms(unit, protocol.id, people, forms).values())
 

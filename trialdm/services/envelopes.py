@@ -127,8 +127,10 @@ def reconcile(
     protocol = studies.protocol(unit, trial)
     unit.require("allocation.reconcile", trial, site)
     person = participants.find(unit, trial, participant, "allocation.reconcile")
-    if person.site != site:
-        raise Conflict(f"Participant {person.id} belongs to site {person.site}.", code="ALLOC.ENVELOPE_SITE", needs="The right envelope.")
+    if person.enrolled_site != site:
+        raise Conflict(
+            f"Participant {person.id} belongs to site {person.enrolled_site}.", code="ALLOC.ENVELOPE_SITE", needs="The right envelope."
+        )
     schemes.locked(unit, protocol, protocol.scheme.name)
     register.lock(unit, trial, shared=True)
     entered = _entered(unit, protocol, person, number, opened_at)
@@ -163,7 +165,7 @@ def reconcile(
 
 def _entered(unit: Unit, protocol: Protocol, person: Participant, number: int, opened_at: datetime) -> Allocated | None:
     """The allocation by this envelope, where it was entered before for this participant with the same time."""
-    use = unit.session.get(EnvelopeUse, (protocol.id, person.site, number))
+    use = unit.session.get(EnvelopeUse, (protocol.id, person.enrolled_site, number))
     made = unit.session.get(Allocation, (protocol.id, protocol.scheme.name, person.id))
     if use is None or made is None or (use.what, use.participant_id, use.opened_at) != ("used", person.id, opened_at):
         return None
@@ -219,7 +221,7 @@ def _place(
     *,
     in_order: bool,
 ) -> Allocated:
-    trial, site = protocol.id, person.site
+    trial, site = protocol.id, person.enrolled_site
     arm = sealing.unseal(unit.keys.allocation, envelope.arm_sealed, _bound(trial, site, envelope.number)).decode().rstrip()
     row = _epoch_with(unit, protocol, arm)
     asked = gates.case(unit, trial, "randomise", site=site, participant=participants.readiness(unit, protocol, book))

@@ -11,7 +11,7 @@ from trialdm.domain.ethics.withdrawal import LEVELS
 from trialdm.domain.flow import Course, Flow
 from trialdm.domain.lifecycle import INITIAL
 from trialdm.domain.protocol import Protocol
-from trialdm.services import allocations, casebooks, participants, screening, studies
+from trialdm.services import allocations, casebooks, participants, screening, studies, visits
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Participant
@@ -56,7 +56,9 @@ def _flow(unit: Unit, trial: str, arms: Mapping[str, int] | None) -> Flow:
 def _courses(unit: Unit, protocol: Protocol, arms: Mapping[str, int] | None) -> list[Course]:
     trial = protocol.id
     people = list(
-        unit.session.scalars(select(Participant).where(Participant.trial_id == trial).order_by(Participant.site, Participant.number))
+        unit.session.scalars(
+            select(Participant).where(Participant.trial_id == trial).order_by(Participant.enrolled_site, Participant.number)
+        )
     )
     forms = {form for alive in studies.alive(unit, trial) for form in _forms(alive)}
     books = casebooks.some_forms(unit, trial, people, forms)
@@ -113,13 +115,9 @@ def _failed(protocol: Protocol, book: Casebook) -> tuple[str, ...]:
 
 
 def _visits(unit: Unit, protocol: Protocol, book: Casebook, state: str) -> dict[str, str]:
-    dated, facts, ends = protocol.meaning("visit_date"), book.facts(protocol), participants.ends(protocol, book, state)
-
-    def done(code: str) -> bool:
-        return dated is not None and book.answer(dated[0], code, dated[1].name) is not None
-
+    facts, ends = book.facts(protocol), participants.ends(protocol, book, state)
     return {
-        visit.code: counts.fate(visit, facts, ends, done=done(visit.code), today=unit.today)
+        visit.code: counts.fate(visit, facts, ends, done=visits.took_place(protocol, book, visit.code), today=unit.today)
         for visit in protocol.visits
         if visit.kind == "scheduled"
     }

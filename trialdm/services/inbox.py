@@ -11,7 +11,7 @@ from typing import Any
 
 from trialdm.domain import ethics, pathway
 from trialdm.domain.protocol import Protocol
-from trialdm.services import approvals, clocks, delegations, holds, register, signatures, studies
+from trialdm.services import approvals, clocks, delegations, holds, register, signatures, studies, visits
 from trialdm.services.unit import Unit
 
 #: kind -> what the person is asked to do.
@@ -24,6 +24,7 @@ KINDS = {
     "expiry": "Renew or replace",
     "lock": "Confirm as the second person",
     "signature": "Sign casebooks",
+    "visit": "Hold a visit, or say why it was missed",
 }
 
 #: States of a deadline in which it is shown to its owner.
@@ -114,4 +115,21 @@ def _signatures(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
         yield Waiting(protocol.id, "signature", f"{count} casebook{'' if count == 1 else 's'} of whom nothing more is to come", site)
 
 
-_SOURCES: tuple[Callable[[Unit, Protocol], Iterator[Waiting]], ...] = (_deadlines, _lines, _checks, _notices, _endings, _locks, _signatures)
+def _visits(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    """Visits around their target day and overdue ones, for those who enter visit forms at the site."""
+    for one, words in visits.waiting(unit, protocol):
+        about = {"participant": one.participant, "visit": one.visit, "form": one.form}
+        what = f"{one.participant}, {one.label}: {words[:1].lower()}{words[1:]}"
+        yield Waiting(protocol.id, "visit", what, one.site, one.window.closes, one.standing == "overdue", about)
+
+
+_SOURCES: tuple[Callable[[Unit, Protocol], Iterator[Waiting]], ...] = (
+    _deadlines,
+    _lines,
+    _checks,
+    _notices,
+    _endings,
+    _locks,
+    _signatures,
+    _visits,
+)

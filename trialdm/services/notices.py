@@ -34,6 +34,7 @@ KINDS = {
     "deadline": "a deadline",
     "delegation": "the delegation log",
     "modification": "a modification",
+    "transfer": "a transfer between sites",
 }
 
 

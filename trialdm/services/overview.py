@@ -14,7 +14,7 @@ from trialdm.domain.ethics import Reason
 from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.domain.roles import sites_seen
-from trialdm.services import allocations, casebooks, drafts, participants, records, studies
+from trialdm.services import allocations, casebooks, drafts, participants, records, studies, visits
 from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place
 from trialdm.services.unit import Unit
@@ -28,7 +28,7 @@ _MOST = 200
 
 @dataclass(frozen=True)
 class SiteRow:
-    """Recruitment of one site."""
+    """Recruitment of one site: those whom it enrolled, wherever they are looked after now."""
 
     code: str
     name: str
@@ -59,7 +59,9 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
     unit.require("trial.see", trial)
     seen = sites_seen(unit.actor.grants, "trial.see", trial)
     screened = dict(
-        unit.session.execute(select(Participant.site, func.count()).where(Participant.trial_id == trial).group_by(Participant.site)).all()
+        unit.session.execute(
+            select(Participant.enrolled_site, func.count()).where(Participant.trial_id == trial).group_by(Participant.enrolled_site)
+        ).all()
     )
     randomised = _randomised_by_site(unit, protocol)
     states = studies.states(unit, trial, "site")
@@ -80,7 +82,7 @@ def sites(unit: Unit, trial: str) -> list[SiteRow]:
 
 def _randomised_by_site(unit: Unit, protocol: Protocol) -> Counter[str]:
     known = allocations.randomised(unit, protocol) if protocol.schemes else {}
-    people = unit.session.execute(select(Participant.id, Participant.site).where(Participant.trial_id == protocol.id))
+    people = unit.session.execute(select(Participant.id, Participant.enrolled_site).where(Participant.trial_id == protocol.id))
     return Counter(site for ident, site in people if ident in known)
 
 
@@ -92,7 +94,7 @@ def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
     left = _drafts(unit, trial)
     people = participants.listed(unit, trial)
     alive = studies.alive(unit, trial)
-    forms = {form for protocol in alive for form in _forms_of_schedule(protocol) | participants.closing_forms(protocol)}
+    forms = {form for protocol in alive for form in visits.forms(protocol)}
     books = casebooks.some_forms(unit, trial, [person for person, _ in people], forms)
     for person, state in people:
         if state == "eligible":
@@ -132,26 +134,16 @@ def _typed(unit: Unit, trial: str, people: dict[str, Participant]) -> Iterator[T
             yield Task("typed", person.id, person.site, f"Save what you typed: {form.title}", row.visit, row.form, row.row)
 
 
-def _forms_of_schedule(protocol: Protocol) -> set[str]:
-    """Forms that hold the anchors of visit windows, or the days of visits."""
-    anchors = {name for visit in protocol.visits for name in (visit.anchor, visit.fallback)}
-    dated = protocol.meaning("visit_date")
-    return {fact.form for fact in protocol.context if fact.name in anchors} | ({dated[0].code} if dated else set())
+#: Where a visit stands -> kind of task.
+_KINDS = {"open": "due", "overdue": "overdue"}
 
 
 def _visits(unit: Unit, protocol: Protocol, book: Casebook, state: str) -> Iterator[Task]:
     """Scheduled visits that are expected, whose window has opened and of which no visit form has been saved."""
-    dated = protocol.meaning("visit_date")
-    if dated is None:
-        return
-    person, facts, ends = book.participant, book.facts(protocol), participants.ends(protocol, book, state)
-    for visit in protocol.visits:
-        if visit.kind != "scheduled" or book.get(visit.code, dated[0].code, 1) or schedule.ended(visit, facts, ends):
-            continue
-        due = schedule.due(unit.today, visit, facts)
-        window = schedule.window(visit, facts)
-        if due in ("due", "overdue") and window:
-            yield Task(due, person.id, person.site, f"{visit.label} is {due}", visit.code, dated[0].code, due=window.closes)
+    for one in visits.of_person(unit, protocol, book, state):
+        if one.standing in _KINDS and not book.get(one.visit, one.form, 1):
+            kind = _KINDS[one.standing]
+            yield Task(kind, one.participant, one.site, f"{one.label} is {kind}", one.visit, one.form, due=one.window.closes)
 
 
 def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, Any]]:
@@ -163,7 +155,7 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
     occasions = sorted({at for at, _, _ in book.forms if protocol.visit(at).code != at})
     rows: list[dict[str, Any]] = []
     for visit in protocol.visits:
-        end = schedule.ended(visit, facts, ends)
+        end, done = schedule.ended(visit, facts, ends), visits.took_place(protocol, book, visit.code)
         for code in [*(o for o in occasions if protocol.visit(o) is visit), visit.code]:
             cells = [
                 {
@@ -184,6 +176,7 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
                         "cells": cells,
                         "window": schedule.window(visit, facts),
                         "due": schedule.due(unit.today, visit, facts),
+                        "standing": schedule.standing(unit.today, visit, facts, ends, done=done),
                         "new": code == UNSCHEDULED,
                     }
                 )

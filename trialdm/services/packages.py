@@ -26,7 +26,7 @@ from trialdm.services import allocations, casebooks, corrections, factors, gates
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.permissions import Permission, Permissions
 from trialdm.services.unit import LONDON, Change, Unit
-from trialdm.store.tables import Allocation, AllocationNote, ExportJob, FormInstance, FormVersion, Participant, Status
+from trialdm.store.tables import Allocation, AllocationNote, ExportJob, FormInstance, FormVersion, Participant, Status, Transfer
 
 FORMATS = package.FORMATS
 BLINDINGS = ("blinded", "unblinded")
@@ -120,6 +120,7 @@ def last_change(unit: Unit, trial: str) -> datetime:
             (Status, Status.at),
             (Allocation, Allocation.at),
             (AllocationNote, AllocationNote.at),
+            (Transfer, Transfer.at),
         )
     ]
     known = [moment for moment in moments if moment is not None]
@@ -172,7 +173,7 @@ def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> S
     wanted = (
         select(
             FormInstance.participant_id,
-            Participant.site,
+            Participant.enrolled_site,
             FormInstance.visit,
             FormInstance.row,
             FormVersion.status,
@@ -198,7 +199,7 @@ def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> S
 def _form_rows(unit: Unit, protocol: Protocol, form: Form, blinded: bool, as_of: datetime, arms: Mapping[str, int]) -> Iterator[StoredRow]:
     """Rows of one form in the order of site, participant number, visit and row."""
     numbers = {visit.code: visit.number for visit in protocol.visits}
-    wanted = _newest(protocol, form, blinded, as_of).order_by(Participant.site, Participant.number)
+    wanted = _newest(protocol, form, blinded, as_of).order_by(Participant.enrolled_site, Participant.number)
     arm_items = [item.name for item in form.items if item.system == ARM_FACT]
     rows = [
         StoredRow(p, site, visit, _visit_number(numbers, visit), row, status, seq, saved_at, data)
@@ -240,11 +241,30 @@ def _participants_table(protocol: Protocol, blinded: bool) -> Table:
         Item("number", "Number at the site", "int", minimum=None),
         Item("state", f"State of the {protocol.machine}", "code", codelist=states),
         Item("added_on", "Added to the trial", "date"),
+        *_transfer_items(protocol),
         *permissions.items(protocol),
         *_allocation_items(protocol),
     ]
     title = "Cases" if protocol.treats else "Participants"
     return dataset.table_of_items("participants", title, items, blinded=blinded, keys=("participant", "site"), origin="kept by the system")
+
+
+def _transfer_items(protocol: Protocol) -> list[Item]:
+    """Where participants are looked after, which is not the key: that stays the site that enrolled them."""
+    if protocol.historical or protocol.treats:
+        return []
+    return [
+        Item("current_site", "Site that looks after the participant", "text", length=16),
+        Item("transferred_on", "Transferred there on", "date"),
+    ]
+
+
+def _transfer_answers(unit: Unit, protocol: Protocol, as_of: datetime) -> dict[str, dict[str, Any]]:
+    """By participant, where they were last transferred, as known at the moment."""
+    wanted = select(Transfer).where(Transfer.trial_id == protocol.id, Transfer.at <= as_of).order_by(Transfer.participant_id, Transfer.seq)
+    return {
+        move.participant_id: {"current_site": move.site, "transferred_on": move.day.isoformat()} for move in unit.session.scalars(wanted)
+    }
 
 
 def _allocation_items(protocol: Protocol) -> list[Item]:
@@ -324,7 +344,7 @@ def _participant_rows(
     people = unit.session.scalars(
         select(Participant)
         .where(Participant.trial_id == trial, Participant.added_at <= as_of)
-        .order_by(Participant.site, Participant.number)
+        .order_by(Participant.enrolled_site, Participant.number)
     )
     newest: dict[str, str] = {}
     for subject, state in unit.session.execute(
@@ -335,15 +355,18 @@ def _participant_rows(
         newest[subject] = state
     states, first = _state_codes(protocol), INITIAL[protocol.machine]
     given = _allocation_answers(unit, protocol, blinded, as_of) if protocol.schemes else {}
+    moved, moves = _transfer_answers(unit, protocol, as_of), bool(_transfer_items(protocol))
     for person in people:
         answers: dict[str, Any] = {"number": person.number, "state": states[newest.get(person.id, first)]}
         if not protocol.historical:
             answers["added_on"] = _day(person.added_at)
+        if moves:
+            answers |= moved.get(person.id, {"current_site": person.enrolled_site})
         permission = held.get(person.id, Permission())
         answers |= permissions.answers(permission, permitted.asked) if permitted else {}
         allocated = given.get(person.id, {})
         answers |= allocated if permission.used else {name: value for name, value in allocated.items() if name not in from_forms}
-        yield StoredRow(person.id, person.site, data=json.dumps({"answers": answers, "missing": {}}))
+        yield StoredRow(person.id, person.enrolled_site, data=json.dumps({"answers": answers, "missing": {}}))
 
 
 def _allocation_answers(unit: Unit, protocol: Protocol, blinded: bool, as_of: datetime) -> dict[str, dict[str, Any]]:
@@ -404,7 +427,7 @@ def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
     """The casebook of every participant as it stood at a moment, by site and number."""
     trial = protocol.id
     known = Participant.trial_id == trial, Participant.added_at <= as_of
-    people = unit.session.scalars(select(Participant).where(*known).order_by(Participant.site, Participant.number))
+    people = unit.session.scalars(select(Participant).where(*known).order_by(Participant.enrolled_site, Participant.number))
     books = {person.id: Casebook(person) for person in people}
     for form in protocol.forms:
         for row in unit.session.execute(_newest(protocol, form, False, as_of)):
@@ -435,7 +458,7 @@ def _visit_row(protocol: Protocol, book: Casebook, facts: Mapping[str, Any], vis
             if item.name in found:
                 answers[item.name] = values.write(found[item.name])
     data = json.dumps({"answers": answers, "missing": {}})
-    return StoredRow(book.participant.id, book.participant.site, visit, number, data=data)
+    return StoredRow(book.participant.id, book.participant.enrolled_site, visit, number, data=data)
 
 
 # --- requested packages ----------------------------------------------------------------------------------------------

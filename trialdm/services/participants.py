@@ -19,7 +19,7 @@ from trialdm.domain.schedule import End
 from trialdm.services import casebooks, cases, gates, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, SYSTEM, Change, Unit, needed, remember
-from trialdm.store.tables import Account, Allocation, FormVersion, Participant
+from trialdm.store.tables import Account, Allocation, FormVersion, Participant, Transfer
 
 _TRIES = 20
 
@@ -42,8 +42,15 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
                     code=f"STATE.{machine.upper()}",
                     needs=f"The {name} open.",
                 )
-    last = unit.session.scalar(select(func.max(Participant.number)).where(Participant.trial_id == trial, Participant.site == site))
-    row = Participant(trial_id=trial, id=_unused(unit, trial), site=site, number=(last or 0) + 1, added_at=unit.now, added_by=unit.actor.id)
+    last = unit.session.scalar(select(func.max(Participant.number)).where(Participant.trial_id == trial, Participant.enrolled_site == site))
+    row = Participant(
+        trial_id=trial,
+        id=_unused(unit, trial),
+        enrolled_site=site,
+        number=(last or 0) + 1,
+        added_at=unit.now,
+        added_by=unit.actor.id,
+    )
     unit.add(row)
     unit.record(
         "participant.add",
@@ -55,6 +62,7 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
         site=site,
     )
     unit.session.flush()
+    unit.session.refresh(row, ["site"])
     studies.enter(unit, trial, protocol.machine, row.id, "create", INITIAL[protocol.machine], site=site)
     return row
 
@@ -128,7 +136,9 @@ def listed(unit: Unit, trial: str) -> list[tuple[Participant, str]]:
     studies.definition(unit, trial)
     unit.require("participant.see", trial)
     protocol = studies.protocol(unit, trial)
-    wanted = select(Participant).where(Participant.trial_id == trial).order_by(Participant.site, Participant.number)
+    wanted = (
+        select(Participant).where(Participant.trial_id == trial).order_by(Participant.site, Participant.enrolled_site, Participant.number)
+    )
     sites = unit.sites("participant.see", trial)
     if sites is not None:
         wanted = wanted.where(Participant.site.in_(sites))
@@ -143,8 +153,19 @@ def state(unit: Unit, trial: str, row: Participant) -> str:
 
 
 def screening_number(row: Participant) -> str:
-    """The number in the screening log of the site, such as S01-S-0007."""
-    return f"{row.site}-S-{row.number:04d}"
+    """The number in the screening log of the site that enrolled them, such as S01-S-0007."""
+    return f"{row.enrolled_site}-S-{row.number:04d}"
+
+
+def transfers(unit: Unit, row: Participant) -> list[Transfer]:
+    """The moves of a participant between sites, oldest first."""
+    wanted = select(Transfer).where(Transfer.trial_id == row.trial_id, Transfer.participant_id == row.id).order_by(Transfer.seq)
+    return remember(unit, ("transfers", row.trial_id, row.id), lambda: list(unit.session.scalars(wanted)))
+
+
+def site_on(unit: Unit, row: Participant, day: date) -> str:
+    """The site that looked after a participant on a day."""
+    return next((move.site for move in reversed(transfers(unit, row)) if move.day <= day), row.enrolled_site)
 
 
 def describe(row: Participant, state: str) -> dict[str, Any]:
@@ -152,6 +173,7 @@ def describe(row: Participant, state: str) -> dict[str, Any]:
     return {
         "participant": row.id,
         "site": row.site,
+        "enrolled_site": row.enrolled_site,
         "number": row.number,
         "state": state,
         "added_at": row.added_at.isoformat(timespec="seconds"),
@@ -180,7 +202,7 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
     known = standing(unit, protocol, book)
     return replace(
         known,
-        consent_refused=_refused_then(unit, protocol, book.participant.site, known.consent),
+        consent_refused=_refused_then(unit, protocol, book.participant, known.consent),
         eligibility_complete=complete,
         eligibility_failures=failures,
         eligibility_signed=signed,
@@ -196,13 +218,15 @@ def readiness(unit: Unit, protocol: Protocol, book: Casebook) -> Standing:
     )
 
 
-def _refused_then(unit: Unit, protocol: Protocol, site: str, given: ConsentGiven | None) -> tuple[str, ...]:
-    """What spoke against taking any consent at a site on the day of this one; nothing is said twice of a day that is today."""
+def _refused_then(unit: Unit, protocol: Protocol, person: Participant, given: ConsentGiven | None) -> tuple[str, ...]:
+    """What spoke against taking any consent at their site on the day of this one; nothing is said twice of a day that is today."""
     if given is None:
         return ()
     day = given.renewed or given.at.date()
     if day >= unit.today:
         return ()
+
+    site = site_on(unit, person, day)
 
     def find() -> tuple[str, ...]:
         answer = ethics.gate(replace(gates.case(unit, protocol.id, "consent", site=site, on=day), person=None))
@@ -325,7 +349,8 @@ def _eligibility(unit: Unit, protocol: Protocol, book: Casebook) -> tuple[bool, 
     failures: tuple[str, ...] = ()
     if answers.values.get(item.name) != 1:
         failures = tuple(casebooks.failing_criteria(form, answers.values)) or (item.label,)
-    return True, failures, casebooks.saved_by_doctor(unit, protocol.id, book.participant.site, stored)
+    sites = {book.participant.enrolled_site, *(move.site for move in transfers(unit, book.participant))}
+    return True, failures, any(casebooks.saved_by_doctor(unit, protocol.id, site, stored) for site in sites)
 
 
 def _baseline_missing(protocol: Protocol, book: Casebook, scheme: Scheme) -> tuple[str, ...]:
@@ -388,7 +413,7 @@ def levels(protocol: Protocol, book: Casebook, scheme: Scheme) -> dict[str, str]
 def level_of(protocol: Protocol, book: Casebook, factor: Factor) -> str:
     """The level of one factor as the casebook says it now; "None" where there is no answer."""
     if factor.name == "site":
-        return book.participant.site
+        return book.participant.enrolled_site
     return str(book.answer(protocol.form(factor.form), factor.visit, factor.item))
 
 

@@ -57,7 +57,7 @@ def saved(unit: Unit, trial: str) -> list[Saved]:
             & (FormVersion.seq == FormInstance.seq),
         )
         .where(FormInstance.trial_id == trial, FormInstance.status != "removed")
-        .order_by(Participant.site, Participant.number, FormInstance.visit, FormInstance.form, FormInstance.row)
+        .order_by(Participant.site, Participant.enrolled_site, Participant.number, FormInstance.visit, FormInstance.form, FormInstance.row)
     )
     return [
         Saved(one.participant_id, site, one.visit, one.form, one.row, one.status, bool(one.restricted), json.loads(data))
@@ -152,7 +152,8 @@ def _broken(unit: Unit, alive: Sequence[Protocol], new: Protocol, site: str = ""
     if not found:
         return []
     forms = [one for one in saved(unit, new.id) if site in ("", one.site)]
-    added = set(unit.session.scalars(select(Participant.site).where(Participant.trial_id == new.id)))
+    people = unit.session.execute(select(Participant.enrolled_site, Participant.site).where(Participant.trial_id == new.id))
+    added = {code for both in people for code in both}
     return [
         Detail("PROTOCOL.BREAKS", f"{d.words} But answers are saved there.", d.place, _MEND[d.kind])
         for d, old in found.values()

@@ -199,7 +199,7 @@ def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:
         elif item.system == "screening_no":
             found[item.name] = participants.screening_number(place.participant)
         elif item.system == "audit_no":
-            found[item.name] = f"{place.participant.site}-A-{place.participant.number:04d}"
+            found[item.name] = f"{place.participant.enrolled_site}-A-{place.participant.number:04d}"
         elif item.system == "row":
             found[item.name] = place.row
     return found
@@ -582,7 +582,8 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook, said: Collection[str
         if item is None or day is None:
             continue
         ready = participants.readiness(unit, place.protocol, book)
-        answer, kept = gates.judge(unit, place.protocol.id, action, site=place.participant.site, on=day, participant=ready)
+        site = participants.site_on(unit, place.participant, day)
+        answer, kept = gates.judge(unit, place.protocol.id, action, site=site, on=day, participant=ready)
         gates.keep(unit, place.protocol.id, kept, stream=_stream(place, stored.instance), **_about(place, stored.instance))
         against = [r for r in answer.reasons if r.severity == "block" and r.rule not in said]
         found += [
@@ -721,13 +722,32 @@ def _open_deviation(unit: Unit, place: Place, book: Casebook, finding: Finding) 
     days = [casebooks.as_day(stored.answers(place.form).values.get(name)) for name in finding.items] if stored else []
     day = next((d for d in days if d is not None), unit.today)
     if finding.deviation is not None:
-        open_deviation(unit, place.protocol, book, finding.deviation, where, finding.message, day, restricted=place.form.restricted)
+        open_deviation(
+            unit,
+            place.protocol,
+            book,
+            finding.deviation,
+            where,
+            finding.message,
+            day,
+            restricted=place.form.restricted,
+            graded=finding.deviation_class,
+        )
 
 
 def open_deviation(
-    unit: Unit, protocol: Protocol, book: Casebook, kind: int, where: str, message: str, day: date, *, restricted: bool = False
+    unit: Unit,
+    protocol: Protocol,
+    book: Casebook,
+    kind: int,
+    where: str,
+    message: str,
+    day: date,
+    *,
+    restricted: bool = False,
+    graded: int = 1,
 ) -> None:
-    """A draft deviation of a kind (the code of its type), unless there is one that starts with the same place."""
+    """A draft deviation of a kind (the code of its type) and class, unless there is one that starts with the same place."""
     protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
     found = protocol.meaning("deviation_type")
     if found is None:
@@ -741,7 +761,7 @@ def open_deviation(
     row = max(used, default=_RESTRICTED_ROWS - 1 if restricted else 0) + 1
     answers = {
         item_of["deviation_type"]: kind,
-        item_of["deviation_class"]: 1,
+        item_of["deviation_class"]: graded,
         item_of["deviation_date"]: min(day, unit.today).isoformat(),
         item_of["deviation_found"]: unit.today.isoformat(),
         item_of["deviation_text"]: f"{where}: {message}"[:1000],

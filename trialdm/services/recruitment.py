@@ -144,7 +144,7 @@ def _happened(unit: Unit, protocol: Protocol) -> dict[str, Happened]:
     found: dict[str, list[list[date]]] = defaultdict(lambda: [[], [], []])
     for row in people:
         local, book = studies.protocol_at(unit, trial, row.site), books[row.id]
-        days = found[row.site]
+        days = found[row.enrolled_site]
         days[0].append(screening.entry(local, row, book).screened_on or row.added_at.astimezone(LONDON).date())
         days[1] += [at.date() for at, _ in participants.consents(local, book)[:1]]
         days[2] += [randomised[row.id]] if row.id in randomised else []

@@ -36,14 +36,17 @@ class Entry:
 
 
 def log(unit: Unit, trial: str, *, site: str = "", came: str = "", reason: int | None = None) -> list[Entry]:
-    """The log of the sites that the person sees, by site and number; of one site, one outcome or one reason where they are named.
+    """The log of the sites that the person sees, by site and number; a transferred participant stays in the log of the site that
+    enrolled them, for those who see both. Of one site, one outcome or one reason where they are named.
 
     Raises Forbidden, and Missing for an unknown site.
     """
     if site:
         studies.protocol(unit, trial).site(site)
         unit.require("participant.see", trial, site)
-    people = [row for row, _ in participants.listed(unit, trial) if site in ("", row.site)]
+    kept = unit.sites("participant.see", trial)
+    people = [row for row, _ in participants.listed(unit, trial) if site in ("", row.enrolled_site)]
+    people = [row for row in people if kept is None or row.enrolled_site in kept]
     forms = {at[1] for protocol in studies.alive(unit, trial) if (at := entered_at(protocol))}
     books = casebooks.some_forms(unit, trial, people, forms)
     entries = [entry(studies.protocol_at(unit, trial, row.site), row, books[row.id]) for row in people]
@@ -63,7 +66,7 @@ def entry(protocol: Protocol, row: Participant, book: Casebook) -> Entry:
     return Entry(
         participants.screening_number(row),
         row.id,
-        row.site,
+        row.enrolled_site,
         casebooks.as_day(said.get("screened_on")),
         outcome(*(said.get(f"screened_{step}") for step in ("eligible", "approached", "consented"))),
         {code: words.get(code, str(code)) for code in chosen},

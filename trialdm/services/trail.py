@@ -5,19 +5,19 @@ reader who has asked for it (`unblinding.look`), so that reading the trail is no
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 
 from trialdm.domain.audit import Entry, authenticate, commit
 from trialdm.domain.errors import Broken
 from trialdm.services import casebooks, disclosures, studies
 from trialdm.services.records import Place
 from trialdm.services.unit import Unit
-from trialdm.store.tables import AuditEvent, AuditValue, FormInstance
+from trialdm.store.tables import AuditEvent, AuditValue, FormInstance, Participant, Transfer
 
 PAGE = 100
 
@@ -86,8 +86,22 @@ def of_trial(unit: Unit, trial: str, wanted: Filter) -> list[Line]:
         about.append(AuditEvent.at_utc < wanted.until.isoformat(timespec="microseconds"))
     sites = {grant.site for grant in unit.actor.grants if grant.trial in ("*", trial)}
     if "" not in sites:
-        about.append(AuditEvent.org.in_(sites))
+        about.append(_at_sites(trial, sites))
     return _lines(unit, trial, about, sees=unit.sees_allocations(trial, None) or _sees_own(unit, trial, sites), limit=PAGE)
+
+
+def _at_sites(trial: str, sites: Collection[str]) -> ColumnElement[bool]:
+    """Entries of these sites. Those about a transferred participant go with the participant, and leave the sites they left."""
+    moved = select(Participant.id).join(Transfer, (Transfer.trial_id == Participant.trial_id) & (Transfer.participant_id == Participant.id))
+    here = moved.where(Participant.trial_id == trial, Participant.site.in_(sites))
+    gone = moved.where(Participant.trial_id == trial, Participant.site.not_in(sites))
+    return (AuditEvent.org.in_(sites) & ~_about(trial, gone)) | _about(trial, here)
+
+
+def _about(trial: str, people: Select[str]) -> ColumnElement[bool]:
+    """Entries about these participants or their forms."""
+    forms = select(FormInstance.id).where(FormInstance.trial_id == trial, FormInstance.participant_id.in_(people))
+    return AuditEvent.entity_id.in_(people) | AuditEvent.entity_id.in_(forms)
 
 
 def _sees_own(unit: Unit, trial: str, sites: Iterable[str]) -> bool:

@@ -4,6 +4,8 @@ Each key is 32 random bytes in a file that only the service's user may read. Sea
 the associated data bind a sealed value to its row, so that moving it elsewhere makes it unreadable. Signing is Ed25519.
 """
 
+import hashlib
+import hmac
 import os
 import secrets
 from dataclasses import dataclass
@@ -77,6 +79,11 @@ def load(folder: Path) -> Keys:
 def fresh(count: int) -> bytes:
     """Random bytes that follow no seed, in no world."""
     return secrets.token_bytes(count)
+
+
+def label(key: bytes, named: str) -> str:
+    """A name for a thing that says nothing of it and that nobody without the key can guess: 128 bits in hex, always the same."""
+    return hmac.new(key, b"label|" + named.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def seal(key: bytes, plain: bytes, bound_to: str) -> bytes:

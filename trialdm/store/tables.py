@@ -8,9 +8,23 @@ and `MESSAGES` says in words what it means when one refuses.
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Date, DateTime, Dialect, ForeignKeyConstraint, Index, Integer, LargeBinary, MetaData, Text, TypeDecorator
+from sqlalchemy import (
+    Date,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    TypeDecorator,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy import UniqueConstraint as Unique
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
 
 class Instant(TypeDecorator[datetime]):
@@ -305,16 +319,49 @@ class Reminder(Table):
 # --- participants and forms ------------------------------------------------------------------------------------------
 
 
+class Transfer(Table):
+    """A participant who moved to another site on a day; the newest row says where they are looked after (`Participant.site`)."""
+
+    __tablename__ = "transfer"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    site: Mapped[str]
+    day: Mapped[date]
+    reason: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        _STRICT,
+    )
+
+
 class Participant(Table):
-    """A participant under a pseudonym. `number` counts within the site and is never reused."""
+    """A participant under a pseudonym. `number` counts within the site that enrolled them and is never reused.
+
+    `enrolled_site` never changes: numbers, allocations and the keys of exports stand on it. `site` is where the participant is
+    looked after now, whose staff see them: that of the newest transfer, or the one that enrolled them.
+    """
 
     __tablename__ = "participant"
     trial_id: Mapped[str] = mapped_column(primary_key=True)
     id: Mapped[str] = mapped_column(primary_key=True)
-    site: Mapped[str]
+    enrolled_site: Mapped[str] = mapped_column("site")
     number: Mapped[int]
     added_at: Mapped[datetime]
     added_by: Mapped[str]
+    site: Mapped[str] = column_property(
+        func.coalesce(
+            select(Transfer.site)
+            .where(Transfer.trial_id == trial_id, Transfer.participant_id == id)
+            .order_by(Transfer.seq.desc())
+            .limit(literal_column("1"))
+            .correlate_except(Transfer)
+            .scalar_subquery(),
+            enrolled_site,
+        )
+    )
     __table_args__ = (ForeignKeyConstraint(["trial_id"], ["trial.id"]), Unique("trial_id", "site", "number"), _STRICT)
 
 
@@ -501,24 +548,6 @@ class QueryAct(Table):
     at: Mapped[datetime]
     by: Mapped[str]
     __table_args__ = (ForeignKeyConstraint(["trial_id", "query_id"], ["query.trial_id", "query.id"]), _STRICT)
-
-
-class Transfer(Table):
-    """A participant who moved to another site on a day; the newest row says where they are looked after."""
-
-    __tablename__ = "transfer"
-    trial_id: Mapped[str] = mapped_column(primary_key=True)
-    participant_id: Mapped[str] = mapped_column(primary_key=True)
-    seq: Mapped[int] = mapped_column(primary_key=True)
-    site: Mapped[str]
-    day: Mapped[date]
-    reason: Mapped[str]
-    at: Mapped[datetime]
-    by: Mapped[str]
-    __table_args__ = (
-        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
-        _STRICT,
-    )
 
 
 class Term(Table):
@@ -948,6 +977,11 @@ MESSAGES = {
     "pk_query_act": ("QUERY.STALE", "Somebody else did something to this query first.", "Open it again to see what was done."),
     "uq_query_trial_id_number": ("CONFLICT", "Somebody opened a query at the same moment.", "Try again."),
     "pk_form_entry": ("CRF.STALE", "Somebody else entered this form first.", "Open it again to see what is left to do."),
+    "pk_transfer": (
+        "TRANSFER.STALE",
+        "Somebody recorded a transfer of this participant first.",
+        "Open the participant to see where they are.",
+    ),
     "pk_allocation": ("ALLOC.ALREADY", "This participant has been randomised already.", "Open the participant to see when."),
     "pk_envelope_use": (
         "ALLOC.ENVELOPE_USED",

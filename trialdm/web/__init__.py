@@ -23,9 +23,11 @@ from trialdm.web import (
     signing,
     steps,
     theatre,
+    transfers,
     trials,
     unblinding,
     versions,
+    visits,
     worklists,
 )
 
@@ -33,8 +35,8 @@ from trialdm.web import (
 def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
-    of_participants = (participants.pages, worklists.pages, reports.pages, unblinding.pages, theatre.pages, forms.pages)
-    of_participants = (*of_participants, signing.pages, factors.pages)
+    of_one = (participants.pages, unblinding.pages, theatre.pages, forms.pages, signing.pages, factors.pages, transfers.pages)
+    of_participants = (*of_one, worklists.pages, visits.pages, reports.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)

@@ -19,6 +19,7 @@ SAID = {
     "blank": ("○", "Not started"),
     "optional": ("+", "Optional"),
     "later": ("·", "Later"),
+    "missed": ("–", "Visit missed"),
     "ended": ("–", "Not expected"),
     "event": ("+", "Add"),
 }
@@ -55,7 +56,7 @@ class Column:
     visit: Visit
     code: str
     window: Window | None
-    due: str
+    standing: str
 
 
 @dataclass
@@ -85,7 +86,7 @@ def casebook_grid(found: Sequence[Mapping[str, Any]], protocol: Protocol, enters
             continue
         if visit.code == UNSCHEDULED:
             made = [cell for cell in made if cell.kind in _SAVED]
-        grid.columns.append(Column(visit, code, row["window"], row["due"]))
+        grid.columns.append(Column(visit, code, row["window"], row["standing"]))
         cells |= {(cell.form.code, code): cell for cell in made}
     columns = [column.code for column in grid.columns]
     lines = [(form, [cells.get((form.code, code)) for code in columns]) for form in protocol.forms]
@@ -113,6 +114,8 @@ def _cell(row: Mapping[str, Any], cell: Mapping[str, Any], enters: Callable[[str
         kind = "event"
     elif not cell["expected"]:
         kind = "ended"
+    elif row["standing"] == "missed":
+        kind = "missed"
     elif row["due"] == "not due":
         kind = "later"
     elif cell["how"] == "optional":

@@ -9,7 +9,7 @@ from flask import Blueprint, abort, render_template
 from marshmallow import Schema, fields, validate
 
 from trialdm.definitions import schemas
-from trialdm.domain import crf, ethics, expressions, flow, lifecycle, recruitment, roles, screening, values
+from trialdm.domain import crf, ethics, expressions, flow, lifecycle, recruitment, roles, schedule, screening, values
 from trialdm.domain.ethics import reconsent, withdrawal
 from trialdm.domain.randomisation.schemes import METHODS, PARAMETERS
 from trialdm.services import delegations, packages
@@ -24,6 +24,7 @@ _DECISIONS = _HELP / "decisions"
 PAGES = {
     "start": "Start here",
     "participants": "Participants",
+    "visits": "Visits and the calendar",
     "forms": "Completing forms",
     "randomising": "Randomising",
     "unblinding": "Unblinding and the day of surgery",
@@ -222,6 +223,7 @@ def _split(text: str) -> tuple[str, list[list[str]]]:
 
 _TABLES: dict[str, Callable[[], dict[str, Any]]] = {
     "participants": _of_participants,
+    "visits": lambda: {"standings": schedule.STANDINGS},
     "forms": _of_forms,
     "approvals": _of_approvals,
     "people": _of_people,

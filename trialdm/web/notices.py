@@ -34,6 +34,7 @@ _PAGES = {
     "expiry": ("people.training", ()),
     "lock": ("signing.hold", ("scope", "ident")),
     "signature": ("signing.waiting", ()),
+    "visit": ("forms.show", ("participant", "visit", "form")),
 }
 
 

@@ -13,10 +13,22 @@ from trialdm.domain.errors import Conflict, TrialError
 from trialdm.domain.ethics.withdrawal import COLLECTS, LEVELS
 from trialdm.domain.lifecycle import INITIAL, MACHINES
 from trialdm.domain.protocol import Protocol, Scheme
-from trialdm.domain.schedule import ENDS
+from trialdm.domain.schedule import ENDS, STANDINGS
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import allocations, casebooks, governance, overview, participants, permissions, schemes, studies, theatre, unblinding
+from trialdm.services import (
+    allocations,
+    casebooks,
+    governance,
+    overview,
+    participants,
+    permissions,
+    schemes,
+    studies,
+    theatre,
+    transfers,
+    unblinding,
+)
 from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
@@ -58,7 +70,7 @@ def one(trial: str, participant: str) -> str:
         protocol = studies.protocol(unit, trial)
         row = participants.find(unit, trial, participant)
         local = studies.protocol_at(unit, trial, row.site)
-        history = studies.history(unit, trial, protocol.machine, row.id)
+        history, moves = studies.history(unit, trial, protocol.machine, row.id), participants.transfers(unit, row)
         return page(
             "participant.html",
             protocol,
@@ -71,8 +83,12 @@ def one(trial: str, participant: str) -> str:
             to_be_told=unit.may("allocation.tell", trial, row.site) and bool(unblinding.may_be_told(unit, protocol, row)),
             grid=casebook_grid(overview.grid(unit, local, row), local, lambda kind: _enters(unit, local, row, kind)),
             history=history,
-            names=casebooks.names(unit, {entry.by for entry in history}),
+            moves=moves,
+            standings=STANDINGS,
+            may_transfer=transfers.waits(unit, protocol, row),
+            names=casebooks.names(unit, {entry.by for entry in (*history, *moves)}),
             added="added" in request.args,
+            transferred="transferred" in request.args and bool(moves),
             followed=governance.followed(unit, protocol) if protocol.treats else None,
             allowed=_allowed(unit, local, row),
         )
@@ -189,7 +205,7 @@ def _levels(unit: Unit, protocol: Protocol, book: Casebook, scheme: Scheme) -> A
     """What the allocation looks at: question, answer in words (empty where there is none yet), and the form that holds it."""
     for factor in scheme.factors:
         if not factor.form:
-            yield "Site", f"{book.participant.site} {protocol.site(book.participant.site).name}", None, ""
+            yield "Site", f"{book.participant.enrolled_site} {protocol.site(book.participant.enrolled_site).name}", None, ""
             continue
         form = protocol.form(factor.form)
         item = form.by_name[factor.item]
