@@ -254,6 +254,16 @@ def _history(acts: Iterable[QueryAct]) -> list[Act]:
     return [Act(a.act, a.by, a.response, a.value, a.version) for a in acts]
 
 
+def to_do(unit: Unit, trial: str, act: str) -> list[Line]:
+    """The queries that wait for this act (`answer` or `close`) and that the reader may take it on."""
+    found = []
+    for line in listed(unit, trial, Wanted(state="waiting" if act == "answer" else "answered")):
+        row = needed(unit.session.get(Query, (trial, line.id)), f"There is no query {line.number}.")
+        if _may(unit, row, line, _acts(unit, row) if act == "close" else [], act):
+            found.append(line)
+    return found
+
+
 def about_form(unit: Unit, place: "Place") -> list[Line]:
     """The queries about one form that the reader may see; none for who sees no queries."""
     trial, person = place.protocol.id, place.participant
@@ -514,8 +524,8 @@ def follow(unit: Unit, place: "Place", book: Casebook, verdict: Verdict) -> None
     rows = unit.session.scalars(select(Query).where(*about).order_by(Query.number)).all()
     if not rows:
         return
-    fires = {named(finding) for finding in (*verdict.findings, *verdict.confirmed)}
-    confirmed = {named(finding) for finding in verdict.confirmed}
+    fires = {named(place.form, finding) for finding in (*verdict.findings, *verdict.confirmed)}
+    confirmed = {named(place.form, finding) for finding in verdict.confirmed}
     stored = book.get(*place.key)
     for row in rows:
         if stored and stored.instance.restricted and not row.restricted:
@@ -524,9 +534,9 @@ def follow(unit: Unit, place: "Place", book: Casebook, verdict: Verdict) -> None
         follow_one(unit, row, book, place.form, fires, confirmed)
 
 
-def named(finding: Finding) -> tuple[str, str]:
+def named(form: Form, finding: Finding) -> tuple[str, str]:
     """What names the query of a finding at its place: the check and its first item."""
-    return finding.id, finding.items[0] if finding.items else ""
+    return finding.id, next((name for name in finding.items if name in form.by_name), "")
 
 
 def follow_one(

@@ -34,6 +34,8 @@ _PAGES = {
     "expiry": ("people.training", ()),
     "lock": ("signing.hold", ("scope", "ident")),
     "signature": ("signing.waiting", ()),
+    "query": ("queries.listing", ("site", "state")),
+    "answered": ("queries.listing", ("site", "state")),
 }
 
 
