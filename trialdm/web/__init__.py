@@ -17,6 +17,7 @@ from trialdm.web import (
     participants,
     pathway,
     people,
+    queries,
     rehearsals,
     reports,
     sign_in,
@@ -34,7 +35,7 @@ def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
     of_participants = (participants.pages, worklists.pages, reports.pages, unblinding.pages, theatre.pages, forms.pages)
-    of_participants = (*of_participants, signing.pages, factors.pages)
+    of_participants = (*of_participants, signing.pages, factors.pages, queries.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)

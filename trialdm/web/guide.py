@@ -25,6 +25,7 @@ PAGES = {
     "start": "Start here",
     "participants": "Participants",
     "forms": "Completing forms",
+    "queries": "Queries and edit checks",
     "randomising": "Randomising",
     "unblinding": "Unblinding and the day of surgery",
     "approvals": "Approvals and the gate",
