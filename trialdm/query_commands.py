@@ -132,5 +132,5 @@ def run(terminal: Terminal, trial: str, site: str, form: str, alerts: bool, dry_
         f"{t.form:<8} {t.check:<28} {t.item:<20} found {t.found:>5}, new {t.asks:>5}, asked before {t.standing:>5}" for t in done.lines()
     ]
     would = "would be " if dry_run else ""
-    lines.append(f"{done.forms} forms: {done.opened} queries {would}opened, {done.closed} {would}closed.")
+    lines.append(f"{done.forms} forms read. Queries {would}opened: {done.opened}; {would}closed: {done.closed}.")
     terminal.say(done.to_json(), "\n".join(lines))

@@ -563,7 +563,7 @@ class NewQuery(Schema):
 
 class QueryWords(Schema):
     text = fields.String(load_default="")
-    seen = fields.Integer(load_default=None, metadata={"description": "`seq` of the query as it was read: 409 where somebody was faster."})
+    seen = fields.Integer(load_default=None, metadata={"description": "`seq` of the query as it was read: 412 where somebody was faster."})
 
 
 class QueryAnswer(QueryWords):

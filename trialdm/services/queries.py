@@ -118,6 +118,7 @@ def listed(unit: Unit, trial: str, wanted: Wanted | None = None) -> list[Line]:
     about = [Query.trial_id == trial]
     if asked.site:
         about.append(Participant.site == protocol.site(asked.site).code)
+        unit.require("query.see", trial, asked.site)
     if asked.form:
         about.append(Query.form == protocol.form(asked.form).code)
     if asked.participant:
@@ -459,7 +460,7 @@ def _write(
     )
     unit.add(step)
     stream = "unblinded" if row.restricted else "open"
-    said = " ".join(part for part in (query.name(row.number), response, text) if part)
+    said = ": ".join(part for part in (query.name(row.number), response, text) if part)
     unit.record(
         f"query.{act}",
         row,
