@@ -112,7 +112,7 @@ def live_a_little(world: World) -> tuple[str, ...]:
     planned = {"surg_date_plan": (builders.TODAY + timedelta(days=3)).isoformat(), "surgeon_plan": 1}
     changed = {**builders.CLINICAL, **planned, "opioid_pre": 1}
     ident = idents[DIFFERENT]
-    by_arm = {1: "proc_given", 2: "proc_diff"}[builders.arm_of(world, ident)]
+    by_arm = {1: "proc_given", 2: "surg_level"}[builders.arm_of(world, ident)]
 
     def ask(unit: Unit, form: str, visit: str, item: str) -> None:
         queries.ask(unit, records.locate(unit, TRIAL, ident, visit, form), item, "Please check this.")
