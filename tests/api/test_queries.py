@@ -129,6 +129,20 @@ def test_every_number_of_the_report_leads_to_as_many_queries(sqlite_world: World
         assert f'role="status">{number} quer' in listed, link
 
 
+def test_a_long_list_has_pages(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trialdm.web.queries._ON_A_PAGE", 2)
+    ident = with_clinical(sqlite_world)
+    for item in ("asa", "pad", "smoke"):
+        ask(sqlite_world, ident, item)
+    client = browser(sqlite_world, "data-manager")
+    first = client.get(f"/trials/{TRIAL}/queries?form=CLIN").get_data(as_text=True)
+    assert (first.count('<tr><th scope="row">'), "3 queries" in first, "Earlier queries" in first) == (2, True, False)
+    onward = re.search(r'<a href="([^"]*)">Further queries', first)
+    assert onward
+    second = client.get(onward.group(1).replace("&amp;", "&")).get_data(as_text=True)
+    assert (second.count('<tr><th scope="row">'), ">Q3<" in second, "Further queries" in second) == (1, True, False)
+
+
 def _token(answer: object) -> str:
     found = re.search(r'name="csrf_token" value="([^"]*)"', answer.get_data(as_text=True))  # type: ignore[attr-defined]
     assert found

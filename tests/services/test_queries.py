@@ -240,6 +240,8 @@ def test_lists_are_narrowed(sqlite_world: World) -> None:
     }
     for (name, value), numbers in cases.items():
         assert [line.number for line in listed(world, "data-manager", **{name: value})] == numbers, (name, value)
+    with pytest.raises(Forbidden):
+        listed(world, "research-nurse", site="S02")
     for name in ("state", "origin", "band"):
         with pytest.raises(Invalid):
             listed(world, "data-manager", **{name: "nonsense"})

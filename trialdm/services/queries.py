@@ -6,7 +6,7 @@ A query about something restricted is itself restricted: to a blinded reader it 
 import hashlib
 import json
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from trialdm.domain.protocol import Protocol
 from trialdm.domain.query import Act
 from trialdm.services import casebooks, participants, register, studies
 from trialdm.services.casebooks import Casebook, Key
-from trialdm.services.unit import LONDON, Change, Unit, needed, remember
+from trialdm.services.unit import LONDON, Change, Unit, remember
 from trialdm.store.tables import FormInstance, Participant, Query, QueryAct
 
 if TYPE_CHECKING:  # saving a form stands on this room
@@ -122,7 +122,7 @@ def listed(unit: Unit, trial: str, wanted: Wanted | None = None) -> list[Line]:
     if asked.form:
         about.append(Query.form == protocol.form(asked.form).code)
     if asked.participant:
-        about.append(Query.participant_id == asked.participant)
+        about.append(Query.participant_id == participants.find(unit, trial, asked.participant).id)
     if asked.state:
         about.append(Query.state.in_(_states(asked.state)))
     if asked.origin:
@@ -130,7 +130,7 @@ def listed(unit: Unit, trial: str, wanted: Wanted | None = None) -> list[Line]:
     sites = unit.sites("query.see", trial)
     if sites is not None:
         about.append(Participant.site.in_(sites))
-    lines = list(_lines(unit, trial, about))
+    lines = [line for _, line in _seen(unit, trial, about)]
     return [line for line in lines if query.band(line.age) == _one_of(asked.band, query.BANDS)] if asked.band else lines
 
 
@@ -146,7 +146,7 @@ def _one_of(given: str, known: Collection[str]) -> str:
     return given
 
 
-def _lines(unit: Unit, trial: str, about: Iterable[Any]) -> Iterable[Line]:
+def _seen(unit: Unit, trial: str, about: Iterable[Any]) -> Iterator[tuple[Query, Line]]:
     """Queries with their places, without those that the reader may not know of."""
     first, place = aliased(QueryAct), aliased(FormInstance)
     rows = unit.session.execute(
@@ -172,7 +172,7 @@ def _lines(unit: Unit, trial: str, about: Iterable[Any]) -> Iterable[Line]:
         restricted = bool(row.restricted or row_restricted) or _restricts(protocol, row.form, row.item)
         if restricted and not _sees(unit, trial, site):
             continue
-        yield Line(
+        line = Line(
             row.id,
             query.name(row.number),
             row.participant_id,
@@ -193,6 +193,7 @@ def _lines(unit: Unit, trial: str, about: Iterable[Any]) -> Iterable[Line]:
             _age(unit, row),
             row.seq,
         )
+        yield row, line
 
 
 def _age(unit: Unit, row: Query) -> int:
@@ -240,10 +241,10 @@ def _known(unit: Unit, trial: str, ident: str) -> tuple[Query, Line]:
     unit.require("query.see", trial)
     number = query.number(ident)
     about = [Query.trial_id == trial, Query.number == number if number is not None else Query.id == ident]
-    line = next(iter(_lines(unit, trial, about)), None)
-    if line is None or not unit.may("query.see", trial, line.site):
+    found = next(_seen(unit, trial, about), None)
+    if found is None or not unit.may("query.see", trial, found[1].site):
         raise Missing(f"There is no query {ident} that you may see.", code="QUERY.UNKNOWN")
-    return needed(unit.session.get(Query, (trial, line.id)), f"There is no query {ident}."), line
+    return found
 
 
 def _acts(unit: Unit, row: Query) -> list[QueryAct]:
@@ -257,12 +258,13 @@ def _history(acts: Iterable[QueryAct]) -> list[Act]:
 
 def to_do(unit: Unit, trial: str, act: str) -> list[Line]:
     """The queries that wait for this act (`answer` or `close`) and that the reader may take it on."""
-    found = []
-    for line in listed(unit, trial, Wanted(state="waiting" if act == "answer" else "answered")):
-        row = needed(unit.session.get(Query, (trial, line.id)), f"There is no query {line.number}.")
-        if _may(unit, row, line, _acts(unit, row) if act == "close" else [], act):
-            found.append(line)
-    return found
+    mine = (QueryAct.trial_id == trial, QueryAct.act == "answer", QueryAct.by == unit.actor.id)
+    answered = set(unit.session.scalars(select(QueryAct.query_id).where(*mine))) if act == "close" else set()
+    sites, state = unit.sites("query.see", trial), "waiting" if act == "answer" else "answered"
+    about = [Query.trial_id == trial, Query.state.in_(_states(state))]
+    if sites is not None:
+        about.append(Participant.site.in_(sites))
+    return [line for row, line in _seen(unit, trial, about) if row.id not in answered and _may(unit, row, line, [], act)]
 
 
 def about_form(unit: Unit, place: "Place") -> list[Line]:
@@ -270,7 +272,7 @@ def about_form(unit: Unit, place: "Place") -> list[Line]:
     trial, person = place.protocol.id, place.participant
     if not unit.may("query.see", trial, person.site):
         return []
-    return list(_lines(unit, trial, [Query.trial_id == trial, *_at(person.id, place.key)]))
+    return [line for _, line in _seen(unit, trial, [Query.trial_id == trial, *_at(person.id, place.key)])]
 
 
 def _at(participant: str, key: Key) -> list[Any]:

@@ -29,6 +29,9 @@ _STATES = {
     "cancelled": "Cancelled",
 }
 
+#: So many queries stand on a page of the list.
+_ON_A_PAGE = 200
+
 _BANDS = {"0-7": "0 to 7", "8-14": "8 to 14", "15-30": "15 to 30", "31-60": "31 to 60", "over-60": "More than 60"}
 
 #: Act -> what the page says once it is done.
@@ -53,15 +56,22 @@ def listing(trial: str) -> str:
     """The queries that the person may see, narrowed as they choose."""
 
     def work(unit: Unit) -> str:
-        protocol, wanted = studies.protocol(unit, trial), _wanted()
-        lines = queries.listed(unit, trial, wanted)
+        protocol, wanted, number = studies.protocol(unit, trial), _wanted(), max(request.args.get("page", 1, type=int), 1)
+        found = queries.listed(unit, trial, wanted)
+        turns = [
+            (words, url_for("queries.listing", trial=trial, page=at, **{k: v for k, v in vars(wanted).items() if v}))
+            for words, at in (("Earlier queries", number - 1), ("Further queries", number + 1))
+            if 0 < at <= -(-len(found) // _ON_A_PAGE)
+        ]
         return page(
             "queries.html",
             protocol,
-            lines=lines,
+            total=len(found),
+            lines=found[(number - 1) * _ON_A_PAGE : number * _ON_A_PAGE],
+            turns=turns,
             wanted=wanted,
             sites=_sites(unit, protocol),
-            forms=sorted({line.form for line in queries.listed(unit, trial)}),
+            forms=sorted({*_asked_about(unit, trial), *filter(None, [wanted.form])}),
             states=_STATES,
             origins=query.ORIGINS,
             bands=_BANDS,
@@ -76,6 +86,11 @@ def listing_file(trial: str) -> AnyResponse:
     """The same queries as CSV."""
     rows = read(lambda unit: [line.to_json() for line in queries.listed(unit, trial, _wanted())])
     return _file(rows, f"{trial}-queries.csv")
+
+
+def _asked_about(unit: Unit, trial: str) -> set[str]:
+    """Forms about which there is a query that the person sees."""
+    return {line.form for line in queries.listed(unit, trial)}
 
 
 def _wanted() -> Wanted:
