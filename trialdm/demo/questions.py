@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from trialdm.domain import lifecycle
 from trialdm.domain.protocol import Protocol
 from trialdm.services import queries, records
 from trialdm.services.unit import Actor, Unit, Units
@@ -73,7 +74,7 @@ class Asking:
         self.waiting = [(day, site.code, n) for site in self.protocol.sites for day, n in days]
 
     def day(self, today: date) -> int:
-        """Ask and do what is due, as far as there is a complete form to ask about; gives how many acts there were."""
+        """Ask and do what is due, as far as there is a finished form to ask about; gives how many acts there were."""
         due = [one for one in self.waiting if one[0] <= today]
         asked = [one for one in due if self._ask(today, one[1], one[2])]
         self.waiting = [one for one in self.waiting if one not in asked]
@@ -95,7 +96,7 @@ class Asking:
                     Participant.site == site,
                     FormInstance.form == question.form,
                     FormInstance.visit == question.visit,
-                    FormInstance.status == "complete",
+                    FormInstance.status.in_(lifecycle.FINISHED),
                 )
                 .order_by(Participant.number)
             ).all()
