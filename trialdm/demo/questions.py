@@ -58,6 +58,11 @@ QUESTIONS = (
 )
 
 
+def _longest(question: Question) -> int:
+    """Days until the last act that follows: what could not be finished by today is not begun."""
+    return max((later for later, *_ in question.then), default=0)
+
+
 @dataclass
 class Asking:
     """What is still to be asked and done at the sites, as the days go by."""
@@ -75,6 +80,7 @@ class Asking:
 
     def day(self, today: date) -> int:
         """Ask and do what is due, as far as there is a finished form to ask about; gives how many acts there were."""
+        self.waiting = [one for one in self.waiting if today + timedelta(days=_longest(QUESTIONS[one[2]])) <= self.last]
         due = [one for one in self.waiting if one[0] <= today]
         asked = [one for one in due if self._ask(today, one[1], one[2])]
         self.waiting = [one for one in self.waiting if one not in asked]
