@@ -34,6 +34,7 @@ from trialdm.exports import package
 from trialdm.form_commands import casebook_group, form_group, hold_group, import_form
 from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
+from trialdm.query_commands import checks_group, query_group
 from trialdm.rehearsal_commands import rehearse
 from trialdm.report_commands import reconsent, scheduled, screening_log
 from trialdm.services import (
@@ -56,6 +57,7 @@ from trialdm.services import (
     packages,
     participants,
     people,
+    queries,
     recruitment,
     signatures,
     studies,
@@ -805,6 +807,8 @@ for _command in (form_group, import_form, casebook_group, hold_group):
 
 main.add_command(allocation_group)
 main.add_command(rehearse)
+main.add_command(query_group)
+main.add_command(checks_group)
 
 
 # --- reports ---------------------------------------------------------------------------------------------------------
@@ -814,6 +818,7 @@ main.add_command(rehearse)
 _TABLES: dict[str, Callable[[Unit, str, bool], str]] = {
     "RP-01": lambda unit, trial, _: as_csv(recruitment.table(recruitment.by_site(unit, trial))),
     "RP-02": lambda unit, trial, split: as_csv(flow.table(flow.by_arm(unit, trial) if split else flow.pooled(unit, trial))),
+    "RP-04": lambda unit, trial, _: as_csv(queries.ageing(unit, trial).table()),
     "RP-17": lambda unit, trial, _: outcomes.minimum_set(unit, trial),
 }
 
@@ -825,12 +830,14 @@ _TABLES: dict[str, Callable[[Unit, str, bool], str]] = {
 @click.option("--operator", type=int, help="RP-18: number of the operator.")
 @click.option("--site", default="", help="RP-19: code of the organisation.")
 @click.option("--by-arm", is_flag=True, help="RP-02: by arm, for those who read allocations; it is recorded.")
-@click.option("--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-01, RP-02, RP-17: .csv.")
+@click.option(
+    "--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-01, RP-02, RP-04, RP-17: .csv."
+)
 @pass_terminal
 def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int | None, site: str, by_arm: bool, out: Path) -> None:
     """Write a report. balance: achieved balance, ledger against allocations, order of events; for the unblinded statistician.
 
-    RP-01: recruitment by site and month beside the target. RP-02: the participant flow (CONSORT 2025).
+    RP-01: recruitment by site and month beside the target. RP-02: the participant flow (CONSORT 2025). RP-04: queries by age.
 
     RP-13: approvals, versions by site, conditions and the next deadlines. RP-14: training and delegation, what runs out and gaps.
 

@@ -63,7 +63,7 @@ def crawled(client: FlaskClient, starts: list[str], about: str, others: tuple[st
         found[plain(path)] = bare(answer)
         if answer.mimetype == "text/html":
             links = (link.replace("&amp;", "&") for link in _LINK.findall(answer.get_data(as_text=True)))
-            waiting += [link for link in links if not re.search(r"[?&](sort|page|order|month)=", link)]
+            waiting += [link for link in links if not re.search(r"[?&](sort|page|order|month|item)=", link)]
         assert len(seen) < 500
     return found
 
@@ -80,6 +80,13 @@ def test_every_page_is_the_same_in_both_twins(twins: Twins, role: str) -> None:
         f"{HOME}/allocation/factors",
         f"{HOME}/allocation/specification",
         HOME + "/audit",
+        f"{HOME}/queries",
+        f"{HOME}/queries/R1",
+        f"{HOME}/queries.csv?form=SURG",
+        f"{HOME}/queries/new?participant={ident}&visit=V02&form=SURG&item=proc_given",
+        f"{HOME}/queries/new?participant={ident}&visit=V01&form=CLIN&item=asa",
+        f"{HOME}/query-ageing",
+        f"{HOME}/checks?look=1&alerts=1",
     ]
     one, other = (crawled(browser(world, role), starts, ident, twins.idents) for world in twins.worlds)
     assert set(one) == set(other)
@@ -102,6 +109,7 @@ def api_paths(world: World, ident: str) -> list[str]:
     queries = [f"action={action}&site=S01" for action in ("randomise", "consent", "activate-site")]
     queries += [f"action=randomise&site=S01&participant={ident}"]
     found += [f"/api/v1{HOME}/gate?{query}" for query in queries]
+    found += [f"/api/v1{HOME}/queries/R1", f"/api/v1{HOME}/queries?form=SURG"]
     found += [f"/api/v1{HOME}/audit?participant={ident}", f"/api/v1{HOME}/audit?action=participant.randomise"]
     return sorted(set(found))
 

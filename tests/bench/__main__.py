@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import export, flat, form_page, gate, ledgers, randomise, rehearse, save_form
+from tests.bench import batch_checks, export, flat, form_page, gate, ledgers, randomise, rehearse, save_form
 
 BENCHMARKS = {
     "randomise": randomise.run,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "engine": ledgers.run_engine,
     "verify-ledger": ledgers.run_verify,
     "flat": flat.run,
+    "batch-checks": batch_checks.run,
 }
 
 

@@ -12,7 +12,7 @@ from trialdm import settings
 from trialdm.cli import run
 from trialdm.demo import audit, build
 from trialdm.domain import roles
-from trialdm.services import chains, governance, overview, packages, participants, people, schemes, trail
+from trialdm.services import chains, governance, overview, packages, participants, people, queries, schemes, trail
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
 
@@ -105,3 +105,17 @@ def test_it_never_replaces_an_instance_that_is_not_a_demonstration(tmp_path: Pat
     assert run(["--instance", str(tmp_path / "real"), "demo", "--no-serve", "--fresh"]) == 2
     assert settings.exists(tmp_path / "real")
     assert "not a demonstration" in capsys.readouterr().err
+
+
+def test_every_site_with_participants_has_open_queries_and_one_that_was_closed(demo: instances.Instance) -> None:
+    manager = next(row["email"] for row in sign_ins(demo) if row["role"] == "data-manager")
+    with demo.units.reading(SYSTEM) as unit:
+        actor = people.actor(unit, people.by_email(unit, manager), "test")
+    with demo.units.reading(actor) as unit:
+        lines = queries.listed(unit, build.TRIAL)
+        asked = {line.site for line in lines}
+        for site in asked:
+            states = sorted(line.state for line in lines if line.site == site)
+            assert states.count("open") == 2, site
+        assert {line.state for line in lines} == {"open", "answered", "closed"}
+        assert len(asked) > 2

@@ -30,6 +30,7 @@ from trialdm.services import (
     allocations,
     balance,
     chains,
+    checks,
     corrections,
     envelopes,
     flow,
@@ -38,7 +39,9 @@ from trialdm.services import (
     notices,
     packages,
     people,
+    queries,
     reconsents,
+    records,
     recruitment,
     schemes,
     screening,
@@ -99,7 +102,7 @@ def give_master(world: World, master: bytes) -> None:
 
 
 def live_a_little(world: World) -> tuple[str, ...]:
-    """Randomise four, unblind one in an emergency, correct a factor, mark an error, and spoil an envelope."""
+    """Randomise four, unblind one in an emergency, correct a factor, mark an error, spoil an envelope, and ask by the arm."""
     world.run("statistician-unblinded", lambda unit: envelopes.prepare(unit, TRIAL, "S01", 2))
     idents = []
     for _ in range(COUNT):
@@ -109,12 +112,20 @@ def live_a_little(world: World) -> tuple[str, ...]:
     planned = {"surg_date_plan": (builders.TODAY + timedelta(days=3)).isoformat(), "surgeon_plan": 1}
     changed = {**builders.CLINICAL, **planned, "opioid_pre": 1}
     ident = idents[DIFFERENT]
+    by_arm = {1: "proc_given", 2: "surg_level"}[builders.arm_of(world, ident)]
+
+    def ask(unit: Unit, form: str, visit: str, item: str) -> None:
+        queries.ask(unit, records.locate(unit, TRIAL, ident, visit, form), item, "Please check this.")
+
     later: list[Callable[[], Any]] = [
         lambda: world.run("principal-investigator", lambda unit: unblinding.emergency(unit, TRIAL, ident, emergency, 1)),
         lambda: builders.put(world, ident, "V01", "CLIN", changed, reason="source: read again"),
         lambda: world.run("trial-manager", lambda unit: corrections.in_error(unit, TRIAL, ident, 1, "Not eligible after all")),
         lambda: world.run("trial-coordinator", lambda unit: envelopes.spoil(unit, TRIAL, "S01", 1, world.now, "Fell into a wash basin")),
         lambda: world.run("surgeon", lambda unit: unblinding.look(unit, TRIAL, ident)),
+        lambda: world.run("unblinded-data-manager", lambda unit: ask(unit, "SURG", "V02", by_arm)),
+        lambda: world.run("data-manager", lambda unit: ask(unit, "CLIN", "V01", "asa")),
+        lambda: world.run("unblinded-data-manager", lambda unit: checks.run(unit, TRIAL, alerts=True)),
     ]
     for happen in later:
         world.now += timedelta(minutes=1)
@@ -192,6 +203,10 @@ ASKED: dict[str, Any] = {
     "ledger without what is random": lambda unit, who: [
         {**event, "arm_commit": ""} for event in ledgers.ledger_file(unit, TRIAL)["events"]
     ],
+    "queries": lambda unit, who: [line.to_json() for line in queries.listed(unit, TRIAL)],
+    "age of queries": lambda unit, who: queries.ageing(unit, TRIAL).table(),
+    "restricted query": lambda unit, who: queries.one(unit, TRIAL, "R1").to_json(),
+    "edit checks": lambda unit, who: checks.run(unit, TRIAL, alerts=True, dry=True).to_json(),
     "reveal": lambda unit, who: ledgers.reveal(unit, TRIAL),
     "balance": lambda unit, who: str(balance.report(unit, TRIAL)) if who != "dmc" else "",
     "look": lambda unit, who: vars(unblinding.look(unit, TRIAL, _ident(unit))),

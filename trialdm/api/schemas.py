@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, fields, validate
 
-from trialdm.domain import ethics, lifecycle
+from trialdm.domain import ethics, lifecycle, query
 from trialdm.domain.ethics import modifications, reconsent
 from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
@@ -533,3 +533,70 @@ class AuditQuery(Schema):
     after = fields.Integer(
         load_default=0, validate=validate.Range(min=0, max=2**53), metadata={"description": "The last seq of the page before."}
     )
+
+
+class QueryFilter(Page):
+    state = fields.String(
+        load_default="", metadata={"description": "A state, or waiting (for an answer), or unsettled (neither closed nor cancelled)."}
+    )
+    site = fields.String(load_default="", validate=validate.Length(max=8))
+    form = fields.String(load_default="", validate=validate.Length(max=20))
+    origin = fields.String(load_default="", validate=validate.OneOf(("", *query.ORIGINS)))
+    band = fields.String(load_default="", validate=validate.OneOf(("", *query.BANDS)), metadata={"description": "Days since it was asked."})
+    participant = fields.String(load_default="", validate=validate.Length(max=20))
+
+
+class QueryLine(Schema):
+    """A query as the reader sees it."""
+
+    id = fields.String()
+    number = fields.String(metadata={"description": "Such as Q12, or R3 of a restricted query."})
+    participant = fields.String()
+    site = fields.String()
+    visit = fields.String()
+    form = fields.String()
+    row = fields.Integer()
+    item = fields.String(metadata={"description": "Empty where the form as a whole is asked about."})
+    label = fields.String()
+    origin = fields.String(validate=validate.OneOf(tuple(query.ORIGINS)))
+    rule = fields.String(metadata={"description": "The edit check that asked."})
+    state = fields.String()
+    restricted = fields.Boolean()
+    text = fields.String()
+    opened_at = fields.String()
+    opened_by = fields.String()
+    changed_at = fields.String()
+    age = fields.Integer(metadata={"description": "Days from asking until closing, or until today."})
+    seq = fields.Integer(metadata={"description": "How many acts there are; send it back as `seen`."})
+
+
+class Queries(Schema):
+    items = fields.List(fields.Nested(QueryLine))
+    total = fields.Integer()
+    page = fields.Integer()
+    per_page = fields.Integer()
+
+
+class NewQuery(Schema):
+    participant = fields.String(required=True, validate=validate.Length(max=20))
+    visit = fields.String(required=True, validate=validate.Length(max=8))
+    form = fields.String(required=True, validate=validate.Length(max=20))
+    row = fields.Integer(load_default=1, validate=validate.Range(min=1, max=100_000))
+    item = fields.String(load_default="", validate=validate.Length(max=40))
+    text = fields.String(required=True)
+
+
+class QueryWords(Schema):
+    text = fields.String(load_default="")
+    seen = fields.Integer(load_default=None, metadata={"description": "`seq` of the query as it was read: 412 where somebody was faster."})
+
+
+class QueryAnswer(QueryWords):
+    response = fields.String(required=True, validate=validate.OneOf(tuple(query.RESPONSES)))
+
+
+class ChecksRun(Schema):
+    site = fields.String(load_default="", validate=validate.Length(max=8))
+    form = fields.String(load_default="", validate=validate.Length(max=20))
+    alerts = fields.Boolean(load_default=False, metadata={"description": "Ask about alerts too."})
+    dry_run = fields.Boolean(load_default=False)

@@ -21,6 +21,7 @@ from trialdm import settings
 from trialdm.definitions import registers, sources
 from trialdm.demo import audit, cast, figures
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
+from trialdm.demo.questions import Asking
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.ethics import Approval, Document
 from trialdm.domain.protocol import Protocol
@@ -274,6 +275,7 @@ class Play:
             self._next(queue, person, journey(person, self.protocol), None)
         sites = {site.code: i for i, site in enumerate(self.protocol.sites)}
         total = (self.last - self.opens).days + 1
+        asking = Asking(self.units, self.protocol, self.last, self._as)
         for offset in range(total):
             day = self.opens + timedelta(days=offset)
             self._sign_head(day)
@@ -289,6 +291,8 @@ class Play:
                     todays.append((people_to_come[number], act, rest))
                 if todays:
                     self._site_day(day, sites[site], todays, queue)
+            self.at(day, time(16, 30))
+            self.steps += asking.day(day)
             if offset % 7 == 0 or offset == total - 1:
                 self.say(f"\r{day.isoformat()}  {round(100 * (offset + 1) / total):3d}%  {self.steps} forms and acts  ")
 

@@ -101,6 +101,7 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "close": (("answered",), "closed"),
         "reopen": (("answered", "closed"), "reopened"),
         "cancel": (("open", "answered", "reopened"), "cancelled"),
+        "settle": (("open", "answered", "reopened"), "closed"),
     },
     "scheme": {
         "commit": (("draft",), "committed"),

@@ -194,6 +194,19 @@ def write(
     return instance, version
 
 
+def whole(unit: Unit, trial: str, people: Sequence[Participant]) -> dict[str, Casebook]:
+    """Casebooks of some participants with all of their forms, read at once."""
+    wanted = [person.id for person in people]
+    books = {person.id: Casebook(person) for person in people}
+    for instance, data, saved_by, saved_at in unit.session.execute(_newest_versions(trial).where(FormInstance.participant_id.in_(wanted))):
+        key = (instance.visit, instance.form, instance.row)
+        books[instance.participant_id].forms[key] = Stored(instance, data, saved_by, saved_at)
+    allocated = select(Allocation.participant_id, Allocation.at).where(Allocation.trial_id == trial, Allocation.participant_id.in_(wanted))
+    for ident, at in unit.session.execute(allocated.order_by(Allocation.at.desc())):
+        books[ident].allocated_at = at
+    return books
+
+
 def some_forms(unit: Unit, trial: str, people: Iterable[Participant], forms: Iterable[str]) -> dict[str, Casebook]:
     """Casebooks of many participants that hold these forms only: for lists over a whole trial."""
     books = {person.id: Casebook(person) for person in people}
@@ -220,15 +233,37 @@ def context(
     arm: int | None = None,
     system: Mapping[str, Any] | None = None,
 ) -> crf.Context:
-    """What the rules of a form may see beside it. The arm is a fact only of forms that blinded roles never open."""
-    facts = book.facts(protocol)
-    window, last = schedule.window(visit, facts), schedule.last_day(visit, protocol.visits, facts)
-    local = unit.now.astimezone(LONDON).replace(tzinfo=None)
-    facts |= {
+    """What the rules of a form may see beside it now."""
+    at = (visit_code, form.code, row)
+    return beside(book, book.facts(protocol), form, visit, protocol.visits, at, unit.now, registers=registers, arm=arm, system=system)
+
+
+def beside(
+    book: Casebook,
+    known: Mapping[str, Any],
+    form: Form,
+    visit: Visit,
+    visits: Sequence[Visit],
+    at: Key,
+    moment: datetime,
+    *,
+    registers: Mapping[str, Mapping[int, str]],
+    arm: int | None = None,
+    system: Mapping[str, Any] | None = None,
+) -> crf.Context:
+    """What the rules of a form may see beside it at a moment: the facts that are `known`, and its other rows.
+
+    The arm is a fact only of forms that blinded roles never open.
+    """
+    visit_code, _, row = at
+    window, last = schedule.window(visit, known), schedule.last_day(visit, visits, known)
+    local = moment.astimezone(LONDON).replace(tzinfo=None)
+    facts = {
+        **known,
         "visit": visit.code,
         "visit_no": visit.number,
         "row": row,
-        "today": unit.today,
+        "today": local.date(),
         "now": local.replace(second=0, microsecond=0),
         "window_open": window.opens if window else None,
         "window_close": window.closes if window else None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from trialdm.domain import ethics, pathway
 from trialdm.domain.protocol import Protocol
-from trialdm.services import approvals, clocks, delegations, holds, register, signatures, studies, visits
+from trialdm.services import approvals, clocks, delegations, holds, queries, register, signatures, studies, visits
 from trialdm.services.unit import Unit
 
 #: kind -> what the person is asked to do.
@@ -25,6 +25,8 @@ KINDS = {
     "lock": "Confirm as the second person",
     "signature": "Sign casebooks",
     "visit": "Hold a visit, or say why it was missed",
+    "query": "Answer queries",
+    "answered": "Close queries that were answered",
 }
 
 #: States of a deadline in which it is shown to its owner.
@@ -123,6 +125,21 @@ def _visits(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
         yield Waiting(protocol.id, "visit", what, one.site, one.window.closes, one.standing == "overdue", about)
 
 
+def _queries(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    """Queries that the reader may answer, and answered ones that the reader may close, by site."""
+    if protocol.treats or not unit.may("query.see", protocol.id):
+        return
+    for kind, act, state in (("query", "answer", "waiting"), ("answered", "close", "answered")):
+        if not unit.may(f"query.{act}", protocol.id):
+            continue
+        by_site: dict[str, list[int]] = {}
+        for line in queries.to_do(unit, protocol.id, act):
+            by_site.setdefault(line.site, []).append(line.age)
+        for site, ages in by_site.items():
+            what = f"{len(ages)} {'query' if len(ages) == 1 else 'queries'}, the oldest {max(ages)} day{'' if max(ages) == 1 else 's'} old"
+            yield Waiting(protocol.id, kind, what, site, about={"site": site, "state": state})
+
+
 _SOURCES: tuple[Callable[[Unit, Protocol], Iterator[Waiting]], ...] = (
     _deadlines,
     _lines,
@@ -132,4 +149,5 @@ _SOURCES: tuple[Callable[[Unit, Protocol], Iterator[Waiting]], ...] = (
     _locks,
     _signatures,
     _visits,
+    _queries,
 )

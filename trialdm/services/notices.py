@@ -31,6 +31,7 @@ KINDS = {
     "blinding": "unblinding of the trial",
     "allocation": "a new allocation",
     "theatre": "check in theatre",
+    "alert": "an alert from a form",
     "deadline": "a deadline",
     "delegation": "the delegation log",
     "modification": "a modification",
@@ -125,6 +126,7 @@ def tell(
         )
         for account in accounts
     ]
+    stream = "unblinded" if restricted else "open"
     unit.add(*made, *(_mail(unit, trial, title, kind, addresses[account]) for account in accounts))
     unit.record(
         "notice.send",
@@ -132,7 +134,10 @@ def tell(
         trial=trial,
         entity="participant" if participant else "trial",
         entity_id=participant or trial,
-        changes=[Change("notice", None, KINDS[kind]), Change("told", None, [addresses[account] for account in accounts])],
+        changes=[
+            Change("notice", None, KINDS[kind], stream),
+            Change("told", None, [addresses[account] for account in accounts], stream),
+        ],
         site=site,
     )
     unit.session.flush()

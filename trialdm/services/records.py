@@ -18,6 +18,7 @@ from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, 
 from trialdm.domain.ethics import withdrawal
 from trialdm.domain.protocol import ARM_FACT, UNSCHEDULED, Protocol, Visit
 from trialdm.services import (
+    alerts,
     allocations,
     casebooks,
     cases,
@@ -27,6 +28,7 @@ from trialdm.services import (
     holds,
     notices,
     participants,
+    queries,
     register,
     signatures,
     studies,
@@ -500,9 +502,11 @@ def _write(
     _note_findings(unit, place, instance, verdict, [*warned, *broken])
     broken += _factors_changed(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
+    alerts.tell(unit, place, instance, stored, (*verdict.of("alert"), *broken), {change.field for change in changes})
+    queries.follow(unit, place, book, verdict)
     seen = view(unit, place)
-    alerts = [f for f in (*verdict.of("alert"), *broken, *warned) if not set(f.items) & seen.hidden_from_reader]
-    return replace(seen, alerts=tuple(alerts))
+    shown = [f for f in (*verdict.of("alert"), *broken, *warned) if not set(f.items) & seen.hidden_from_reader]
+    return replace(seen, alerts=tuple(shown))
 
 
 def _why_void(unit: Unit, place: Place, changed: Sequence[str]) -> str:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from trialdm.domain.audit import Entry, authenticate, commit
 from trialdm.domain.errors import Broken
 from trialdm.services import casebooks, disclosures, studies
 from trialdm.services.records import Place
 from trialdm.services.unit import Unit
-from trialdm.store.tables import AuditEvent, AuditValue, FormInstance, Participant, Transfer
+from trialdm.store.tables import AuditEvent, AuditValue, FormInstance, Participant, Query, Transfer
 
 PAGE = 100
 
@@ -59,12 +59,24 @@ class Filter:
 
 
 def of_form(unit: Unit, place: Place) -> list[Line]:
-    """The trail of one form, oldest first."""
+    """The trail of one form and of the queries about it, oldest first."""
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)
     if stored is None:
         return []
-    about = [AuditEvent.entity == "form", AuditEvent.entity_id == stored.instance.id]
+    asked = select(Query.id).where(
+        Query.trial_id == place.protocol.id,
+        Query.participant_id == place.participant.id,
+        Query.visit == place.visit_code,
+        Query.form == place.form.code,
+        Query.row == place.row,
+    )
+    about: list[ColumnElement[bool]] = [
+        or_(
+            and_(AuditEvent.entity == "form", AuditEvent.entity_id == stored.instance.id),
+            and_(AuditEvent.entity == "query", AuditEvent.entity_id.in_(asked)),
+        )
+    ]
     return _lines(unit, place.protocol.id, about, sees=unit.sees_allocations(place.protocol.id, place.participant.site), limit=5000)
 
 
@@ -75,7 +87,8 @@ def of_trial(unit: Unit, trial: str, wanted: Filter) -> list[Line]:
     about: list[ColumnElement[bool]] = [AuditEvent.seq > wanted.after]
     if wanted.participant:
         forms = select(FormInstance.id).where(FormInstance.trial_id == trial, FormInstance.participant_id == wanted.participant)
-        about.append((AuditEvent.entity_id == wanted.participant) | AuditEvent.entity_id.in_(forms))
+        asked = select(Query.id).where(Query.trial_id == trial, Query.participant_id == wanted.participant)
+        about.append((AuditEvent.entity_id == wanted.participant) | AuditEvent.entity_id.in_(forms) | AuditEvent.entity_id.in_(asked))
     if wanted.user:
         about.append(AuditEvent.actor_id == wanted.user)
     if wanted.action:

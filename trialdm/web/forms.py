@@ -9,7 +9,7 @@ from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
-from trialdm.domain import audit, crf, schedule, values
+from trialdm.domain import audit, crf, query, schedule, values
 from trialdm.domain.crf import Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
@@ -18,7 +18,7 @@ from trialdm.services import casebooks, drafts, governance, holds, overview, rec
 from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
-from trialdm.web import typed, wording
+from trialdm.web import queries, typed, wording
 from trialdm.web.layout import act, page
 from trialdm.web.questions import Sheet
 from trialdm.web.sign_in import interrupted
@@ -212,6 +212,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         has_rows=place.protocol.rows_at(place.form, place.visit),
         address=_url(place),
         audit_address=_url(place, "forms.history"),
+        asked=queries.marks(unit, place),
         follows=place.protocol.form(follows[1]) if follows else None,
         missing_reasons=values.MISSING_REASONS,
         change_reasons=audit.CHANGE_REASONS,
@@ -312,6 +313,8 @@ _ACTS = {
     "form.confirm": "Answers confirmed as right",
     "form.alert": "Alert",
     "deviation.open": "Deviation opened by the system",
+    **{f"query.{act}": f"Query {words[0].lower()}{words[1:]}" for act, words in query.ACTS.items()},
+    "query.restrict": "Query restricted with its row",
 }
 
 
@@ -325,7 +328,9 @@ def _parted(sheet: Sheet, lines: Sequence[trail.Line]) -> tuple[list[Any], list[
         if item is not None and line.field not in sheet.view.hidden_from_reader:
             old, new = (wording.stored(item, raw, sheet.context.registers, blinded=sheet.blinded) for raw in (line.old, line.new))
             changes.setdefault(line.field, []).append((line, old, new))
-        note = line.new if line.action in ("form.confirm", "form.alert") else ""
+        if line.entity == "query" and line.field == "state":
+            continue
+        note = line.new if line.action in ("form.confirm", "form.alert") or (line.entity == "query" and line.field == "text") else ""
         said = _ACTS.get(line.action, line.action), wording.DOORS.get(line.door, line.door)
         acts.setdefault((line.at, line.action, note), (line, *said, note))
     return list(acts.values()), [(by_name[name], changes[name]) for name in by_name if name in changes]

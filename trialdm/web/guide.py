@@ -26,6 +26,7 @@ PAGES = {
     "participants": "Participants",
     "visits": "Visits and the calendar",
     "forms": "Completing forms",
+    "queries": "Queries and edit checks",
     "randomising": "Randomising",
     "unblinding": "Unblinding and the day of surgery",
     "approvals": "Approvals and the gate",

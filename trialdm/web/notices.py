@@ -35,6 +35,8 @@ _PAGES = {
     "lock": ("signing.hold", ("scope", "ident")),
     "signature": ("signing.waiting", ()),
     "visit": ("forms.show", ("participant", "visit", "form")),
+    "query": ("queries.listing", ("site", "state")),
+    "answered": ("queries.listing", ("site", "state")),
 }
 
 
