@@ -228,8 +228,9 @@ def _judged(
         given = stored.answers(form).values
         system = {item.name: given[item.name] for item in form.items if item.system and item.name in given}
     visit = protocol.visit(key[0])
-    around = {"registers": its.registers, "arm": arm, "system": system}
-    beside = casebooks.beside(book, facts, form, visit, protocol.visits, key, stored.saved_at, **around)
+    beside = casebooks.beside(
+        book, facts, form, visit, protocol.visits, key, stored.saved_at, registers=its.registers, arm=arm, system=system
+    )
     answers, missing = document.get("answers", {}), document.get("missing", {})
     return crf.validate(form, answers, missing, beside, complete=stored.finished, confirmed=confirmed)
 
