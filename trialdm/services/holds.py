@@ -255,7 +255,10 @@ def _against_form(unit: Unit, about: Target) -> Iterator[Detail]:
     instance = unit.session.get_one(FormInstance, (about.protocol.id, about.ident))
     if instance.status != "signed":
         yield Detail("HOLD.SIGNATURE", f"the form is {lifecycle.label(instance.status)}, not signed", "signature")
-    if signatures.open_queries(unit, about.protocol.id, instance.participant_id, (instance.visit, instance.form, instance.row)):
+    at = (Query.visit == instance.visit, Query.form == instance.form, Query.row == instance.row)
+    here = (Query.trial_id == about.protocol.id, Query.participant_id == instance.participant_id, *at, Query.state.in_(UNSETTLED))
+    queries = unit.session.scalars(select(Query.restricted).where(*here)).all()
+    if any(not restricted or unit.sees_allocations(about.protocol.id, about.site) for restricted in queries):
         yield Detail("HOLD.QUERIES", "a query on the form is not settled", "query")
 
 
