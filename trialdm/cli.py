@@ -51,6 +51,7 @@ from trialdm.services import (
     imports,
     inbox,
     mail,
+    monitoring,
     notices,
     outcomes,
     oversight,
@@ -818,7 +819,9 @@ main.add_command(checks_group)
 _TABLES: dict[str, Callable[[Unit, str, bool], str]] = {
     "RP-01": lambda unit, trial, _: as_csv(recruitment.table(recruitment.by_site(unit, trial))),
     "RP-02": lambda unit, trial, split: as_csv(flow.table(flow.by_arm(unit, trial) if split else flow.pooled(unit, trial))),
+    "RP-03": lambda unit, trial, _: as_csv(monitoring.lines(monitoring.due(unit, trial))),
     "RP-04": lambda unit, trial, _: as_csv(queries.ageing(unit, trial).table()),
+    "RP-09": lambda unit, trial, _: as_csv(monitoring.table(monitoring.by_site(unit, trial))),
     "RP-17": lambda unit, trial, _: outcomes.minimum_set(unit, trial),
 }
 
@@ -831,13 +834,14 @@ _TABLES: dict[str, Callable[[Unit, str, bool], str]] = {
 @click.option("--site", default="", help="RP-19: code of the organisation.")
 @click.option("--by-arm", is_flag=True, help="RP-02: by arm, for those who read allocations; it is recorded.")
 @click.option(
-    "--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-01, RP-02, RP-04, RP-17: .csv."
+    "--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-01 to RP-04, RP-09, RP-17: .csv."
 )
 @pass_terminal
 def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int | None, site: str, by_arm: bool, out: Path) -> None:
     """Write a report. balance: achieved balance, ledger against allocations, order of events; for the unblinded statistician.
 
-    RP-01: recruitment by site and month beside the target. RP-02: the participant flow (CONSORT 2025). RP-04: queries by age.
+    RP-01: recruitment by site and month beside the target. RP-02: the participant flow (CONSORT 2025). RP-03: the
+    forms that are due. RP-04: queries by age. RP-09: sites compared by completeness.
 
     RP-13: approvals, versions by site, conditions and the next deadlines. RP-14: training and delegation, what runs out and gaps.
 

@@ -110,3 +110,18 @@ def test_the_flow_by_arm_is_shown_on_demand_to_the_unblinded_statistician(visit,
         manager.go(path)
         assert manager.page.evaluate("document.documentElement.scrollWidth") <= 320, path
         check(manager.page)
+
+
+def test_figures_of_completeness_lead_to_what_they_count(visit, check):
+    visitor = visit("data@demo.example", width=320)
+    page = visitor.page
+    visitor.go("/monitoring")
+    check(page)
+    row = page.locator("#forms + div tbody tr").first
+    drafts_and_missing = row.locator("td a").last
+    count = drafts_and_missing.evaluate("link => link.firstChild.textContent.trim()")
+    press(page, "#forms + div tbody tr:first-child td:nth-child(6) a")
+    assert page.locator("h1 .count").inner_text() == count
+    check(page)
+    visitor.go("/monitoring/primary")
+    check(page)

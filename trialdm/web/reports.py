@@ -1,16 +1,16 @@
-"""Figures about the participants of a trial: recruitment against the target (RP-01) and the participant flow (RP-02)."""
+"""Figures about a trial: recruitment against the target (RP-01), the participant flow (RP-02), completeness (RP-03, RP-09)."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.documents.tables import as_csv
 from trialdm.domain.flow import Flow
 from trialdm.domain.recruitment import RATINGS
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import flow, recruitment, studies
+from trialdm.services import flow, monitoring, recruitment, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
 from trialdm.web.layout import page
@@ -42,6 +42,87 @@ def recruited(trial: str) -> str:
 def recruited_file(trial: str) -> AnyResponse:
     """Recruitment by site and month as CSV."""
     return _file(read(lambda unit: recruitment.table(recruitment.by_site(unit, trial))), f"{trial}-RP-01.csv")
+
+
+# --- how complete the data are (RP-03, RP-09) -------------------------------------------------------------------------
+
+
+@pages.get("/monitoring")
+@signed_in
+def monitored(trial: str) -> str:
+    """How complete the data are, by site: each figure leads to what it counts."""
+
+    def work(unit: Unit) -> str:
+        places = monitoring.by_site(unit, trial)
+        lines = monitoring.due(unit, trial)
+        return page(
+            "monitoring.html",
+            studies.protocol(unit, trial),
+            places=places,
+            groups=[(key, heading, monitoring.groups(lines, key)) for key, heading in (("visit", "Visit"), ("form", "Form"))],
+        )
+
+    return read(work)
+
+
+@pages.get("/monitoring/forms")
+@signed_in
+def forms_due(trial: str) -> str:
+    """The forms that are due, narrowed by site, visit, form and state."""
+
+    def work(unit: Unit) -> str:
+        protocol = studies.protocol(unit, trial)
+        found = monitoring.due(unit, trial, **_narrowed())
+        number = max(1, request.args.get("page", 1, type=int))
+        return page(
+            "forms_due.html",
+            protocol,
+            lines=found[(number - 1) * _LINES : number * _LINES],
+            total=len(found),
+            number=number,
+            last=-(-len(found) // _LINES) or 1,
+            asked=_narrowed(),
+            states=monitoring.STATES,
+            sites=sorted({line.site for line in monitoring.due(unit, trial)}),
+        )
+
+    return read(work)
+
+
+@pages.get("/monitoring/primary")
+@signed_in
+def without_primary(trial: str) -> str:
+    """Participants whose primary outcome is due and not there."""
+
+    def work(unit: Unit) -> str:
+        site = request.args.get("site", "")
+        return page("without_primary.html", studies.protocol(unit, trial), people=monitoring.without_primary(unit, trial, site), site=site)
+
+    return read(work)
+
+
+@pages.get("/monitoring.csv")
+@signed_in
+def monitored_file(trial: str) -> AnyResponse:
+    """The comparison of sites as CSV."""
+    return _file(read(lambda unit: monitoring.table(monitoring.by_site(unit, trial))), f"{trial}-RP-09.csv")
+
+
+@pages.get("/monitoring/forms.csv")
+@signed_in
+def forms_due_file(trial: str) -> AnyResponse:
+    """The forms that are due as CSV."""
+    return _file(read(lambda unit: monitoring.lines(monitoring.due(unit, trial, **_narrowed()))), f"{trial}-RP-03.csv")
+
+
+_LINES = 100
+
+
+def _narrowed() -> dict[str, str]:
+    return {name: request.args.get(name, "") for name in ("site", "form", "visit", "state")}
+
+
+# --- the participant flow (RP-02) ------------------------------------------------------------------------------------
 
 
 @pages.get("/flow")
