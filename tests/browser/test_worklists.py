@@ -117,10 +117,9 @@ def test_figures_of_completeness_lead_to_what_they_count(visit, check):
     page = visitor.page
     visitor.go("/monitoring")
     check(page)
-    row = page.locator("#forms + div tbody tr").first
-    drafts_and_missing = row.locator("td a").last
-    count = drafts_and_missing.evaluate("link => link.firstChild.textContent.trim()")
-    press(page, "#forms + div tbody tr:first-child td:nth-child(6) a")
+    due = "#forms + div tbody tr:first-child td:nth-child(3) a"
+    count = page.locator(due).evaluate("link => link.firstChild.textContent.trim()")
+    press(page, due)
     assert page.locator("h1 .count").inner_text() == count
     check(page)
     visitor.go("/monitoring/primary")
