@@ -432,6 +432,7 @@ class _Forms:
             summary=tuple(self._items(source, "summary", raw["summary"])),
             visits=raw["visits"],
             repeating=raw["repeating"],
+            double_entry=raw["double_entry"],
             restricted=raw["restricted"],
             instrument=raw.get("instrument", ""),
             introduction=raw.get("introduction", ""),

@@ -448,6 +448,7 @@ class FormSchema(Schema):
         metadata={"description": "Visits at which it is required, optional or event-driven."},
     )
     repeating = flag("Any number of rows, each saved by itself.", load_default=False)
+    double_entry = flag("Two people enter it, neither seeing the other's entry; a third one settles what differs.", load_default=False)
     restricted = flag("Blinded roles never see the form.", load_default=False)
     restricted_when = string("Blinded roles never see rows for which this is true; reads the answers of the row and nothing else.")
     applies_if = string("Condition over context facts: a participant for whom it is false is not expected to have the form.")

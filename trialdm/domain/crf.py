@@ -208,7 +208,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Form:
-    """A form as one version of the protocol defines it. A repeating form is saved row by row."""
+    """A form as one version of the protocol defines it. A repeating form is saved row by row, one of `double_entry` typed by two people."""
 
     code: str
     title: str
@@ -218,6 +218,7 @@ class Form:
     checks: tuple[Check, ...] = ()
     summary: tuple[Item, ...] = ()
     repeating: bool = False
+    double_entry: bool = False
     restricted: bool = False
     restricted_when: Expression | None = None
     applies_if: Expression | None = None

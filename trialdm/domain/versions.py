@@ -59,6 +59,7 @@ _FIELDS: Mapping[type, Mapping[str, tuple[str, Effect]]] = {
         "title": ("title", "none"),
         "kind": ("kind", "alters"),
         "repeating": ("rows", "breaks"),
+        "double_entry": ("entered twice", "alters"),
         "restricted": ("hidden from blinded roles", "alters"),
         "restricted_when": ("rows hidden from blinded roles", "alters"),
         "applies_if": ("whom it is expected of", "alters"),

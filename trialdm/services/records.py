@@ -23,6 +23,7 @@ from trialdm.services import (
     casebooks,
     cases,
     disclosures,
+    double_entry,
     factors,
     gates,
     holds,
@@ -125,6 +126,7 @@ class View:
     saved_by: str = ""
     summary: Mapping[str, Any] = field(default_factory=dict)
     instance: str = ""
+    entries: double_entry.Standing | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form as the API and the command line give it."""
@@ -139,6 +141,7 @@ class View:
             "definition": place.definition,
             **self.answers.to_json(),
             "summary": {name: values.write(value) for name, value in self.summary.items()},
+            **({"double_entry": self.entries.to_json()} if self.entries else {}),
             "alerts": [{"id": f.id, "message": f.message, "items": list(f.items)} for f in self.alerts],
         }
 
@@ -244,7 +247,14 @@ def view(unit: Unit, place: Place) -> View:
         saved_by=stored.saved_by if stored else "",
         summary=_summary(place, book, beside, blinded) if place.form.repeating else {},
         instance=stored.instance.id if stored else "",
+        entries=_entries(unit, place, hidden) if place.form.double_entry and not stored else None,
     )
+
+
+def _entries(unit: Unit, place: Place, hidden: frozenset[str]) -> double_entry.Standing:
+    """How far the double entry is, as the reader may know it."""
+    found = double_entry.standing(unit, place.participant, place.form, place.key)
+    return replace(found, differ=tuple(name for name in found.differ if name not in hidden))
 
 
 def _flagged(unit: Unit, place: Place, stored: Stored | None) -> list[Finding]:
@@ -311,6 +321,13 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
         confirmed=sent.confirm,
     )
     _judge(unit, place, verdict)
+    if place.form.double_entry and stored is None and not imported:
+        found = double_entry.standing(unit, place.participant, place.form, place.key)
+        double_entry.require_whole(sent.complete)
+        if found.next != "settle":
+            found = double_entry.enter(unit, place.participant, place.form, place.key, verdict.answers, found)
+            if found.next == "second" or found.differ:
+                return view(unit, place)
     warned: list[Finding] = []
     if cases.is_procedure(place.form):
         gate, warned = cases.require(unit, place.protocol, place.form, place.participant.site, verdict.answers, complete=finished)
@@ -324,7 +341,9 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     """
     protocol, form, site = place.protocol, place.form, place.participant.site
     register.lock(unit, protocol.id, shared=True)
-    importer = imported and unit.may("form.import", protocol.id, site)
+    stored = book.get(*place.key)
+    twice = form.double_entry and stored is None and not imported
+    importer = (imported or twice) and unit.may("form.import", protocol.id, site)
     if not importer and not roles.may_enter(unit.actor.grants, form.kind, protocol.id, site):
         who = ", ".join(sorted(roles.ROLES[role][0] for role in roles.FORM_ENTRY[form.kind])) or "the system only"
         raise Forbidden(
@@ -334,6 +353,8 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
         )
     if roles.assesses(unit.actor.grants, form.kind, protocol.id, site):
         disclosures.require_blind(unit, protocol.id, place.participant.id)
+    if twice:
+        double_entry.require_turn(unit, double_entry.standing(unit, place.participant, form, place.key))
     if protocol.historical:
         return {}
     if form.kind == "outcome" and not importer:
@@ -345,7 +366,6 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
             code="STATE.TRIAL",
             needs="The trial open or in follow-up.",
         )
-    stored = book.get(*place.key)
     holds.require_free(unit, protocol.id, place.participant, stored.instance if stored else None)
     standing = participants.standing(unit, protocol, book)
     unit.attempt(protocol.id, "save-form", site=site)

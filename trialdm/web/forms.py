@@ -14,7 +14,7 @@ from trialdm.domain.crf import Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in, signed_in_or
-from trialdm.services import casebooks, drafts, governance, holds, overview, records, signatures, trail
+from trialdm.services import casebooks, double_entry, drafts, governance, holds, overview, records, signatures, trail
 from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
@@ -38,6 +38,10 @@ def show(trial: str, participant: str, visit: str, form: str, row: int | None = 
         if row is None and place.protocol.rows_at(place.form, place.visit):
             return _rows(unit, place)
         draft = drafts.of(unit, place)
+        entries = double_entry.standing(unit, place.participant, place.form, place.key) if place.form.double_entry else None
+        if draft is None and entries and entries.next == "settle" and not records.book(unit, place).get(*place.key):
+            agreed = typed.of_stored(crf.load(place.form, entries.agreed()))
+            return _page(unit, place, _sheet(unit, place, agreed), two=_two(unit, place, entries))
         if draft is None:
             return _page(unit, place, _sheet(unit, place), saved=request.args.get("saved", ""))
         fields = MultiDict((name, text) for name, texts in draft.fields.items() for text in texts)
@@ -221,6 +225,14 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
         **more,
     )
+
+
+def _two(unit: Unit, place: Place, found: double_entry.Standing) -> list[tuple[str, str, str, bool]]:
+    """Two entries of a form side by side, for the third person."""
+    if any(entry.by == unit.actor.id for entry in found.entries):
+        return []
+    first, second = (_sheet(unit, place, typed.of_stored(entry.answers)) for entry in found.entries)
+    return _beside(first, second)
 
 
 def _again(unit: Unit, place: Place, given: Typed, problem: TrialError) -> str:

@@ -1,0 +1,109 @@
+"""Double data entry: two people enter a form unseen by each other, a third one settles what differs; rows included."""
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from tests import builders
+from tests.builders import TODAY, TRIAL, World
+from tests.services.test_versions import Edit, propose, take_up
+from trialdm.domain.crf import Answers
+from trialdm.domain.errors import TrialError
+from trialdm.services import double_entry, records, studies
+from trialdm.services.records import Submission, View
+from trialdm.services.unit import SYSTEM, Unit
+from trialdm.store.tables import AuditEvent, FormEntry, FormVersion
+
+TWICE: Edit = (f"{TRIAL}/forms/diar.yaml", "repeating: true\n", "repeating: true\ndouble_entry: true\n")
+DAY = {"dia_day": 1, "dia_date": TODAY.isoformat(), "dia_rlp": 3, "dia_plp": 0}
+
+
+@pytest.fixture
+def ident(world: World) -> str:
+    """A participant of a site at which the diary is entered twice."""
+    person = builders.randomised(world)
+    take_up(world, propose(world, TWICE))
+    return person
+
+
+def enter(world: World, ident: str, role: str, row: int = 1, complete: bool = True, **answers: Any) -> View:
+    def work(unit: Unit) -> View:
+        place = records.locate(unit, TRIAL, ident, "V03", "DIAR", row)
+        confirm = tuple(check.id for check in place.form.checks if check.severity == "soft")
+        return records.save(unit, place, Submission({**DAY, **answers}, complete=complete, confirm=confirm))
+
+    return world.run(role, work)
+
+
+def code_of(world: World, ident: str, role: str, **sent: Any) -> str:
+    with pytest.raises(TrialError) as refused:
+        enter(world, ident, role, **sent)
+    return refused.value.code
+
+
+def test_two_equal_entries_make_the_form(world: World, ident: str) -> None:
+    first = enter(world, ident, "research-nurse")
+    assert (first.status, first.version, first.answers.values) == ("blank", 0, {})
+    assert first.entries is not None
+    assert first.entries.to_json() == {"next": "second", "entered_by": ["Research-Nurse S01"], "differ": []}
+    second = enter(world, ident, "data-manager")
+    assert (second.status, second.version, second.answers.values["dia_rlp"]) == ("complete", 1, 3)
+
+
+def test_nobody_enters_the_same_form_twice_and_an_entry_is_whole(world: World, ident: str) -> None:
+    assert code_of(world, ident, "research-nurse", complete=False) == "CRF.WHOLE_ENTRY"
+    enter(world, ident, "research-nurse")
+    assert code_of(world, ident, "research-nurse") == "CRF.ENTERED"
+
+
+def test_what_differs_is_settled_by_a_third_person(world: World, ident: str) -> None:
+    enter(world, ident, "research-nurse", dia_rlp=3)
+    second = enter(world, ident, "data-manager", dia_rlp=8)
+    assert (second.status, second.version) == ("blank", 0)
+    assert second.entries is not None
+    assert (second.entries.next, second.entries.differ) == ("settle", ("dia_rlp",))
+    for role in ("research-nurse", "data-manager"):
+        assert code_of(world, ident, role) == "CRF.ENTERED"
+    settled = enter(world, ident, "sub-investigator", dia_rlp=8)
+    assert (settled.status, settled.version, settled.saved_by) == ("complete", 1, world.actor("sub-investigator").id)
+    with world.units.reading(SYSTEM) as unit:
+        kept = [json.loads(data)["answers"]["dia_rlp"] for data in unit.session.scalars(select(FormEntry.data).order_by(FormEntry.seq))]
+        acts = unit.session.scalars(
+            select(AuditEvent.action).where(AuditEvent.action.startswith("form.enter")).order_by(AuditEvent.seq)
+        ).all()
+    assert kept == [3, 8]
+    assert acts == ["form.enter-first", "form.enter-second"]
+
+
+def test_each_row_is_entered_twice_by_itself(world: World, ident: str) -> None:
+    enter(world, ident, "research-nurse", row=1)
+    enter(world, ident, "data-manager", row=2, dia_day=2)
+    enter(world, ident, "research-nurse", row=2, dia_day=2)
+    with world.units.reading(SYSTEM) as unit:
+        assert len(unit.session.scalars(select(FormVersion).where(FormVersion.data.contains('"dia_day":2'))).all()) == 1
+        people = [records.participants.known(unit, TRIAL, ident)]
+        assert next((place, count) for _, place, count in double_entry.pending(unit, TRIAL, people)) == (("V03", "DIAR", 1), 1)
+
+
+def test_a_form_that_was_entered_twice_is_changed_with_a_reason_like_any_other(world: World, ident: str) -> None:
+    enter(world, ident, "research-nurse")
+    enter(world, ident, "data-manager")
+    changed = builders.put(world, ident, "V03", "DIAR", {**DAY, "dia_rlp": 4}, only=True, reason="source")
+    assert (changed.version, changed.answers.values["dia_rlp"]) == (2, 4)
+
+
+DIFFERENCES: list[tuple[str, Answers, Answers, tuple[str, ...]]] = [
+    ("nothing", Answers({"dia_rlp": 1}, {}), Answers({"dia_rlp": 1}, {}), ()),
+    ("an answer", Answers({"dia_rlp": 1}, {}), Answers({"dia_rlp": 2}, {}), ("dia_rlp",)),
+    ("an answer and none", Answers({"dia_rlp": 1}, {}), Answers({}, {}), ("dia_rlp",)),
+    ("an answer and a reason", Answers({"dia_rlp": 1}, {}), Answers({}, {"dia_rlp": "ND"}), ("dia_rlp",)),
+    ("two reasons", Answers({}, {"dia_plp": "NK"}), Answers({}, {"dia_plp": "ND"}), ("dia_plp",)),
+]
+
+
+@pytest.mark.parametrize(("what", "first", "second", "found"), DIFFERENCES, ids=[row[0] for row in DIFFERENCES])
+def test_what_counts_as_a_difference(sqlite_world: World, what: str, first: Answers, second: Answers, found: tuple[str, ...]) -> None:
+    form = sqlite_world.read("monitor", lambda unit: studies.protocol(unit, TRIAL)).form("DIAR")
+    assert double_entry.different(form, first, second) == found
