@@ -17,6 +17,7 @@ from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
 from trialdm.services import (
     allocations,
+    answering,
     approvals,
     delegations,
     epochs,
@@ -225,7 +226,8 @@ def put(
         answers, missing = dict(given or {}), {}
         if not only:
             beside = records.context(unit, place, records.book(unit, place))
-            filled = figures.fill(place.form, beside, random.Random(f"{form} {row}"), given or {})
+            unseen = answering.others(unit, place) - {*(given or {})}
+            filled = figures.fill(place.form, beside, random.Random(f"{form} {row}"), given or {}, unseen)
             answers, missing = filled.answers, filled.missing
         version = sent.get("version", records.view(unit, place).version or None)
         confirm = sent.get("confirm", _every_soft(place.form))

@@ -29,6 +29,7 @@ from trialdm.instance import Instance
 from trialdm.rehearsal.simulate import sha256
 from trialdm.services import (
     allocations,
+    answering,
     approvals,
     delegations,
     epochs,
@@ -405,7 +406,7 @@ class Standing:
         place = records.locate(self.unit, TRIAL, participant, visit, form, row)
         beside = records.context(self.unit, place, records.book(self.unit, place))
         blinded = not self.unit.sees_allocations(TRIAL, place.participant.site)
-        unseen = {item.name for item in place.form.items if blinded and place.form.restricts(item)}
+        unseen = {item.name for item in place.form.items if blinded and place.form.restricts(item)} | answering.others(self.unit, place)
         filled = figures.fill(place.form, beside, self.play.rng, given, unseen)
         sent = Submission(filled.answers, filled.missing, complete=True, confirm=_KNOWN_PROMPTS.get(form, ()))
         try:

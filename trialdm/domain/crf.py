@@ -57,6 +57,15 @@ MEANINGS = {
     "screened_approached": "whether somebody who was screened was approached",
     "screened_consented": "whether somebody who was screened consented",
     "screened_reason": "why somebody who was screened did not enter",
+    "event_term": "what an adverse event was, in words",
+    "event_code": "code of an adverse event in a dictionary",
+    "event_interest": "why an adverse event is of special interest: code 0 is not",
+    "event_start": "day on which an adverse event began",
+    "event_end": "day on which an adverse event ended",
+    "event_severity": "how severe an adverse event was",
+    "event_serious": "whether an adverse event was serious",
+    "event_outcome": "how an adverse event ended: codes 1, 2 and 5 are final, and 5 is fatal",
+    "serious_event": "number of the adverse event that was serious",
     "serious_aware": "when the site became aware of a serious adverse event",
     "serious_reported": "when a serious adverse event was reported to the sponsor",
     "serious_criteria": "why an event is serious: code 1 is death, 2 a threat to life",
@@ -138,7 +147,8 @@ class Item:
     """One question or calculated value of a form. Limits are in the item's unit.
 
     `passes` is the answer with which an eligibility criterion is met; `means` one of `MEANINGS`. `unblinds` is False where
-    a restricted item tells nothing about the allocation, so that rules of open forms may name it.
+    a restricted item tells nothing about the allocation, so that rules of open forms may name it. `by` names the roles that
+    alone give it; where it names none, whoever enters the form does.
     """
 
     name: str
@@ -167,6 +177,7 @@ class Item:
     means: str = ""
     passes: int | None = None
     unblinds: bool = True
+    by: tuple[str, ...] = ()
 
     @property
     def holds(self) -> str:

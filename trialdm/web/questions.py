@@ -168,7 +168,7 @@ class Sheet:
         choices = tuple((str(code), label) for code, label in self._choices(item).items())
         return Question(
             item,
-            _control(item, len(choices)),
+            "output" if item.name in self.view.of_others else _control(item, len(choices)),
             words=self.words(item),
             value="" if isinstance(given, list) else given,
             chosen=frozenset(given) if isinstance(given, list) else frozenset([given.strip()]),
@@ -211,7 +211,7 @@ class Sheet:
                     "name": item.name,
                     "type": item.holds,
                     "decimals": item.decimals,
-                    "typed": item.typed_in,
+                    "typed": item.typed_in and item.name not in self.view.of_others,
                     "show": tree(item.show_if),
                     "applies": item.name in self.applying,
                     "value": tree(item.value),
