@@ -51,6 +51,7 @@ CAST: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("statistician-blinded", ""): (),
     ("statistician-unblinded", ""): (),
     ("chief-investigator", ""): (),
+    ("safety-reviewer", ""): (),
     ("sponsor", ""): (),
     ("principal-investigator", "S01"): ("consent", "eligibility", "randomise", "crf", "operate"),
     ("sub-investigator", "S01"): ("consent", "eligibility", "randomise", "crf"),

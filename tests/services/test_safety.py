@@ -1,5 +1,7 @@
-"""Serious adverse events: who answers what, the list that expectedness is judged against, and what a death still needs."""
+"""Serious adverse events: who answers what, the list that expectedness is judged against, what a death still needs, the listings, and
+the coding of events."""
 
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -7,8 +9,9 @@ import pytest
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World, put
-from trialdm.domain.errors import Forbidden, Invalid
-from trialdm.services import notices, records
+from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, TrialError
+from trialdm.domain.ethics import Approval
+from trialdm.services import approvals, dictionaries, notices, records, safety, trail
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import Unit
 
@@ -142,3 +145,103 @@ def test_a_fatal_serious_event_asks_for_the_death_form(sqlite_world: World) -> N
     ident = builders.randomised(sqlite_world)
     seen = say(sqlite_world, ident, "research-nurse", {**SITE, "sae_crit": [1]})
     assert "complete the form 'Death'" in next(a.message for a in seen.alerts if a.id == "SAFETY-02")
+
+
+# --- listings --------------------------------------------------------------------------------------------------------
+
+UNEXPECTED = {"sae_exp": 0, "sae_rec_sent": None}
+
+
+def event(world: World, ident: str, term: str = "Pneumonia", **more: Any) -> None:
+    given = {"ae_term": term, "ae_ser": 1, "ae_start": TODAY.isoformat(), "ae_ongoing": 1, "ae_end": None, "ae_outc": 3, **more}
+    put(world, ident, "EV", "AE", given)
+
+
+def test_the_line_listing_follows_an_event_from_state_to_state(world: World) -> None:
+    ident = builders.randomised(world)
+    event(world, ident)
+
+    def line() -> safety.Serious:
+        (found,) = world.read("safety-reviewer", lambda unit: safety.serious(unit, TRIAL))
+        return found
+
+    say(world, ident, "research-nurse", SITE)
+    assert (line().state, line().event, line().age) == ("new", "Pneumonia", "60-69")
+    say(world, ident, "principal-investigator", DOCTOR)
+    assert line().state == "pi_assessed"
+    say(world, ident, "chief-investigator", {**SPONSOR, "sae_exp": 0}, complete=False)
+    assert line().state == "reportable"
+    assert sorted((d.rule, d.due.isoformat()) for d in line().clocks) == [("GOV-30", "2026-03-11T08:00:00"), ("GOV-31", "2026-03-25")]
+    say(world, ident, "safety-reviewer", {"sae_rec_sent": TODAY.isoformat()})
+    assert line().state == "follow_up"
+    (row,) = world.read("sponsor", lambda unit: safety.serious_table(unit, TRIAL))
+    assert row["clock_committee"] == "2026-03-25 met"
+    assert row["judged_against"] == "PRE-TMR-EE 0.1"
+    assert "Recovering." not in str(row)
+
+
+@pytest.mark.parametrize("role", sorted({role for role, _ in builders.CAST}))
+def test_who_reads_the_listings(sqlite_world: World, role: str) -> None:
+    for work in (safety.serious, safety.events, safety.lights):
+        if role in ("chief-investigator", "sponsor", "safety-reviewer"):
+            assert sqlite_world.read(role, lambda unit, work=work: work(unit, TRIAL)) == []
+        else:
+            with pytest.raises(Forbidden):
+                sqlite_world.read(role, lambda unit, work=work: work(unit, TRIAL))
+
+
+def test_an_open_recommendation_stands_above_the_listing_until_it_is_decided(sqlite_world: World) -> None:
+    world = sqlite_world
+
+    def waits() -> bool:
+        return world.read("sponsor", lambda unit: safety.recommendation(unit, TRIAL)) is not None
+
+    assert not waits()
+    decide(world, "dmc", "pause")
+    assert waits()
+    decide(world, "tsc", "continue")
+    assert not waits()
+
+
+def decide(world: World, body: str, status: str) -> None:
+    entry = world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, Approval(body, status, decided_on=TODAY)))
+    with contextlib.suppress(TrialError):
+        world.run("sponsor", lambda unit: approvals.check(unit, TRIAL, entry))
+
+
+# --- coding ----------------------------------------------------------------------------------------------------------
+
+LLT = "10035664$Pneumonia$10035664$$$$$$$Y$$\n10000001$Old pneumonia$10035664$$$$$$$N$$\n10006451$Chest infection$10035664$$$$$$$Y$$\n"
+
+
+def test_a_data_manager_codes_an_event_with_a_trace(world: World) -> None:
+    ident = builders.randomised(world)
+    event(world, ident, "Pneumonia")
+    (waiting,) = world.read("data-manager", lambda unit: dictionaries.uncoded(unit, TRIAL))
+    assert [term.code for term in waiting.suggestions] == ["L0102"]
+    world.run("data-manager", lambda unit: dictionaries.give(unit, TRIAL, ident, 1, "L0102"))
+    assert world.read("data-manager", lambda unit: dictionaries.uncoded(unit, TRIAL)) == []
+    place = world.read("data-manager", lambda unit: records.locate(unit, TRIAL, ident, "EV", "AE"))
+    lines = world.read("data-manager", lambda unit: trail.of_form(unit, place))
+    assert [(line.new, line.reason) for line in lines if line.field == "ae_code"] == [("L0102", "other: coded as Pneumonia")]
+    with pytest.raises(Missing):
+        world.run("data-manager", lambda unit: dictionaries.give(unit, TRIAL, ident, 1, "X1"))
+    with pytest.raises(Forbidden):
+        world.run("research-nurse", lambda unit: dictionaries.give(unit, TRIAL, ident, 1, "L0101"))
+
+
+def test_a_licensed_dictionary_is_loaded_once(world: World) -> None:
+    def load(file: str, text: str, version: str = "27.1") -> int:
+        return world.run("data-manager", lambda unit: dictionaries.load(unit, TRIAL, file, text, name="MedDRA", version=version))
+
+    assert load("llt.asc", LLT) == 2
+    assert load("pt.asc", "10035664$Pneumonia$$10021881$$$$$$$\n10016173$Fall$$10022117$$$$$$$\n") == 1
+    assert load("llt.asc", LLT) == 0
+    assert load("terms.csv", "code,term,up\n1,Something,\n", "local") == 1
+    with pytest.raises(Conflict):
+        load("terms.csv", "code,term,up\n10035664,Lung trouble,\n")
+    for text in ("", "a,b\n1,2\n", "code,term\n,Something\n", "code,term\n1234567890123,Something\n"):
+        with pytest.raises(Invalid):
+            load("terms.csv", text)
+    found = world.read("data-manager", lambda unit: dictionaries.listed(unit, TRIAL))
+    assert [(one.name, one.version, one.terms) for one in found] == [("own list", "1.0", 30), ("MedDRA", "27.1", 3), ("MedDRA", "local", 1)]
