@@ -9,6 +9,7 @@ import pytest
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World, put
+from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, TrialError
 from trialdm.domain.ethics import Approval
 from trialdm.services import approvals, dictionaries, notices, records, safety, trail
@@ -207,6 +208,32 @@ def decide(world: World, body: str, status: str) -> None:
     entry = world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, Approval(body, status, decided_on=TODAY)))
     with contextlib.suppress(TrialError):
         world.run("sponsor", lambda unit: approvals.check(unit, TRIAL, entry))
+
+
+TOLD = "Found by the surgeon at the nerve"
+
+BLINDED = sorted({role for role, _ in builders.CAST} - roles.UNBLINDED)
+
+
+@pytest.mark.parametrize("role", BLINDED)
+def test_no_blinded_role_reads_a_narrative(sqlite_world: World, role: str) -> None:
+    world = sqlite_world
+    ident = builders.randomised(world)
+    event(world, ident)
+    say(world, ident, "research-nurse", SITE)
+    say(world, ident, "principal-investigator", {**DOCTOR, "sae_narr": TOLD})
+
+    def read(unit: Unit) -> list[Any]:
+        place = records.locate(unit, TRIAL, ident, "EV", "SAE")
+        return [records.view(unit, place).to_json(), trail.of_form(unit, place), notices.inbox(unit)]
+
+    for work in (read, *(lambda unit, table=table: table(unit, TRIAL) for table in TABLES)):
+        with contextlib.suppress(Forbidden):
+            assert TOLD not in str(world.read(role, work))
+    assert TOLD in str(world.read("principal-investigator", read))
+
+
+TABLES = (safety.serious_table, safety.events_table, safety.clocks_table)
 
 
 # --- coding ----------------------------------------------------------------------------------------------------------
