@@ -229,7 +229,7 @@ BAD: list[Any] = [
     ("an open item that does not unblind", CLIN, "max: 300", "max: 300, unblinds: false", [
         "forms/clin.yaml:9: item 'kg': 'unblinds' belongs to a restricted item"]),
     ("a role that does not exist", PAIN, "max: 10}", "max: 10, by: [surgery]}", [
-        "forms/pain.yaml:8: by: must be one of: " + ", ".join(ROLES)]),
+        "forms/pain.yaml:7: by: must be one of: " + ", ".join(ROLES)]),
     ("a restricted item given by somebody blinded", CLIN, "max: 300", "max: 300, restricted: true, by: [research-nurse]", [
         "forms/clin.yaml:9: item 'kg' is restricted: 'by' names a role that is blinded"]),
     ("a restricted item in the condition of an open one", PAIN, "max: 10}", "max: 10, restricted: true}", [
