@@ -17,6 +17,7 @@ from trialdm.domain.protocol import Protocol
 from trialdm.instance import Instance
 from trialdm.services import (
     allocations,
+    answering,
     approvals,
     delegations,
     epochs,
@@ -50,6 +51,7 @@ CAST: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("statistician-blinded", ""): (),
     ("statistician-unblinded", ""): (),
     ("chief-investigator", ""): (),
+    ("safety-reviewer", ""): (),
     ("sponsor", ""): (),
     ("principal-investigator", "S01"): ("consent", "eligibility", "randomise", "crf", "operate"),
     ("sub-investigator", "S01"): ("consent", "eligibility", "randomise", "crf"),
@@ -225,7 +227,8 @@ def put(
         answers, missing = dict(given or {}), {}
         if not only:
             beside = records.context(unit, place, records.book(unit, place))
-            filled = figures.fill(place.form, beside, random.Random(f"{form} {row}"), given or {})
+            unseen = answering.others(unit, place) - {*(given or {})}
+            filled = figures.fill(place.form, beside, random.Random(f"{form} {row}"), given or {}, unseen)
             answers, missing = filled.answers, filled.missing
         version = sent.get("version", records.view(unit, place).version or None)
         confirm = sent.get("confirm", _every_soft(place.form))

@@ -37,6 +37,7 @@ from trialdm.people_commands import credential_group, delegation_group, training
 from trialdm.query_commands import checks_group, query_group
 from trialdm.rehearsal_commands import rehearse
 from trialdm.report_commands import reconsent, scheduled, screening_log
+from trialdm.safety_commands import dictionary_group
 from trialdm.services import (
     allocations,
     approvals,
@@ -60,6 +61,7 @@ from trialdm.services import (
     people,
     queries,
     recruitment,
+    safety,
     signatures,
     studies,
     theatre,
@@ -810,6 +812,7 @@ main.add_command(allocation_group)
 main.add_command(rehearse)
 main.add_command(query_group)
 main.add_command(checks_group)
+main.add_command(dictionary_group)
 
 
 # --- reports ---------------------------------------------------------------------------------------------------------
@@ -821,6 +824,8 @@ _TABLES: dict[str, Callable[[Unit, str, bool], str]] = {
     "RP-02": lambda unit, trial, split: as_csv(flow.table(flow.by_arm(unit, trial) if split else flow.pooled(unit, trial))),
     "RP-03": lambda unit, trial, _: as_csv(monitoring.lines(monitoring.due(unit, trial))),
     "RP-04": lambda unit, trial, _: as_csv(queries.ageing(unit, trial).table()),
+    "RP-05": lambda unit, trial, _: as_csv(safety.serious_table(unit, trial)),
+    "RP-06": lambda unit, trial, _: as_csv(safety.clocks_table(unit, trial)),
     "RP-09": lambda unit, trial, _: as_csv(monitoring.table(monitoring.by_site(unit, trial))),
     "RP-17": lambda unit, trial, _: outcomes.minimum_set(unit, trial),
 }
@@ -834,7 +839,7 @@ _TABLES: dict[str, Callable[[Unit, str, bool], str]] = {
 @click.option("--site", default="", help="RP-19: code of the organisation.")
 @click.option("--by-arm", is_flag=True, help="RP-02: by arm, for those who read allocations; it is recorded.")
 @click.option(
-    "--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-01 to RP-04, RP-09, RP-17: .csv."
+    "--out", required=True, type=PATH, callback=_report_file, help="File to write: .html or .pdf; RP-01 to RP-06, RP-09, RP-17: .csv."
 )
 @pass_terminal
 def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int | None, site: str, by_arm: bool, out: Path) -> None:
@@ -842,6 +847,8 @@ def report(terminal: Terminal, name: str, trial: str, scheme: str, operator: int
 
     RP-01: recruitment by site and month beside the target. RP-02: the participant flow (CONSORT 2025). RP-03: the
     forms that are due. RP-04: queries by age. RP-09: sites compared by completeness.
+
+    RP-05: serious adverse events line by line, everybody together. RP-06: the clocks about safety with their lights.
 
     RP-13: approvals, versions by site, conditions and the next deadlines. RP-14: training and delegation, what runs out and gaps.
 

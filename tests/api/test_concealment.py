@@ -86,6 +86,8 @@ def test_every_page_is_the_same_in_both_twins(twins: Twins, role: str) -> None:
         f"{HOME}/queries/new?participant={ident}&visit=V02&form=SURG&item=proc_given",
         f"{HOME}/queries/new?participant={ident}&visit=V01&form=CLIN&item=asa",
         f"{HOME}/query-ageing",
+        *(f"{HOME}/safety{page}" for page in ("", "/clocks", "/events", "/coding", "/expected", "/RP-05.csv", "/RP-06.csv", "/events.csv")),
+        f"{HOME}/participants/{ident}/visits/EV/forms/SAE/1",
         f"{HOME}/checks?look=1&alerts=1",
     ]
     one, other = (crawled(browser(world, role), starts, ident, twins.idents) for world in twins.worlds)

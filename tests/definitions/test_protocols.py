@@ -10,6 +10,7 @@ from tests.definitions.small import FILES, broken
 from trialdm.definitions.protocols import load_protocol
 from trialdm.definitions.sources import BadDefinition, read_folder
 from trialdm.domain.naming import problems
+from trialdm.domain.roles import ROLES
 
 ROOT = Path(__file__).parents[2] / "protocols"
 TOP, LISTS, CLIN, PAIN = FILES
@@ -22,7 +23,7 @@ def said(files: dict[str, str]) -> list[str]:
     return [str(problem).removeprefix("demo/") for problem in refusal.value.problems]
 
 
-@pytest.mark.parametrize(("name", "forms"), [("pre-tmr", 34), ("tmr-audit", 3), ("licorice-gargle", 3)])
+@pytest.mark.parametrize(("name", "forms"), [("pre-tmr", 35), ("tmr-audit", 3), ("licorice-gargle", 3)])
 def test_shipped_protocols_load(name: str, forms: int) -> None:
     protocol = load_protocol(read_folder(ROOT / name))
     assert (protocol.id, len(protocol.forms)) == (name, forms)
@@ -227,6 +228,10 @@ BAD: list[Any] = [
         "forms/clin.yaml:9: item 'kg' holds the allocation: it must be restricted"]),
     ("an open item that does not unblind", CLIN, "max: 300", "max: 300, unblinds: false", [
         "forms/clin.yaml:9: item 'kg': 'unblinds' belongs to a restricted item"]),
+    ("a role that does not exist", PAIN, "max: 10}", "max: 10, by: [surgery]}", [
+        "forms/pain.yaml:7: by: must be one of: " + ", ".join(ROLES)]),
+    ("a restricted item given by somebody blinded", CLIN, "max: 300", "max: 300, restricted: true, by: [research-nurse]", [
+        "forms/clin.yaml:9: item 'kg' is restricted: 'by' names a role that is blinded"]),
     ("a restricted item in the condition of an open one", PAIN, "max: 10}", "max: 10, restricted: true}", [
         f"forms/pain.yaml:{line}: 'worst' {RESTRICTED}" for line in (8, 9)] + [
         "forms/pain.yaml:11: 'worst' is not an item of the rows of this form", f"forms/pain.yaml:13: 'worst' {RESTRICTED}"]),

@@ -63,7 +63,7 @@ def test_a_serious_event_that_nobody_reported_reminds_its_owners_once_for_each_d
     with world.units.reading(SYSTEM) as unit:
         told = unit.session.scalars(select(Notice).where(Notice.kind == "deadline")).all()
         mails = unit.session.scalars(select(Outgoing.body)).all()
-    assert {notice.account_id for notice in told} == {world.actor("principal-investigator").id}
+    assert {notice.account_id for notice in told} == {world.actor(role).id for role in ("principal-investigator", "safety-reviewer")}
     assert "11 March 2026, 09:00" in told[0].text
     assert not any(ident in text for text in (*(notice.text for notice in told), *mails))
     world.at(date(2026, 3, 18))

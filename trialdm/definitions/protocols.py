@@ -23,13 +23,16 @@ from trialdm.domain.protocol import (
     BUILT_IN_FACTS,
     UNSCHEDULED,
     Arm,
+    ExpectedEvents,
     Fact,
     Instrument,
     Parameter,
     Protocol,
     Site,
+    Term,
     Visit,
 )
+from trialdm.domain.roles import UNBLINDED
 from trialdm.domain.verification import Sample
 
 #: The kind of the result that each type of a calculated item may come from.
@@ -187,6 +190,8 @@ def _build(
     _unique(folder, source, "visits", top["visits"], "number", "visit number")
     _unique(folder, source, "context", top["context"], "name", "context fact")
     _unique(folder, source, "primary_outcome", top["primary_outcome"], "name", "part of the primary outcome")
+    _unique(folder, source, "expected_events", top["expected_events"], "since", "list of expected events from")
+    _unique(folder, source, "event_terms", top["event_terms"], "code", "event term")
     visits = tuple(Visit(**visit) for visit in top["visits"])
     building = _Forms(folder, top, codelists, {v.code for v in visits})
     forms = building.build(raw_forms)
@@ -228,7 +233,14 @@ def _build(
         participant_told_after=top.get("unblinding", {}).get("participant_after", ""),
         primary_outcome=tuple(Fact(**fact) for fact in top["primary_outcome"]),
         verification=tuple(_samples(folder, top["verification"], by_code, {visit.code for visit in visits})),
+        expected_events=tuple(_expected(top["expected_events"])),
+        event_terms=tuple(Term(**term) for term in top["event_terms"]),
     )
+
+
+def _expected(versions: Iterable[Mapping[str, Any]]) -> Iterator[ExpectedEvents]:
+    for one in versions:
+        yield ExpectedEvents(**{key: tuple(value) if isinstance(value, list) else value for key, value in one.items()})
 
 
 def _samples(folder: _Folder, rules: Iterable[Mapping[str, Any]], forms: Mapping[str, Form], visits: Collection[str]) -> Iterator[Sample]:
@@ -422,6 +434,12 @@ class _Forms:
             hidden = raw["restricted"] or item.restricted
             if item.system == ARM_FACT and not hidden:
                 self.folder.say(source, _item_place(raw, item.name), f"item '{item.name}' holds the allocation: it must be restricted")
+            if item.by and (item.type == "calc" or item.system):
+                self.folder.say(
+                    source, _item_place(raw, item.name), f"item '{item.name}': 'by' belongs to a question that somebody answers"
+                )
+            if hidden and set(item.by) - UNBLINDED:
+                self.folder.say(source, _item_place(raw, item.name), f"item '{item.name}' is restricted: 'by' names a role that is blinded")
             if not item.unblinds and not hidden:
                 self.folder.say(source, _item_place(raw, item.name), f"item '{item.name}': 'unblinds' belongs to a restricted item")
         return Form(
@@ -479,6 +497,7 @@ class _Forms:
             means=raw.get("means", ""),
             passes=raw.get("passes"),
             unblinds=raw.get("unblinds", True),
+            by=tuple(raw.get("by", ())),
         )
         for message in _item_problems(item, raw, self.factors):
             self.folder.say(source, place, f"item '{item.name}': {message}")

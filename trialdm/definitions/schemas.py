@@ -33,7 +33,7 @@ TRIAL_ID = validate.Regexp(
 REGISTERS = ("documents.PIS", "documents.ICF", "staff", "surgeons")
 
 #: Values that the system fills; `factor.NAME` is any factor of the allocation.
-SYSTEM = ("screening_no", "audit_no", "row", "rand_no", "rand_dtm", "rand_arm", "rand_by", "rand_method")
+SYSTEM = ("expected_list", "screening_no", "audit_no", "row", "rand_no", "rand_dtm", "rand_arm", "rand_by", "rand_method")
 
 
 class Text(fields.String):
@@ -337,6 +337,25 @@ class SampleSchema(Schema):
     source = string("Where the rule comes from, such as the monitoring plan.", required=True)
 
 
+class ExpectedEventsSchema(Schema):
+    id = string("Identifier of the list.", required=True, validate=validate.Length(max=24))
+    version = string("Version, in quotes.", required=True, validate=validate.Length(max=12))
+    since = day("Day from which judgements are made against this version.", required=True, data_key="from")
+    source = string("Where it comes from, and who approved it.")
+    expected = fields.List(
+        Text(), required=True, metadata={"description": "Events that are expected, in words."}, validate=validate.Length(min=1)
+    )
+    not_expected = fields.List(
+        Text(), load_default=list, attribute="unexpected", metadata={"description": "Events that are named as not expected."}
+    )
+
+
+class TermSchema(Schema):
+    code = string("Code, stored in the event.", required=True, validate=validate.Length(max=12))
+    term = string("The term.", required=True)
+    up = string("The broader term.", load_default="")
+
+
 class ProtocolSchema(Schema):
     """protocols/TRIAL/protocol.yaml"""
 
@@ -370,6 +389,16 @@ class ProtocolSchema(Schema):
     verification = many(
         SampleSchema,
         "What the monitor compares with the source: everything that one of these rules names. Without first and percent, of everybody.",
+        load_default=list,
+    )
+    expected_events = many(
+        ExpectedEventsSchema,
+        "Versions of the list of expected events; the judgement of expectedness keeps the one in force on its day.",
+        load_default=list,
+    )
+    event_terms = many(
+        TermSchema,
+        "The trial's own terms by which events are coded, beside a dictionary that is loaded under a licence.",
         load_default=list,
     )
     tables = fields.Dict(
@@ -417,6 +446,14 @@ class ItemSchema(Schema):
     system = string("Filled by the system.")
     means = string("What the answer means to the system, beyond the form.", validate=one_of(MEANINGS))
     passes = whole("The answer with which an eligibility criterion is met.")
+    by = fields.List(
+        Text(validate=one_of(roles.ROLES)),
+        metadata={
+            "description": "Roles that alone give or change the answer. Whoever holds one of them may open the form for it, once somebody "
+            "has begun the form; where it is left out, whoever enters the form answers."
+        },
+        validate=validate.Length(min=1),
+    )
 
 
 class CheckSchema(Schema):

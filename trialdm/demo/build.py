@@ -22,6 +22,7 @@ from trialdm.definitions import registers, sources
 from trialdm.demo import audit, cast, figures
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.demo.questions import Asking
+from trialdm.demo.watching import Watching
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.ethics import Approval, Document
 from trialdm.domain.protocol import Protocol
@@ -29,6 +30,7 @@ from trialdm.instance import Instance
 from trialdm.rehearsal.simulate import sha256
 from trialdm.services import (
     allocations,
+    answering,
     approvals,
     delegations,
     epochs,
@@ -276,6 +278,7 @@ class Play:
         sites = {site.code: i for i, site in enumerate(self.protocol.sites)}
         total = (self.last - self.opens).days + 1
         asking = Asking(self.units, self.protocol, self.last, self._as)
+        watching = Watching(self.units, self.protocol, self.last, self._as)
         for offset in range(total):
             day = self.opens + timedelta(days=offset)
             self._sign_head(day)
@@ -292,7 +295,7 @@ class Play:
                 if todays:
                     self._site_day(day, sites[site], todays, queue)
             self.at(day, time(16, 30))
-            self.steps += asking.day(day)
+            self.steps += asking.day(day) + watching.day(day)
             if offset % 7 == 0 or offset == total - 1:
                 self.say(f"\r{day.isoformat()}  {round(100 * (offset + 1) / total):3d}%  {self.steps} forms and acts  ")
 
@@ -405,7 +408,7 @@ class Standing:
         place = records.locate(self.unit, TRIAL, participant, visit, form, row)
         beside = records.context(self.unit, place, records.book(self.unit, place))
         blinded = not self.unit.sees_allocations(TRIAL, place.participant.site)
-        unseen = {item.name for item in place.form.items if blinded and place.form.restricts(item)}
+        unseen = {item.name for item in place.form.items if blinded and place.form.restricts(item)} | answering.others(self.unit, place)
         filled = figures.fill(place.form, beside, self.play.rng, given, unseen)
         sent = Submission(filled.answers, filled.missing, complete=True, confirm=_KNOWN_PROMPTS.get(form, ()))
         try:

@@ -98,7 +98,7 @@ class Filled:
 def fill(form: Form, context: Context, rng: random.Random, given: Mapping[str, Any], unseen: AbstractSet[str] = frozenset()) -> Filled:
     """Answer every question that applies, in order.
 
-    `given` holds values or draws for some items (None: not known yet); `unseen` are items that the person does not see.
+    `given` holds values or draws for some items (None: not known yet); `unseen` are items that the person does not see or give.
     """
     known: dict[str, Any] = {}
     answers: dict[str, Any] = {}

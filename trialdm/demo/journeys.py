@@ -607,7 +607,6 @@ def _infection(person: Person, start: date, serious: bool) -> Callable[[Stage], 
     def do(stage: Stage) -> None:
         event = {
             "ae_term": "Surgical site infection of the residual limb",
-            "ae_code": None,
             "ae_aesi": 3,
             "ae_start": start.isoformat(),
             "ae_end": stage.now.date().isoformat(),
@@ -626,13 +625,6 @@ def _infection(person: Person, start: date, serious: bool) -> Callable[[Stage], 
                 "sae_crit": [3],
                 "sae_aware": aware.isoformat(timespec="minutes"),
                 "sae_reported": stage.now.isoformat(timespec="minutes"),
-                "sae_ci_aware": None,
-                "sae_rel_pi": 3,
-                "sae_rel_ci": None,
-                "sae_exp": None,
-                "sae_proc": [1],
-                "sae_rec_sent": None,
-                "sae_narr": "Readmitted for intravenous antibiotics; recovering.",
             }
             stage.save(person.id, "SAE", "EV", report)
 

@@ -57,6 +57,16 @@ MEANINGS = {
     "screened_approached": "whether somebody who was screened was approached",
     "screened_consented": "whether somebody who was screened consented",
     "screened_reason": "why somebody who was screened did not enter",
+    "age": "age at consent, in years",
+    "event_term": "what an adverse event was, in words",
+    "event_code": "code of an adverse event in a dictionary",
+    "event_interest": "why an adverse event is of special interest: code 0 is not",
+    "event_start": "day on which an adverse event began",
+    "event_end": "day on which an adverse event ended",
+    "event_severity": "how severe an adverse event was",
+    "event_serious": "whether an adverse event was serious",
+    "event_outcome": "how an adverse event ended: codes 1, 2 and 5 are final, and 5 is fatal",
+    "serious_event": "number of the adverse event that was serious",
     "serious_aware": "when the site became aware of a serious adverse event",
     "serious_reported": "when a serious adverse event was reported to the sponsor",
     "serious_criteria": "why an event is serious: code 1 is death, 2 a threat to life",
@@ -64,6 +74,7 @@ MEANINGS = {
     "serious_related": "relatedness by the site: 3 and more is related",
     "serious_related_sponsor": "relatedness by the sponsor: 3 and more is related",
     "serious_expected": "whether the event was expected",
+    "serious_list": "list of expected events that the judgement was made against",
     "serious_sent": "day on which the committee was told",
     "eligible": "whether all eligibility criteria are met",
     "surgery_planned": "planned day of the operation",
@@ -138,7 +149,8 @@ class Item:
     """One question or calculated value of a form. Limits are in the item's unit.
 
     `passes` is the answer with which an eligibility criterion is met; `means` one of `MEANINGS`. `unblinds` is False where
-    a restricted item tells nothing about the allocation, so that rules of open forms may name it.
+    a restricted item tells nothing about the allocation, so that rules of open forms may name it. `by` names the roles that
+    alone give it; where it names none, whoever enters the form does.
     """
 
     name: str
@@ -167,6 +179,7 @@ class Item:
     means: str = ""
     passes: int | None = None
     unblinds: bool = True
+    by: tuple[str, ...] = ()
 
     @property
     def holds(self) -> str:

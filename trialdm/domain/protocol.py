@@ -5,6 +5,7 @@ Built by `definitions` from files, read by everything else. Knows nothing about 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -32,6 +33,9 @@ BUILT_IN_FACTS = {
 
 #: The visit whose occasions are entered as U01, U02 ..
 UNSCHEDULED = "U"
+
+#: What the system fills with the version of the list of expected events that a judgement was made against.
+EXPECTED_LIST = "expected_list"
 
 #: The one fact that would unblind; only forms that blinded roles never open may use it.
 ARM_FACT = "rand_arm"
@@ -141,12 +145,42 @@ class Instrument:
 
 
 @dataclass(frozen=True)
+class ExpectedEvents:
+    """One version of the list of events that are expected in this population, in force since a day.
+
+    `unexpected` are events that are named as not expected, so that nobody looks for them in vain.
+    """
+
+    id: str
+    version: str
+    since: date
+    expected: tuple[str, ...]
+    unexpected: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """The list and its version, as a judgement keeps it."""
+        return f"{self.id} {self.version}"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of the list of events that comes with the protocol; `up` is the broader term."""
+
+    code: str
+    term: str
+    up: str = ""
+
+
+@dataclass(frozen=True)
 class Protocol:
     """One version of one trial's protocol.
 
     `schemes` are its randomisations, the first one first: none where nobody is allocated. `participant_told_after` is the visit
     after which participants are told their allocation; empty where they are not. `primary_outcome` are the answers that make it,
-    `verification` the rules by which answers are compared with the source.
+    `verification` the rules by which answers are compared with the source, `expected_events` the versions of the list of expected
+    events, and `event_terms` the terms by which events are coded where no dictionary is loaded.
     """
 
     id: str
@@ -173,6 +207,8 @@ class Protocol:
     participant_told_after: str = ""
     primary_outcome: tuple[Fact, ...] = ()
     verification: tuple[Sample, ...] = ()
+    expected_events: tuple[ExpectedEvents, ...] = ()
+    event_terms: tuple[Term, ...] = ()
 
     @property
     def historical(self) -> bool:
@@ -264,6 +300,10 @@ class Protocol:
         if visit.code == UNSCHEDULED:
             return [(f, "optional") for f in self.forms if set(f.visits) & {v.code for v in self.visits if v.kind == "scheduled"}]
         return [(form, form.visits[visit.code]) for form in self.forms if visit.code in form.visits]
+
+    def expected_on(self, day: date) -> ExpectedEvents | None:
+        """The list of expected events in force on a day."""
+        return max((one for one in self.expected_events if one.since <= day), key=lambda one: one.since, default=None)
 
     @cached_property
     def _meanings(self) -> dict[str, tuple[Form, Item]]:

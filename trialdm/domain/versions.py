@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from trialdm.domain.crf import Check, Code, Codelist, Form, Item
 from trialdm.domain.expressions import Expression
-from trialdm.domain.protocol import Arm, Fact, Factor, Instrument, Parameter, Protocol, Scheme, Site, Visit
+from trialdm.domain.protocol import Arm, ExpectedEvents, Fact, Factor, Instrument, Parameter, Protocol, Scheme, Site, Term, Visit
 from trialdm.domain.verification import Sample
 
 Effect = Literal["none", "adds", "alters", "breaks"]
@@ -91,6 +91,7 @@ _FIELDS: Mapping[type, Mapping[str, tuple[str, Effect]]] = {
         "means": ("meaning", "alters"),
         "passes": ("answer that meets the criterion", "alters"),
         "unblinds": ("tells about the allocation", "alters"),
+        "by": ("roles that alone give it", "none"),
     },
     Check: {
         "severity": ("severity", "alters"),
@@ -106,6 +107,13 @@ _FIELDS: Mapping[type, Mapping[str, tuple[str, Effect]]] = {
     dict: {},
     Fact: {"form": ("form", "alters"), "visit": ("visit", "alters"), "item": ("item", "alters")},
     Sample: {"source": ("source", "none")},
+    ExpectedEvents: {
+        "since": ("first day", "none"),
+        "expected": ("expected", "alters"),
+        "unexpected": ("not expected", "none"),
+        "source": ("source", "none"),
+    },
+    Term: {"term": ("term", "alters"), "up": ("broader term", "none")},
     Parameter: {"value": ("value", "alters"), "source": ("source", "none")},
     Instrument: {
         "form": ("form", "none"),
@@ -180,6 +188,9 @@ def _compare(old: Protocol, new: Protocol) -> Iterator[Difference]:
     yield from _parts("primary outcome", *primary, _of_fact, gone="alters")
     rules = _by(old.verification, "words"), _by(new.verification, "words")
     yield from _parts("verification rule", *rules, lambda rule: rule.words, gone="none")
+    lists = _by(old.expected_events, "name"), _by(new.expected_events, "name")
+    yield from _parts("expected events", *lists, lambda one: ", ".join(one.expected), gone="none")
+    yield from _parts("event term", _by(old.event_terms, "code"), _by(new.event_terms, "code"), lambda one: one.term, gone="alters")
     yield from _parts("parameter", old.params, new.params, lambda parameter: f"{parameter.value:f}", gone="alters")
     yield from _tables(old, new)
     yield from _parts("form", _by(old.forms, "code"), _by(new.forms, "code"), lambda form: form.title)

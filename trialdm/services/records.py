@@ -20,6 +20,7 @@ from trialdm.domain.protocol import ARM_FACT, UNSCHEDULED, Protocol, Visit
 from trialdm.services import (
     alerts,
     allocations,
+    answering,
     casebooks,
     cases,
     disclosures,
@@ -31,6 +32,7 @@ from trialdm.services import (
     participants,
     queries,
     register,
+    seriousness,
     signatures,
     studies,
 )
@@ -127,6 +129,7 @@ class View:
     summary: Mapping[str, Any] = field(default_factory=dict)
     instance: str = ""
     entries: double_entry.Standing | None = None
+    of_others: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
         """The form as the API and the command line give it."""
@@ -150,13 +153,16 @@ class View:
 
 
 def locate(unit: Unit, trial: str, participant: str, visit: str, form: str, row: int = 1) -> Place:
-    """The place of a form, for somebody who may see it there.
+    """The place of a form, for somebody who may see it there: whoever reads forms, or assesses something on this one.
 
     Raises Missing where the protocol has no such form at the visit, and Refused (GOV-45) for a form that would unblind.
     """
-    person = participants.find(unit, trial, participant, "form.see")
+    assesses = unit.may("safety.assess", trial) and not unit.may("form.see", trial)
+    person = participants.find(unit, trial, participant, "safety.assess" if assesses else "form.see")
     protocol = studies.protocol_at(unit, trial, person.site)
     found, at = protocol.form(form), protocol.visit(visit)
+    if assesses and not any(answering.named(unit, trial, person.site, item) for item in found.items):
+        unit.require("form.see", trial)
     if not any(found is offered for offered, _ in protocol.forms_at(at)):
         raise Missing(f"Form {found.code} is not filled at visit {visit}.", code="CRF.NOT_AT_VISIT")
     if row < 1 or (row > 1 and not protocol.rows_at(found, at)):
@@ -248,6 +254,7 @@ def view(unit: Unit, place: Place) -> View:
         summary=_summary(place, book, beside, blinded) if place.form.repeating else {},
         instance=stored.instance.id if stored else "",
         entries=_entries(unit, place, hidden) if place.form.double_entry and not stored else None,
+        of_others=answering.others(unit, place),
     )
 
 
@@ -298,7 +305,8 @@ def _with_arm(unit: Unit, place: Place, answers: Answers, book: Casebook) -> Ans
 def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) -> View:
     """Save the next version of a form, and what follows from it.
 
-    An import may also be made by a data manager, who is on no delegation log.
+    An import may also be made by a data manager, who is on no delegation log. An answer that only others may give stays as it
+    is, and keeps the form a draft where it is still awaited.
 
     Raises Forbidden or Refused (who, approval, another version of the protocol), WrongState (trial locked), Unconditional and
     Stale (somebody else saved), Invalid with one detail for each hard finding, and Unanswered with one for each soft finding
@@ -311,15 +319,19 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
+    theirs = frozenset() if imported else answering.others(unit, place)
+    of_others = answering.kept(place, stored, sent, theirs)
     finished = sent.complete or (stored is not None and stored.finished)
+    answers = {**of_others.values, **kept.values, **sent.answers}
     verdict = crf.validate(
         place.form,
-        {**kept.values, **sent.answers},
-        {**kept.missing, **sent.missing},
-        context(unit, place, book),
+        answers,
+        {**of_others.missing, **kept.missing, **sent.missing},
+        seriousness.against(place, stored.answers(place.form) if stored else Answers({}, {}), answers, context(unit, place, book)),
         complete=finished,
         confirmed=sent.confirm,
     )
+    verdict, awaited = answering.judged(place, verdict, theirs)
     _judge(unit, place, verdict)
     if place.form.double_entry and stored is None and not imported:
         found = double_entry.standing(unit, place.participant, place.form, place.key)
@@ -328,6 +340,8 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
             found = double_entry.enter(unit, place.participant, place.form, place.key, verdict.answers, found)
             if found.next == "second" or found.differ:
                 return view(unit, place)
+    if awaited:
+        sent = replace(sent, complete=False)
     warned: list[Finding] = []
     if cases.is_procedure(place.form):
         gate, warned = cases.require(unit, place.protocol, place.form, place.participant.site, verdict.answers, complete=finished)
@@ -344,7 +358,7 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     stored = book.get(*place.key)
     twice = form.double_entry and stored is None and not imported
     importer = (imported or twice) and unit.may("form.import", protocol.id, site)
-    if not importer and not roles.may_enter(unit.actor.grants, form.kind, protocol.id, site):
+    if not importer and not answering.enters(unit, place, stored):
         who = ", ".join(sorted(roles.ROLES[role][0] for role in roles.FORM_ENTRY[form.kind])) or "the system only"
         raise Forbidden(
             f"{unit.actor.name} ({unit.actor.role_names(protocol.id)}) may not enter form {form.code} at site {site}.",
@@ -370,7 +384,7 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     standing = participants.standing(unit, protocol, book)
     unit.attempt(protocol.id, "save-form", site=site)
     case = gates.case(unit, protocol.id, "save-form", site=site, participant=standing, form=form, visit=place.visit_code)
-    if importer:
+    if importer or not answering.starts(unit, place):
         case = replace(case, person=None)
     answer = ethics.gate(case)
     answer.require()
@@ -497,6 +511,9 @@ def _write(
             details=[Detail("CRF.REASON_NEEDED", "Give the reason for the change.", "reason")],
         )
     code, text = reason_of(sent.reason) if amended else ("", "")
+    lowered = [] if place.protocol.historical else seriousness.lowered(place, before, verdict, sent.reason)
+    if lowered and not code:
+        code, text = reason_of(sent.reason)
     restricted = place.form.row_restricted(verdict.answers.values)
     confirmed = [f.id for f in verdict.confirmed]
     new = lifecycle.move("form", status, event)
@@ -518,7 +535,9 @@ def _write(
     )
     changed = [change.field for change in changes]
     signatures.void(unit, place.protocol, book, book.forms[place.key], changed, _why_void(unit, place, changed))
-    broken = _rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})
+    broken = [*lowered, *_rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})]
+    if not place.protocol.historical:
+        broken += seriousness.after_death(place, place.protocol, book)
     _note_findings(unit, place, instance, verdict, [*warned, *broken])
     broken += _factors_changed(unit, place, book)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
@@ -852,6 +871,12 @@ def restore(unit: Unit, place: Place, reason: str) -> None:
 
 def _require_loose(unit: Unit, place: Place, book: Casebook, stored: Stored | None, reason: str) -> None:
     require_entry(unit, place, book)
+    if not answering.starts(unit, place):
+        raise Forbidden(
+            f"You may not remove a row of form {place.form.code}.",
+            code="ROLE.FORM",
+            needs=f"One of these roles: {', '.join(roles.ROLES[role][0] for role in sorted(roles.FORM_ENTRY[place.form.kind]))}.",
+        )
     if stored is None:
         raise Missing(f"There is no such row of form {place.form.code} at {place.visit_code}.", code="CRF.NO_ROW")
     if not removable(place):

@@ -14,7 +14,7 @@ from trialdm.domain.crf import Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in, signed_in_or
-from trialdm.services import casebooks, double_entry, drafts, governance, holds, overview, records, signatures, trail
+from trialdm.services import answering, casebooks, double_entry, drafts, governance, holds, overview, records, signatures, trail
 from trialdm.services.casebooks import Casebook
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
@@ -45,7 +45,7 @@ def show(trial: str, participant: str, visit: str, form: str, row: int | None = 
         if draft is None:
             return _page(unit, place, _sheet(unit, place), saved=request.args.get("saved", ""))
         fields = MultiDict((name, text) for name, texts in draft.fields.items() for text in texts)
-        given = typed.of_request(place.form, fields, _hidden_from(unit, place))
+        given = _typed(unit, place, fields)
         return _page(unit, place, _sheet(unit, place, given), draft=draft, sent=fields)
 
     return read(work)
@@ -184,11 +184,17 @@ def _blinded(unit: Unit, place: Place) -> bool:
 
 def _given(unit: Unit, place: Place) -> tuple[Place, Typed]:
     """What the request sends for the questions that the person sees."""
-    return place, typed.of_request(place.form, request.form, _hidden_from(unit, place))
+    return place, _typed(unit, place, request.form)
 
 
-def _hidden_from(unit: Unit, place: Place) -> set[str]:
-    return {item.name for item in place.form.items if _blinded(unit, place) and place.form.restricts(item)}
+def _typed(unit: Unit, place: Place, fields: MultiDict[str, str]) -> Typed:
+    """What stands in the fields that the person fills, beside what others have answered."""
+    view = records.view(unit, place)
+    own = typed.of_request(place.form, fields, view.hidden_from_reader | view.of_others)
+    theirs = typed.of_stored(view.answers)
+    answers = {name: given for name, given in theirs.answers.items() if name in view.of_others}
+    missing = {name: given for name, given in theirs.missing.items() if name in view.of_others}
+    return Typed({**answers, **own.answers}, {**missing, **own.missing})
 
 
 def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Sequence[Finding] = (), sent: Any = None, **more: Any) -> str:
@@ -208,7 +214,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         marks=signatures.marks(unit, place.protocol.id, view.instance) if view.instance else None,
         hold=holds.over(unit, place.protocol.id, place.participant, stored.instance if stored else None),
         removed=place.key in book.removed,
-        removable=records.removable(place) and view.version > 0,
+        removable=records.removable(place) and view.version > 0 and answering.starts(unit, place),
         window=schedule.window(place.visit, book.facts(place.protocol)),
         saved=saved == str(view.version) and view.version > 0,
         alerts=[f for f in (alerts or view.alerts) if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
@@ -221,6 +227,8 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         missing_reasons=values.MISSING_REASONS,
         change_reasons=audit.CHANGE_REASONS,
         clear=typed.CLEAR,
+        expected=place.protocol.expected_on(unit.today),
+        reason_asked=any(detail.place == "reason" for detail in sheet.details),
         sent=sent or request.form,
         followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
         **more,

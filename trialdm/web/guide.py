@@ -27,6 +27,7 @@ PAGES = {
     "visits": "Visits and the calendar",
     "forms": "Completing forms",
     "queries": "Queries and edit checks",
+    "safety": "Safety",
     "randomising": "Randomising",
     "unblinding": "Unblinding and the day of surgery",
     "approvals": "Approvals and the gate",

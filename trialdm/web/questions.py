@@ -166,15 +166,16 @@ class Sheet:
     def _question(self, item: Item) -> Question:
         given = self.typed.answers.get(item.name, "") if item.typed_in else ""
         choices = tuple((str(code), label) for code, label in self._choices(item).items())
+        theirs = item.name in self.view.of_others
         return Question(
             item,
-            _control(item, len(choices)),
+            "output" if theirs else _control(item, len(choices)),
             words=self.words(item),
             value="" if isinstance(given, list) else given,
             chosen=frozenset(given) if isinstance(given, list) else frozenset([given.strip()]),
             choices=choices,
             missing=self.typed.missing.get(item.name, ""),
-            hints=tuple(_hints(item)) if item.typed_in else (item.help,) if item.help else (),
+            hints=() if theirs else tuple(_hints(item)) if item.typed_in else (item.help,) if item.help else (),
             condition=wording.condition(item, self.form, self._readable, self.context.registers, blinded=self.blinded),
             applies=item.name in self.applying,
             errors=tuple(self._errors(item.name)),
@@ -211,7 +212,7 @@ class Sheet:
                     "name": item.name,
                     "type": item.holds,
                     "decimals": item.decimals,
-                    "typed": item.typed_in,
+                    "typed": item.typed_in and item.name not in self.view.of_others,
                     "show": tree(item.show_if),
                     "applies": item.name in self.applying,
                     "value": tree(item.value),
