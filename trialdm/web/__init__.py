@@ -17,6 +17,7 @@ from trialdm.web import (
     participants,
     pathway,
     people,
+    printing,
     queries,
     rehearsals,
     reports,
@@ -37,7 +38,7 @@ def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
     of_one = (participants.pages, unblinding.pages, theatre.pages, forms.pages, signing.pages, factors.pages, transfers.pages)
-    of_participants = (*of_one, worklists.pages, visits.pages, queries.pages, reports.pages)
+    of_participants = (*of_one, printing.pages, worklists.pages, visits.pages, queries.pages, reports.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)

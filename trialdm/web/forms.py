@@ -301,7 +301,8 @@ def _summary(views: Sequence[View], blinded: bool) -> list[tuple[str, str]]:
 
 # --- the audit trail -------------------------------------------------------------------------------------------------
 
-_ACTS = {
+#: What happened to a form -> its words.
+ACTS = {
     "form.save": "Saved as draft",
     "form.finish": "Saved as complete",
     "form.amend": "Changed after it was complete",
@@ -331,6 +332,6 @@ def _parted(sheet: Sheet, lines: Sequence[trail.Line]) -> tuple[list[Any], list[
         if line.entity == "query" and line.field == "state":
             continue
         note = line.new if line.action in ("form.confirm", "form.alert") or (line.entity == "query" and line.field == "text") else ""
-        said = _ACTS.get(line.action, line.action), wording.DOORS.get(line.door, line.door)
+        said = ACTS.get(line.action, line.action), wording.DOORS.get(line.door, line.door)
         acts.setdefault((line.at, line.action, note), (line, *said, note))
     return list(acts.values()), [(by_name[name], changes[name]) for name in by_name if name in changes]
