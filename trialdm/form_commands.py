@@ -78,7 +78,7 @@ def import_form(terminal: Terminal, trial: str, form: str, file: Path, dry_run: 
     """Import a CSV file into a form: all rows or none."""
     text = text_of(file)
     if dry_run:
-        outcome = _tried(terminal, trial, form, text, reason)
+        outcome = imports.tried(terminal.change, trial, form, text, reason=reason)
     else:
         outcome = terminal.change(lambda unit: imports.load(unit, trial, form, text, reason=reason))
     lines = [f"row {c.row}, column {c.column}: '{c.value}': {c.message}" for c in (*outcome.errors, *outcome.warnings)]
@@ -86,24 +86,6 @@ def import_form(terminal: Terminal, trial: str, form: str, file: Path, dry_run: 
     terminal.say(outcome.to_json(), "\n".join([*lines, f"{did} {outcome.saved} of {outcome.rows} rows; {outcome.unchanged} unchanged."]))
     if outcome.errors:
         raise click.exceptions.Exit(2)
-
-
-class _Tried(Exception):
-    """Leaves a dry run's transaction so that nothing of it stays."""
-
-    def __init__(self, outcome: imports.Outcome) -> None:
-        self.outcome = outcome
-
-
-def _tried(terminal: Terminal, trial: str, form: str, text: str, reason: str) -> imports.Outcome:
-    def work(unit: Unit) -> None:
-        raise _Tried(imports.dry_run(unit, trial, form, text, reason=reason))
-
-    try:
-        terminal.change(work)
-    except _Tried as tried:
-        return tried.outcome
-    raise AssertionError("unreachable")
 
 
 # --- on paper --------------------------------------------------------------------------------------------------------

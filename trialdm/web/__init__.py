@@ -11,6 +11,7 @@ from trialdm.web import (
     factors,
     forms,
     guide,
+    imports,
     layout,
     modifications,
     notices,
@@ -38,7 +39,7 @@ def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
     of_one = (participants.pages, unblinding.pages, theatre.pages, forms.pages, signing.pages, factors.pages, transfers.pages)
-    of_participants = (*of_one, printing.pages, worklists.pages, visits.pages, queries.pages, reports.pages)
+    of_participants = (*of_one, printing.pages, imports.pages, worklists.pages, visits.pages, queries.pages, reports.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)
