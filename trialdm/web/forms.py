@@ -10,12 +10,13 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import audit, crf, query, schedule, values
-from trialdm.domain.crf import Finding, Item
+from trialdm.domain.crf import Answers, Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in, signed_in_or
-from trialdm.services import casebooks, drafts, governance, holds, overview, records, signatures, trail
+from trialdm.services import casebooks, drafts, governance, holds, overview, previous, records, signatures, trail
 from trialdm.services.casebooks import Casebook
+from trialdm.services.previous import Earlier
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
 from trialdm.web import queries, typed, wording
@@ -219,8 +220,32 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         clear=typed.CLEAR,
         sent=sent or request.form,
         followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
+        previous=_previous(unit, sheet),
         **more,
     )
+
+
+def _previous(unit: Unit, sheet: Sheet) -> dict[str, Any] | None:
+    """What was answered at the visit before, in words for each question: of a form with rows, row by row."""
+    place = sheet.view.place
+    found = previous.answers(unit, place)
+    if found is None:
+        return None
+    return {"label": found.visit.label, "words": {item.name: _words_before(found, item, sheet) for item in sheet.items}}
+
+
+def _words_before(found: Earlier, item: Item, sheet: Sheet) -> str:
+    rows = [(row, answers) for row, answers in found.rows if item.name in answers.values or item.name in answers.missing]
+    said = [(row, _answered(item, answers, sheet)) for row, answers in rows]
+    if sheet.form.repeating:
+        return "; ".join(f"row {row}: {words}" for row, words in said)
+    return said[0][1] if said else ""
+
+
+def _answered(item: Item, answers: Answers, sheet: Sheet) -> str:
+    if item.name in answers.missing:
+        return f"No answer: {values.MISSING_REASONS.get(answers.missing[item.name], '').lower()}"
+    return wording.answer(item, answers.values.get(item.name), sheet.context.registers, blinded=sheet.blinded)
 
 
 def _again(unit: Unit, place: Place, given: Typed, problem: TrialError) -> str:
