@@ -22,6 +22,7 @@ from trialdm.web import (
     queries,
     rehearsals,
     reports,
+    row_table,
     sign_in,
     signing,
     steps,
@@ -38,7 +39,16 @@ from trialdm.web import (
 def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
-    of_one = (participants.pages, unblinding.pages, theatre.pages, forms.pages, signing.pages, factors.pages, transfers.pages)
+    of_one = (
+        participants.pages,
+        unblinding.pages,
+        theatre.pages,
+        forms.pages,
+        row_table.pages,
+        signing.pages,
+        factors.pages,
+        transfers.pages,
+    )
     of_participants = (*of_one, printing.pages, imports.pages, worklists.pages, visits.pages, queries.pages, reports.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)

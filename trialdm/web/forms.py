@@ -14,7 +14,7 @@ from trialdm.domain.crf import Answers, Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in, signed_in_or
-from trialdm.services import casebooks, drafts, governance, holds, overview, previous, records, signatures, trail
+from trialdm.services import casebooks, drafts, governance, holds, overview, previous, records, rows, signatures, trail
 from trialdm.services.casebooks import Casebook
 from trialdm.services.previous import Earlier
 from trialdm.services.records import Place, View
@@ -55,7 +55,8 @@ def new(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
 
     def work(unit: Unit) -> str:
         place = records.locate(unit, trial, participant, visit, form)
-        return _url(replace(place, row=records.next_row(records.book(unit, place), place.form.code, visit)))
+        at = replace(place, row=records.next_row(records.book(unit, place), place.form.code, visit))
+        return _url(at, after=request.args.get("after", type=int))
 
     return redirect(read(work))
 
@@ -105,6 +106,8 @@ def save(trial: str, participant: str, visit: str, form: str, row: int | None = 
         return Response(read(partial(_again, place=place, given=given, problem=problem)), status_of(problem))
     if view.alerts:
         return Response(read(lambda unit: _page(unit, place, _sheet(unit, place), saved=str(view.version), alerts=view.alerts)))
+    if request.form.get("save") == "another":
+        return redirect(url_for("forms.new", trial=trial, participant=participant, visit=visit, form=form, after=place.row), 303)
     return redirect(_url(place, saved=view.version), 303)
 
 
@@ -221,6 +224,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         sent=sent or request.form,
         followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
         previous=_previous(unit, sheet),
+        beside_rows=_neighbours(place, book, sheet.blinded),
         **more,
     )
 
@@ -301,7 +305,18 @@ def _rows(unit: Unit, place: Place) -> str:
         removed=[(row, _url(replace(place, row=row))) for row in sorted(_removed_rows(place, book, blinded))],
         obstacle=overview.entry(unit, place)[0],
         new=url_for("forms.new", **here),
+        table=url_for("row_table.show", **here) if rows.short(place.form) else None,
     )
+
+
+def _neighbours(place: Place, book: Casebook, blinded: bool) -> list[tuple[str, str, int, str]]:
+    """The rows before and after this one that the reader may see: which, the key that leads there, number and address."""
+    if not place.protocol.rows_at(place.form, place.visit):
+        return []
+    seen = [s.instance.row for s in book.rows(place.form.code, place.visit_code) if not (blinded and s.instance.restricted)]
+    before, after = max((n for n in seen if n < place.row), default=0), min((n for n in seen if n > place.row), default=0)
+    ways = (("prev", ",", before), ("next", ".", after))
+    return [(which, key, row, _url(replace(place, row=row))) for which, key, row in ways if row]
 
 
 def _removed_rows(place: Place, book: Casebook, blinded: bool) -> Iterator[int]:
