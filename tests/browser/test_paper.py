@@ -90,7 +90,8 @@ def test_a_file_is_imported_after_its_preview(visit, check):
     visitor.go("/imports")
     check(page)
     for worst, button in (("99", None), ("6", "text=Import 1 row")):
-        text = f"participant,visit,rlp_any,rlp_worst,rlp_avg,rlp_now,rlp_freq,plp_sens,plp_any,pain_assist\n{person},U53,1,{worst},4,3,1,0,0,1\n"
+        header = "participant,visit,rlp_any,rlp_worst,rlp_avg,rlp_now,rlp_freq,plp_sens,plp_any,pain_assist"
+        text = f"{header}\n{person},U53,1,{worst},4,3,1,0,0,1\n"
         page.select_option("#form", "PAIN")
         page.set_input_files("#file", {"name": "pain.csv", "mimeType": "text/csv", "buffer": text.encode()})
         press(page, "text=Preview")

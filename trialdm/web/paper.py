@@ -216,15 +216,16 @@ def _filled(unit: Unit, place: Place, audit: bool) -> Section:
     blocks: list[Block] = [Facts(list(_about(unit, view)))]
     shown = [i for i in place.form.items if i.name not in view.hidden_from_reader and _stands(view, i)]
     registers = register.choices(unit, place.protocol.id)
+    row = f", row {place.row}" if place.protocol.rows_at(place.form, place.visit) else ""
+    named = f"{place.form.code} at {place.visit_code}{row}"
     for heading, items in groupby(shown, key=lambda item: item.section):
         rows = [(names[item.name], _answer(view, item, registers, hides)) for item in items]
-        blocks.append(Rows(heading or "Answers", ("Question", "Answer"), rows))
+        blocks.append(Rows(f"{named}: {heading or 'answers'}", ("Question", "Answer"), rows))
     confirmed = [(name, words) for name, words in _confirmed(unit, view, names)]
     if confirmed:
-        blocks.append(Rows("Confirmed as right", ("Check", "What it asked"), confirmed))
+        blocks.append(Rows(f"{named}: confirmed as right", ("Check", "What it asked"), confirmed))
     if audit:
-        blocks.append(_trail(unit, view, names, registers, hides))
-    row = f", row {place.row}" if place.protocol.rows_at(place.form, place.visit) else ""
+        blocks.append(_trail(unit, view, names, registers, hides, f"{named}: audit trail"))
     return Section(f"{place.form.code}: {place.form.title}. {place.visit.label} ({place.visit_code}){row}", blocks)
 
 
@@ -274,7 +275,7 @@ def _confirmed(unit: Unit, view: View, names: dict[str, str]) -> Iterator[tuple[
             yield ident, "Answers to questions that no longer applied were removed"
 
 
-def _trail(unit: Unit, view: View, names: dict[str, str], registers: wording.Registers, hides: bool) -> Rows:
+def _trail(unit: Unit, view: View, names: dict[str, str], registers: wording.Registers, hides: bool, caption: str) -> Rows:
     rows = []
     for line in trail.of_form(unit, view.place):
         item = view.place.form.by_name.get(line.field)
@@ -285,7 +286,7 @@ def _trail(unit: Unit, view: View, names: dict[str, str], registers: wording.Reg
         )
         what = names.get(line.field, line.field)
         rows.append((wording.moment(line.at), line.person, forms.ACTS.get(line.action, line.action), what, old, new, line.reason))
-    return Rows("Audit trail", ("When", "Who", "What", "Question", "Before", "After", "Why"), rows)
+    return Rows(caption, ("When", "Who", "What", "Question", "Before", "After", "Why"), rows)
 
 
 # --- annotated -------------------------------------------------------------------------------------------------------
