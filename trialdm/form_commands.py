@@ -8,12 +8,15 @@ from typing import Any
 
 import click
 
+from trialdm.documents import page as documents
+from trialdm.documents.page import Document
 from trialdm.domain import errors, lifecycle
 from trialdm.domain.signing import Act
 from trialdm.services import casebooks, holds, imports, participants, records, signatures, studies, verification
 from trialdm.services.records import Submission
 from trialdm.services.unit import Unit
-from trialdm.terminal import PATH, Terminal, pass_terminal, text_of
+from trialdm.terminal import PATH, Terminal, pass_terminal, text_of, write_bytes
+from trialdm.web import paper
 
 
 @click.group("form")
@@ -75,7 +78,7 @@ def import_form(terminal: Terminal, trial: str, form: str, file: Path, dry_run: 
     """Import a CSV file into a form: all rows or none."""
     text = text_of(file)
     if dry_run:
-        outcome = _tried(terminal, trial, form, text, reason)
+        outcome = imports.tried(terminal.change, trial, form, text, reason=reason)
     else:
         outcome = terminal.change(lambda unit: imports.load(unit, trial, form, text, reason=reason))
     lines = [f"row {c.row}, column {c.column}: '{c.value}': {c.message}" for c in (*outcome.errors, *outcome.warnings)]
@@ -85,22 +88,58 @@ def import_form(terminal: Terminal, trial: str, form: str, file: Path, dry_run: 
         raise click.exceptions.Exit(2)
 
 
-class _Tried(Exception):
-    """Leaves a dry run's transaction so that nothing of it stays."""
+# --- on paper --------------------------------------------------------------------------------------------------------
 
-    def __init__(self, outcome: imports.Outcome) -> None:
-        self.outcome = outcome
+#: Ends of file names in which documents are written.
+_DOCUMENTS = (".html", ".htm", ".pdf")
 
 
-def _tried(terminal: Terminal, trial: str, form: str, text: str, reason: str) -> imports.Outcome:
-    def work(unit: Unit) -> None:
-        raise _Tried(imports.dry_run(unit, trial, form, text, reason=reason))
+def _document_file(_context: Any, _option: Any, out: Path) -> Path:
+    """The name of a document to write, before anything is made for it."""
+    if out.suffix.lower() not in _DOCUMENTS:
+        raise click.BadParameter(f"'{out}' must end in .html, .htm or .pdf: nothing else is written")
+    return out
 
-    try:
-        terminal.change(work)
-    except _Tried as tried:
-        return tried.outcome
-    raise AssertionError("unreachable")
+
+_OUT = click.option("--out", required=True, type=PATH, callback=_document_file, help="File to write: .html or .pdf.")
+
+
+def _write(terminal: Terminal, out: Path, document: Document) -> None:
+    text = documents.html(document)
+    write_bytes(out, documents.pdf(text) if out.suffix.lower() == ".pdf" else text.encode())
+    terminal.say({"file": str(out), "title": document.title}, f"Wrote {document.title} to {out}.")
+
+
+@form_group.command("print")
+@click.argument("trial")
+@click.option("--form", default="", help="One form; all of them where left out.")
+@click.option("--visit", default="", help="The forms of this visit.")
+@click.option("--participant", default="", help="What is saved of a participant; blank forms where left out.")
+@click.option("--row", type=int, help="One row of the form.")
+@click.option("--audit", is_flag=True, help="With the audit trail of each form.")
+@_OUT
+@pass_terminal
+def form_print(terminal: Terminal, trial: str, form: str, visit: str, participant: str, row: int | None, audit: bool, out: Path) -> None:
+    """Forms to print: blank, or as they are saved of a participant."""
+    if (audit or row) and not participant:
+        raise click.UsageError("--row and --audit belong to --participant: a blank form has neither.")
+
+    def work(unit: Unit) -> Document:
+        if not participant:
+            return paper.blank(unit, trial, form, visit)
+        return paper.filled(unit, trial, participant, visit=visit, form=form, row=row, audit=audit)
+
+    _write(terminal, out, terminal.read(work))
+
+
+@form_group.command("annotated")
+@click.argument("trial")
+@click.option("--form", default="", help="One form; all of them where left out.")
+@_OUT
+@pass_terminal
+def form_annotated(terminal: Terminal, trial: str, form: str, out: Path) -> None:
+    """Forms with item, type, choices, limits, conditions, checks and export columns of every question."""
+    _write(terminal, out, terminal.read(lambda unit: paper.annotated(unit, trial, form)))
 
 
 # --- signing and verifying -------------------------------------------------------------------------------------------

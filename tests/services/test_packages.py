@@ -187,15 +187,6 @@ def test_a_requested_package_is_made_in_the_background_and_survives_being_cut_of
 # --- imports ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_exported_form_is_imported_again_and_changes_nothing(world: World, tmp_path: Path) -> None:
-    builders.randomised(world)
-    export(world, tmp_path / "out")
-    for form in ("PAIN", "CLIN", "CONS", "ANLG", "MOOD"):
-        text = (tmp_path / "out" / "data" / "csv" / f"{form.lower()}.csv").read_text("utf-8")
-        outcome = world.run("data-manager", lambda unit, form=form, text=text: imports.load(unit, TRIAL, form, text))
-        assert (outcome.saved, outcome.errors) == (0, ()), form
-
-
 def test_an_import_saves_every_row_or_none_and_names_each_wrong_cell(world: World) -> None:
     first, second = builders.consented(world), builders.consented(world)
     text = f"participant,visit,limb_worst,limb_avg,pain_assist\n{first},V01,5,3,1\n{second},V01,eleven,3,7\n"

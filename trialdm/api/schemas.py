@@ -515,6 +515,37 @@ class NewExport(Schema):
     reason = fields.String(load_default="", validate=validate.Length(max=1000))
 
 
+class NewImport(Schema):
+    form = fields.String(required=True)
+    text = fields.String(required=True, metadata={"description": "The CSV file."})
+    reason = fields.String(load_default="", validate=validate.Length(max=900))
+    dry_run = fields.Boolean(load_default=False, truthy={True}, falsy={False}, metadata={"description": "Only say what would happen."})
+
+
+class ImportCell(Schema):
+    row = fields.Integer(metadata={"description": "Line of the file; the header is line 1."})
+    column = fields.String()
+    value = fields.String()
+    message = fields.String()
+
+
+class ImportChange(Schema):
+    row = fields.Integer()
+    place = fields.String()
+    item = fields.String()
+    old = fields.String()
+    new = fields.String()
+
+
+class Imported(Schema):
+    rows = fields.Integer()
+    saved = fields.Integer()
+    unchanged = fields.Integer()
+    warnings = fields.List(fields.Nested(ImportCell), metadata={"description": "Soft checks that the import confirms."})
+    errors = fields.List(fields.Nested(ImportCell))
+    changes = fields.List(fields.Nested(ImportChange))
+
+
 class Export(Schema):
     id = fields.String()
     state = fields.String()

@@ -15,6 +15,7 @@ from trialdm.door.security import change, instance, known_person, read
 from trialdm.services import (
     clocks,
     gates,
+    imports,
     overview,
     participants,
     people,
@@ -178,6 +179,18 @@ def _item(item: Item, sees: bool) -> dict[str, Any]:
 
 def _number(value: Any) -> str | None:
     return None if value is None else f"{value:f}"
+
+
+@api.post("/<trial>/imports")
+@api.arguments(schemas.NewImport)
+@api.response(200, schemas.Imported)
+@known_person
+def import_file(body: dict[str, Any], trial: str) -> Any:
+    """Import a CSV file into a form, all rows or none; with `dry_run` only say what would happen, wrong cells included."""
+    read(lambda unit: unit.require("form.import", trial))
+    if body["dry_run"]:
+        return imports.tried(change, trial, body["form"], body["text"], reason=body["reason"]).to_json()
+    return change(lambda unit: imports.load(unit, trial, body["form"], body["text"], reason=body["reason"])).to_json()
 
 
 @api.get("/<trial>/versions")

@@ -454,6 +454,7 @@ class _Forms:
             restricted=raw["restricted"],
             instrument=raw.get("instrument", ""),
             introduction=raw.get("introduction", ""),
+            previous=raw["previous"],
         )
 
     def _items(self, source: Source, part: str, raw_items: list[dict[str, Any]]) -> Iterable[Item]:

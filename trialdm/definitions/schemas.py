@@ -491,6 +491,7 @@ class FormSchema(Schema):
     applies_if = string("Condition over context facts: a participant for whom it is false is not expected to have the form.")
     instrument = string("Questionnaire that the form holds.")
     introduction = string("Shown above the form.")
+    previous = flag("The answers of the participant's latest earlier visit can be read beside the questions.", load_default=False)
     items = many(ItemSchema, "Questions in order; an entry with only `section` starts a section.", required=True)
     summary = many(ItemSchema, "Calculated over all rows of a visit.", load_default=list)
     checks = many(CheckSchema, "Edit checks.", load_default=list)

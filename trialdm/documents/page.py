@@ -43,7 +43,25 @@ class Drawing:
     kind: str = "drawing"
 
 
-Block = Words | Facts | Rows | Drawing
+@dataclass(frozen=True)
+class Ask:
+    """A question to be answered by hand: what is said about it, and choices to tick, boxes for characters, or ruled lines.
+    `none` leaves room for the code of a missing answer.
+
+    In `boxes` every underscore is a box, and everything else stands between them: `__/__/____`.
+    """
+
+    label: str
+    notes: Sequence[str] = ()
+    choices: Sequence[str] = ()
+    boxes: str = ""
+    lines: int = 0
+    unit: str = ""
+    none: bool = True
+    kind: str = "ask"
+
+
+Block = Words | Facts | Rows | Drawing | Ask
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,11 @@ dt { font-weight: 600 } dd { margin: 0 0 .5rem 0; overflow-wrap: anywhere }
 figure { margin: 1rem 0 } figure svg { max-width: 100%; height: auto }
 code { overflow-wrap: anywhere; white-space: pre-wrap }
 .sign { border: 1px solid #777; padding: 1rem; margin: 1rem 0; min-height: 4rem; white-space: pre-wrap }
+.by-hand { border-top: 1px solid #999; padding: .4rem 0; break-inside: avoid } .by-hand p { margin: .1rem 0 }
+.by-hand .asked { font-weight: 600 } .by-hand ul { margin: .2rem 0; list-style: none; padding: 0; columns: 2 }
+.by-hand .note { font-size: .9rem }
+.box { display: inline-block; border: 1px solid #1b1b1b; width: 1.1em; height: 1.3em; vertical-align: middle; margin: 0 .1em }
+.ruled { border-bottom: 1px solid #1b1b1b; height: 2rem } .by-hand .none { text-align: right; font-size: .9rem }
 @media print { h2 { break-after: avoid } table, figure, .sign { break-inside: avoid } }
 """
 
@@ -105,6 +128,22 @@ def _block(block: Block) -> str:
             return table(block)
         case Drawing():
             return f"<figure>{block.svg}<figcaption>{escape(block.words)}</figcaption></figure>"
+        case Ask():
+            return ask(block)
+
+
+def ask(block: Ask) -> str:
+    """A question as it is printed. Every text is escaped here."""
+    parts = [f'<p class="asked">{escape(block.label)}</p>', *(f'<p class="note">{escape(note)}</p>' for note in block.notes)]
+    if block.choices:
+        parts.append("<ul>" + "".join(f'<li><span class="box"></span> {escape(choice)}</li>' for choice in block.choices) + "</ul>")
+    if block.boxes:
+        drawn = "".join('<span class="box"></span>' if sign == "_" else escape(sign) for sign in block.boxes)
+        parts.append(f'<p class="boxes">{drawn} {escape(block.unit)}</p>')
+    parts += ['<div class="ruled"></div>'] * block.lines
+    if block.none:
+        parts.append('<p class="none">No answer: code <span class="box"></span><span class="box"></span></p>')
+    return f'<div class="by-hand">{"".join(parts)}</div>'
 
 
 def table(block: Rows) -> str:

@@ -221,7 +221,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Form:
-    """A form as one version of the protocol defines it. A repeating form is saved row by row, one of `double_entry` typed by two people."""
+    """A form as one version of the protocol defines it. A repeating form is saved row by row, one of `double_entry` typed by two people.
+
+    `previous` says that the answers of the visit before may be read beside the questions: where continuity matters, and
+    nobody's rating is to be led by the last one.
+    """
 
     code: str
     title: str
@@ -237,6 +241,7 @@ class Form:
     applies_if: Expression | None = None
     instrument: str = ""
     introduction: str = ""
+    previous: bool = False
 
     @cached_property
     def by_name(self) -> dict[str, Item]:

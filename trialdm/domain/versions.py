@@ -65,6 +65,7 @@ _FIELDS: Mapping[type, Mapping[str, tuple[str, Effect]]] = {
         "applies_if": ("whom it is expected of", "alters"),
         "instrument": ("instrument", "none"),
         "introduction": ("introduction", "none"),
+        "previous": ("answers of the visit before at hand", "none"),
     },
     Item: {
         "label": ("label", "none"),

@@ -11,15 +11,18 @@ from trialdm.web import (
     factors,
     forms,
     guide,
+    imports,
     layout,
     modifications,
     notices,
     participants,
     pathway,
     people,
+    printing,
     queries,
     rehearsals,
     reports,
+    row_table,
     safety,
     sign_in,
     signing,
@@ -37,8 +40,17 @@ from trialdm.web import (
 def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
-    of_one = (participants.pages, unblinding.pages, theatre.pages, forms.pages, signing.pages, factors.pages, transfers.pages)
-    of_participants = (*of_one, worklists.pages, visits.pages, queries.pages, reports.pages, safety.pages)
+    of_one = (
+        participants.pages,
+        unblinding.pages,
+        theatre.pages,
+        forms.pages,
+        row_table.pages,
+        signing.pages,
+        factors.pages,
+        transfers.pages,
+    )
+    of_participants = (*of_one, printing.pages, imports.pages, worklists.pages, visits.pages, queries.pages, reports.pages, safety.pages)
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)

@@ -10,12 +10,26 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import audit, crf, query, schedule, values
-from trialdm.domain.crf import Finding, Item
+from trialdm.domain.crf import Answers, Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in, signed_in_or
-from trialdm.services import answering, casebooks, double_entry, drafts, governance, holds, overview, records, signatures, trail
+from trialdm.services import (
+    answering,
+    casebooks,
+    double_entry,
+    drafts,
+    governance,
+    holds,
+    overview,
+    previous,
+    records,
+    rows,
+    signatures,
+    trail,
+)
 from trialdm.services.casebooks import Casebook
+from trialdm.services.previous import Earlier
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
 from trialdm.web import queries, typed, wording
@@ -58,7 +72,8 @@ def new(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
 
     def work(unit: Unit) -> str:
         place = records.locate(unit, trial, participant, visit, form)
-        return _url(replace(place, row=records.next_row(records.book(unit, place), place.form.code, visit)))
+        at = replace(place, row=records.next_row(records.book(unit, place), place.form.code, visit))
+        return _url(at, after=request.args.get("after", type=int))
 
     return redirect(read(work))
 
@@ -108,6 +123,8 @@ def save(trial: str, participant: str, visit: str, form: str, row: int | None = 
         return Response(read(partial(_again, place=place, given=given, problem=problem)), status_of(problem))
     if view.alerts:
         return Response(read(lambda unit: _page(unit, place, _sheet(unit, place), saved=str(view.version), alerts=view.alerts)))
+    if request.form.get("save") == "another":
+        return redirect(url_for("forms.new", trial=trial, participant=participant, visit=visit, form=form, after=place.row), 303)
     return redirect(_url(place, saved=view.version), 303)
 
 
@@ -231,6 +248,8 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         reason_asked=any(detail.place == "reason" for detail in sheet.details),
         sent=sent or request.form,
         followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
+        previous=_previous(unit, sheet),
+        beside_rows=_neighbours(place, book, sheet.blinded),
         **more,
     )
 
@@ -241,6 +260,29 @@ def _two(unit: Unit, place: Place, found: double_entry.Standing) -> list[tuple[s
         return []
     first, second = (_sheet(unit, place, typed.of_stored(entry.answers)) for entry in found.entries)
     return _beside(first, second)
+
+
+def _previous(unit: Unit, sheet: Sheet) -> dict[str, Any] | None:
+    """What was answered at the visit before, in words for each question: of a form with rows, row by row."""
+    place = sheet.view.place
+    found = previous.answers(unit, place)
+    if found is None:
+        return None
+    return {"label": found.visit.label, "words": {item.name: _words_before(found, item, sheet) for item in sheet.items}}
+
+
+def _words_before(found: Earlier, item: Item, sheet: Sheet) -> str:
+    rows = [(row, answers) for row, answers in found.rows if item.name in answers.values or item.name in answers.missing]
+    said = [(row, _answered(item, answers, sheet)) for row, answers in rows]
+    if sheet.form.repeating:
+        return "; ".join(f"row {row}: {words}" for row, words in said)
+    return said[0][1] if said else ""
+
+
+def _answered(item: Item, answers: Answers, sheet: Sheet) -> str:
+    if item.name in answers.missing:
+        return f"No answer: {values.MISSING_REASONS.get(answers.missing[item.name], '').lower()}"
+    return wording.answer(item, answers.values.get(item.name), sheet.context.registers, blinded=sheet.blinded)
 
 
 def _again(unit: Unit, place: Place, given: Typed, problem: TrialError) -> str:
@@ -296,7 +338,18 @@ def _rows(unit: Unit, place: Place) -> str:
         removed=[(row, _url(replace(place, row=row))) for row in sorted(_removed_rows(place, book, blinded))],
         obstacle=overview.entry(unit, place)[0],
         new=url_for("forms.new", **here),
+        table=url_for("row_table.show", **here) if rows.short(place.form) else None,
     )
+
+
+def _neighbours(place: Place, book: Casebook, blinded: bool) -> list[tuple[str, str, int, str]]:
+    """The rows before and after this one that the reader may see: which, the key that leads there, number and address."""
+    if not place.protocol.rows_at(place.form, place.visit):
+        return []
+    seen = [s.instance.row for s in book.rows(place.form.code, place.visit_code) if not (blinded and s.instance.restricted)]
+    before, after = max((n for n in seen if n < place.row), default=0), min((n for n in seen if n > place.row), default=0)
+    ways = (("prev", ",", before), ("next", ".", after))
+    return [(which, key, row, _url(replace(place, row=row))) for which, key, row in ways if row]
 
 
 def _removed_rows(place: Place, book: Casebook, blinded: bool) -> Iterator[int]:
@@ -321,7 +374,8 @@ def _summary(views: Sequence[View], blinded: bool) -> list[tuple[str, str]]:
 
 # --- the audit trail -------------------------------------------------------------------------------------------------
 
-_ACTS = {
+#: What happened to a form -> its words.
+ACTS = {
     "form.save": "Saved as draft",
     "form.finish": "Saved as complete",
     "form.amend": "Changed after it was complete",
@@ -351,6 +405,6 @@ def _parted(sheet: Sheet, lines: Sequence[trail.Line]) -> tuple[list[Any], list[
         if line.entity == "query" and line.field == "state":
             continue
         note = line.new if line.action in ("form.confirm", "form.alert") or (line.entity == "query" and line.field == "text") else ""
-        said = _ACTS.get(line.action, line.action), wording.DOORS.get(line.door, line.door)
+        said = ACTS.get(line.action, line.action), wording.DOORS.get(line.door, line.door)
         acts.setdefault((line.at, line.action, note), (line, *said, note))
     return list(acts.values()), [(by_name[name], changes[name]) for name in by_name if name in changes]

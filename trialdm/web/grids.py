@@ -51,12 +51,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One visit (or one occasion of the unscheduled visit) of the grid."""
+    """One visit (or one occasion of the unscheduled visit) of the grid, and whether anything is saved of it for the reader."""
 
     visit: Visit
     code: str
     window: Window | None
     standing: str
+    saved: bool = False
 
 
 @dataclass
@@ -86,7 +87,8 @@ def casebook_grid(found: Sequence[Mapping[str, Any]], protocol: Protocol, enters
             continue
         if visit.code == UNSCHEDULED:
             made = [cell for cell in made if cell.kind in _SAVED]
-        grid.columns.append(Column(visit, code, row["window"], row["standing"]))
+        saved = any(cell["saved"] for cell in row["cells"])
+        grid.columns.append(Column(visit, code, row["window"], row["standing"], saved))
         cells |= {(cell.form.code, code): cell for cell in made}
     columns = [column.code for column in grid.columns]
     lines = [(form, [cells.get((form.code, code)) for code in columns]) for form in protocol.forms]

@@ -83,7 +83,7 @@ def submission(form: Form, typed: Typed, sent: MultiDict[str, str]) -> Submissio
     return Submission(
         typed.read(form),
         typed.missing,
-        complete=sent.get("save") == "complete",
+        complete=sent.get("save") in ("complete", "another"),
         reason=": ".join(part for part in (code, text) if part),
         confirm=tuple(sent.getlist("confirm")),
         version=version,
