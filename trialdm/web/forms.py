@@ -248,6 +248,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         reason_asked=any(detail.place == "reason" for detail in sheet.details),
         sent=sent or request.form,
         followed=governance.followed(unit, place.protocol) if place.protocol.treats else None,
+        after=request.args.get("after", 0, type=int),
         previous=_previous(unit, sheet),
         beside_rows=_neighbours(place, book, sheet.blinded),
         **more,
