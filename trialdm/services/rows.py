@@ -17,10 +17,10 @@ _MOST = 6
 
 
 def short(form: Form) -> bool:
-    """Whether all rows of the form can be entered in one table: few questions, short answers, and no row that is hidden from anybody."""
+    """Whether all rows of the form can be entered in one table: few short answers, typed once, and no row hidden from anybody."""
     asked = [item for item in form.items if item.typed_in]
     few = form.repeating and len(asked) <= _MOST and all(item.type in _SHORT for item in asked)
-    return few and form.restricted_when is None
+    return few and form.restricted_when is None and not form.double_entry
 
 
 def save(unit: Unit, place: Place, sent: Sequence[tuple[int, Submission]]) -> list[View]:
