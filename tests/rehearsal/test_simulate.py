@@ -184,7 +184,7 @@ def test_a_surgical_trial(
     assert [rate["rate"] for rate in rates] == pytest.approx([own_site, site_limb, trial_limb, state], abs=0.01)
 
 
-def test_balance_of_the_example_trial() -> None:
+def test_ac_05_balance_of_the_example_trial() -> None:
     """220 participants minimised at 14 sites, p = 4/5: in 95 % of trials arms differ by at most 4, levels and sites by at most 10."""
     protocol = yaml.safe_load((Path(__file__).parents[2] / "protocols" / "pre-tmr" / "protocol.yaml").read_text("utf-8"))
     allocation = protocol["allocation"]
