@@ -61,7 +61,7 @@ def test_the_monitor_compares_answers_with_the_source(visit, check):
 
 def test_a_participant_is_frozen_and_locked_by_two(visit, check):
     data, manager, nurse = visit(DATA), visit(MANAGER), visit(NURSE)
-    person = data.participant("eligible")
+    person = data.participant("follow_up")
     data.go(f"/holds/participant/{person}")
     check(data.page)
     press(data.page, "text=Freeze")

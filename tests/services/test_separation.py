@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.routing import AnyConverter
 
 from tests import builders
 from tests.builders import PASSWORD, TODAY, TRIAL, World
@@ -275,7 +276,8 @@ def addresses(world: World, ident: str) -> tuple[FlaskClient, list[str]]:
     for rule in app.url_map.iter_rules():
         if "GET" in (rule.methods or set()) and "static" not in rule.endpoint:
             with app.test_request_context():
-                found.append(str(rule.build({name: known.get(name, 1) for name in rule.arguments})[1]))
+                chosen = {name: min(one.items) for name, one in rule._converters.items() if isinstance(one, AnyConverter)}
+                found.append(str(rule.build({name: known.get(name, 1) for name in rule.arguments} | chosen)[1]))
     return client, found
 
 

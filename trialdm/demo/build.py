@@ -241,6 +241,7 @@ class Play:
                 unit.actor = self._as("trial-manager")
                 until = self.last + cast.TRAINING_LEFT if member.email == cast.RUNS_OUT else trained + timedelta(days=1095)
                 delegations.train(unit, TRIAL, account, kind="gcp", on=trained, valid_to=until)
+                delegations.train(unit, TRIAL, account, kind="protocol", on=trained)
                 if member.surgeon is not None:
                     cases = 6 + member.surgeon % 5
                     delegations.credential(unit, TRIAL, account, surgeon=member.surgeon, site=member.site, valid_from=trained, cases=cases)
@@ -408,7 +409,9 @@ class Standing:
         place = records.locate(self.unit, TRIAL, participant, visit, form, row)
         beside = records.context(self.unit, place, records.book(self.unit, place))
         blinded = not self.unit.sees_allocations(TRIAL, place.participant.site)
-        unseen = {item.name for item in place.form.items if blinded and place.form.restricts(item)} | answering.others(self.unit, place)
+        stored = records.book(self.unit, place).get(*place.key)
+        unseen = {item.name for item in place.form.items if blinded and place.form.restricts(item)}
+        unseen |= answering.others(self.unit, place, stored)
         filled = figures.fill(place.form, beside, self.play.rng, given, unseen)
         sent = Submission(filled.answers, filled.missing, complete=True, confirm=_KNOWN_PROMPTS.get(form, ()))
         try:

@@ -23,14 +23,19 @@ def starts(unit: Unit, place: "Place") -> bool:
     return roles.may_enter(unit.actor.grants, place.form.kind, place.protocol.id, place.participant.site)
 
 
+def types_twice(unit: Unit, place: "Place", stored: Stored | None) -> bool:
+    """Whether the actor, who imports files, may be one of the two who type a form that is entered twice."""
+    return place.form.double_entry and stored is None and unit.may("form.import", place.protocol.id, place.participant.site)
+
+
 def enters(unit: Unit, place: "Place", stored: Stored | None) -> bool:
     """Whether the actor may give anything on this form: all of it, or items of one that was begun."""
     return starts(unit, place) or (stored is not None and any(_named(unit, place, item) for item in place.form.items))
 
 
-def others(unit: Unit, place: "Place") -> frozenset[str]:
+def others(unit: Unit, place: "Place", stored: Stored | None) -> frozenset[str]:
     """Items that only others may give."""
-    whole = starts(unit, place)
+    whole = starts(unit, place) or types_twice(unit, place, stored)
     given = (item for item in place.form.items if item.typed_in)
     return frozenset(item.name for item in given if not (_named(unit, place, item) if item.by else whole))
 

@@ -254,7 +254,7 @@ def view(unit: Unit, place: Place) -> View:
         summary=_summary(place, book, beside, blinded) if place.form.repeating else {},
         instance=stored.instance.id if stored else "",
         entries=_entries(unit, place, hidden) if place.form.double_entry and not stored else None,
-        of_others=answering.others(unit, place),
+        of_others=answering.others(unit, place, stored),
     )
 
 
@@ -319,7 +319,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
-    theirs = frozenset() if imported else answering.others(unit, place)
+    theirs = frozenset() if imported else answering.others(unit, place, stored)
     of_others = answering.kept(place, stored, sent, theirs)
     finished = sent.complete or (stored is not None and stored.finished)
     answers = {**of_others.values, **kept.values, **sent.answers}
@@ -357,7 +357,7 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     register.lock(unit, protocol.id, shared=True)
     stored = book.get(*place.key)
     twice = form.double_entry and stored is None and not imported
-    importer = (imported or twice) and unit.may("form.import", protocol.id, site)
+    importer = answering.types_twice(unit, place, stored) or (imported and unit.may("form.import", protocol.id, site))
     if not importer and not answering.enters(unit, place, stored):
         who = ", ".join(sorted(roles.ROLES[role][0] for role in roles.FORM_ENTRY[form.kind])) or "the system only"
         raise Forbidden(
