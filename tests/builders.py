@@ -227,7 +227,7 @@ def put(
         answers, missing = dict(given or {}), {}
         if not only:
             beside = records.context(unit, place, records.book(unit, place))
-            unseen = answering.others(unit, place) - {*(given or {})}
+            unseen = answering.others(unit, place, records.book(unit, place).get(*place.key)) - {*(given or {})}
             filled = figures.fill(place.form, beside, random.Random(f"{form} {row}"), given or {}, unseen)
             answers, missing = filled.answers, filled.missing
         version = sent.get("version", records.view(unit, place).version or None)
