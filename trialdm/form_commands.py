@@ -19,17 +19,21 @@ from trialdm.terminal import PATH, Terminal, pass_terminal, text_of, write_bytes
 from trialdm.web import paper
 
 
+def _at_a_form(command: Callable[..., None]) -> Callable[..., None]:
+    """The arguments by which a command names a form of a participant, and its row."""
+    command = click.option("--row", default=1, show_default=True)(command)
+    for name in ("form", "visit", "participant", "trial"):
+        command = click.argument(name)(command)
+    return command
+
+
 @click.group("form")
 def form_group() -> None:
     """Forms."""
 
 
 @form_group.command("get")
-@click.argument("trial")
-@click.argument("participant")
-@click.argument("visit")
-@click.argument("form")
-@click.option("--row", default=1, show_default=True)
+@_at_a_form
 @pass_terminal
 def form_get(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int) -> None:
     """A form as the account may see it."""
@@ -159,11 +163,7 @@ def _signed(terminal: Terminal, work: Callable[[Unit, str], list[Act] | None]) -
 
 
 @form_group.command("sign")
-@click.argument("trial")
-@click.argument("participant")
-@click.argument("visit")
-@click.argument("form")
-@click.option("--row", default=1, show_default=True)
+@_at_a_form
 @pass_terminal
 def form_sign(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int) -> None:
     """Sign a finished form. The password of the account is asked for, or taken from the variable TRIALDM_PASSWORD."""
@@ -198,11 +198,7 @@ def casebook_sign(terminal: Terminal, trial: str, participant: str) -> None:
 
 
 @form_group.command("verify")
-@click.argument("trial")
-@click.argument("participant")
-@click.argument("visit")
-@click.argument("form")
-@click.option("--row", default=1, show_default=True)
+@_at_a_form
 @click.option("--item", "items", multiple=True, help="An item that was compared with the source; everything where left out.")
 @pass_terminal
 def form_verify(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int, items: tuple[str, ...]) -> None:
@@ -226,11 +222,7 @@ def _struck(terminal: Terminal, act: Callable[..., None], status: str, where: tu
 
 
 @form_group.command("remove")
-@click.argument("trial")
-@click.argument("participant")
-@click.argument("visit")
-@click.argument("form")
-@click.option("--row", default=1, show_default=True)
+@_at_a_form
 @click.option("--reason", required=True)
 @pass_terminal
 def form_remove(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int, reason: str) -> None:
@@ -239,11 +231,7 @@ def form_remove(terminal: Terminal, trial: str, participant: str, visit: str, fo
 
 
 @form_group.command("restore")
-@click.argument("trial")
-@click.argument("participant")
-@click.argument("visit")
-@click.argument("form")
-@click.option("--row", default=1, show_default=True)
+@_at_a_form
 @click.option("--reason", required=True)
 @pass_terminal
 def form_restore(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int, reason: str) -> None:

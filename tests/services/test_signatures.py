@@ -341,6 +341,8 @@ def test_a_row_is_removed_with_a_reason_and_can_be_restored(world: World) -> Non
     book = world.read("research-nurse", lambda unit: casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident)))
     assert [s.instance.row for s in book.rows("ANLG", "V01")] == [1]
     assert records.next_row(book, "ANLG", "V01") == 3
+    at_once = world.read("monitor", lambda unit: casebooks.whole(unit, TRIAL, [participants.find(unit, TRIAL, ident)])[ident])
+    assert (set(at_once.forms), set(at_once.removed)) == (set(book.forms), set(book.removed)), "however it is read, no rule sees the row"
     assert code_of(lambda: builders.put(world, ident, "V01", "ANLG", {"an_any": 1}, row=2, version=2)) == "CRF.REMOVED"
     world.run("research-nurse", lambda unit: records.restore(unit, place(unit), "it was another medicine"))
     assert world.read("research-nurse", lambda unit: records.view(unit, place(unit)).status) == "draft"

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from trialdm.domain import schedule
-from trialdm.domain.lifecycle import label
+from trialdm.domain.lifecycle import BEFORE_ALLOCATION, label
 from trialdm.domain.protocol import Visit
 from trialdm.domain.schedule import End
 from trialdm.domain.screening import EXCLUDED, OUTCOMES
@@ -39,7 +39,6 @@ STANDS = {
 }
 
 _BY_STATE = ("died", "withdrawn", "lost", "completed", "ineligible")
-_BEFORE_ALLOCATION = ("screened", "consented", "eligible", "ineligible")
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ def _checks(courses: Sequence[Course], groups: Sequence[Group], stands: Counter[
 
 def _allocated_by_state(one: Course) -> bool:
     """Whether the state is one after allocation; for states that may follow either, what is on record decides."""
-    return one.randomised if one.state in ("died", "withdrawn") else one.state not in _BEFORE_ALLOCATION
+    return one.randomised if one.state in ("died", "withdrawn") else one.state not in BEFORE_ALLOCATION
 
 
 def _conflicts(one: Course) -> Iterator[tuple[str, str]]:

@@ -136,6 +136,12 @@ INITIAL = {
 #: States of a form in which it is finished: what was done to it since stands beside it.
 FINISHED = frozenset({"complete", "verified", "signed"})
 
+#: States of a hold in which two people have locked what it covers.
+LOCKED = ("locked", "unlock_asked")
+
+#: States of a participant before the allocation.
+BEFORE_ALLOCATION = ("screened", "consented", "eligible", "ineligible")
+
 #: Steps of a participant by which they are randomised: before or after the facts.
 RANDOMISING = ("randomise", "record-randomisation")
 

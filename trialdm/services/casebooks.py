@@ -37,6 +37,10 @@ class Stored:
         """Whether it has been saved as complete, whatever was done to it since."""
         return self.instance.status in lifecycle.FINISHED
 
+    def restricted(self, form: Form) -> bool:
+        """Whether all of it is hidden from blinded roles: by its form, or by what it holds."""
+        return form.restricted or bool(self.instance.restricted)
+
     def answers(self, form: Form) -> Answers:
         """The typed answers as this version of the form reads them, read once."""
         if self._answers is None or self._form is not form:
@@ -199,8 +203,7 @@ def whole(unit: Unit, trial: str, people: Sequence[Participant]) -> dict[str, Ca
     wanted = [person.id for person in people]
     books = {person.id: Casebook(person) for person in people}
     for instance, data, saved_by, saved_at in unit.session.execute(_newest_versions(trial).where(FormInstance.participant_id.in_(wanted))):
-        key = (instance.visit, instance.form, instance.row)
-        books[instance.participant_id].forms[key] = Stored(instance, data, saved_by, saved_at)
+        books[instance.participant_id].put(Stored(instance, data, saved_by, saved_at))
     allocated = select(Allocation.participant_id, Allocation.at).where(Allocation.trial_id == trial, Allocation.participant_id.in_(wanted))
     for ident, at in unit.session.execute(allocated.order_by(Allocation.at.desc())):
         books[ident].allocated_at = at

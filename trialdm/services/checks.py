@@ -118,15 +118,15 @@ def _check_people(its: _Run, protocol: Protocol, site: str, people: Sequence[Par
     books, confirmed, asked = casebooks.whole(unit, trial, people), _confirmed(unit, trial, idents), _asked(unit, trial, idents)
     for book in books.values():
         facts = book.facts(protocol)
-        for key in sorted(book.forms):
-            stored, form = book.forms[key], _defined(protocol, key)
+        for key, stored in sorted({**book.forms, **book.removed}.items()):
+            form = _defined(protocol, key)
             if form is None or form.kind == "system" or its.form not in ("", form.code):
                 continue
-            if blinded and (form.restricted or stored.instance.restricted):
+            if blinded and stored.restricted(form):
                 continue
             here = [one for one in asked.get((book.participant.id, *key), ()) if not (blinded and one[0].restricted)]
             arm = arms.get(book.participant.id)
-            _check_form(its, book, key, form, protocol, facts, arm, confirmed.get(stored.instance.id, ()), here, blinded=blinded)
+            _check_form(its, book, key, stored, form, protocol, facts, arm, confirmed.get(stored.instance.id, ()), here, blinded=blinded)
 
 
 def _defined(protocol: Protocol, key: Key) -> Form | None:
@@ -185,6 +185,7 @@ def _check_form(
     its: _Run,
     book: Casebook,
     key: Key,
+    stored: Stored,
     form: Form,
     protocol: Protocol,
     facts: Mapping[str, Any],
@@ -194,7 +195,7 @@ def _check_form(
     *,
     blinded: bool,
 ) -> None:
-    stored, outcome = book.forms[key], its.outcome
+    outcome = its.outcome
     fires: set[tuple[str, str]] = set()
     if stored.status not in _EMPTY:
         verdict = _judged(its, book, key, stored, form, protocol, facts, arm, confirmed)

@@ -45,7 +45,7 @@ def case(unit: Unit, trial: str, action: str, *, site: str = "", on: date | None
         site_state=_state_on(unit, protocol, "site", site, day) if site else "",
         person=person(unit),
         randomised_count=_randomised(unit, protocol) if action == "randomise" else 0,
-        lock_confirmed=action != "export-unblinded" or _state_on(unit, protocol, "hold", f"trial:{trial}", day) in LOCK_CONFIRMED,
+        lock_confirmed=action != "export-unblinded" or _state_on(unit, protocol, "hold", f"trial:{trial}", day) in lifecycle.LOCKED,
         unblinded=action == "export-unblinded" and _state_on(unit, protocol, "blinding", trial, day) == "unblinded",
         guidance_final=guidance.final(protocol, register.read(unit, trial), day),
         **about,
@@ -143,9 +143,6 @@ GATED = {
 
 #: Steps of the trial that stop or restart recruitment: who may take them differs.
 _PAUSES = frozenset({"pause", "resume", "hold", "release", "terminate"})
-
-#: States of the hold over a trial in which two people have locked it.
-LOCK_CONFIRMED = ("locked", "unlock_asked")
 
 #: Steps that nobody takes without saying why.
 NEED_REASON = frozenset({("trial", "pause"), ("trial", "hold"), ("trial", "terminate"), ("site", "suspend")})

@@ -10,11 +10,10 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from trialdm.domain import lifecycle, roles
+from trialdm.domain import lifecycle, query, roles
 from trialdm.domain.errors import Detail, Forbidden, Invalid, WrongState
 from trialdm.domain.protocol import Protocol
 from trialdm.services import casebooks, participants, people, register, signatures, studies
-from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Unit, needed, remember
 from trialdm.store.tables import Account, FormInstance, Participant, Query, Status
 
@@ -30,9 +29,6 @@ ANSWERS = {"lock": "ask-lock", "decline-lock": "ask-lock", "unlock": "ask-unlock
 #: Steps that nobody takes without saying why.
 NEED_REASON = frozenset({"thaw", "ask-unlock", "decline-lock", "decline-unlock"})
 
-#: States of a query that is not settled.
-UNSETTLED = ("open", "reopened", "answered")
-
 
 @dataclass(frozen=True)
 class Hold:
@@ -47,7 +43,7 @@ class Hold:
 
     @property
     def locked(self) -> bool:
-        return self.state in ("locked", "unlock_asked")
+        return self.state in lifecycle.LOCKED
 
     @property
     def words(self) -> str:
@@ -63,10 +59,9 @@ def subject(scope: str, ident: str) -> str:
 
 def over(unit: Unit, trial: str, participant: Participant, instance: FormInstance | None = None) -> Hold | None:
     """The strictest hold over a participant, or over a form of theirs; None where nothing holds it."""
-    named = [subject("trial", trial), subject("site", participant.site), subject("participant", participant.id)]
-    found = remember(unit, ("holds", trial, participant.id), lambda: _newest(unit, trial, named))
-    if instance is not None:
-        found = [*found, *_newest(unit, trial, [subject("form", instance.id)])]
+    form = instance.id if instance is not None else ""
+    named = [subject("trial", trial), subject("site", participant.site), subject("participant", participant.id), subject("form", form)]
+    found = remember(unit, ("holds", trial, participant.id, form), lambda: _newest(unit, trial, named))
     held = [row for row in found if row.state in _HELD]
     return _hold(max(held, key=lambda row: _HELD.index(row.state))) if held else None
 
@@ -91,6 +86,13 @@ def require_free(unit: Unit, trial: str, participant: Participant, instance: For
     else:
         needs = "A data manager or the trial manager thaws it."
     raise WrongState(f"{found.words} since {found.at:%-d %B %Y}: nothing in it is changed.", code="STATE.HELD", needs=needs)
+
+
+def require_unlocked(unit: Unit, trial: str, participant: Participant, instance: FormInstance | None, act: str) -> None:
+    """Raises WrongState where the participant, or the form, is locked: nothing in it is signed or verified (`act`) any more."""
+    found = over(unit, trial, participant, instance)
+    if found is not None and found.locked:
+        raise WrongState(f"{found.words}: nothing in it is {act} any more.", code="STATE.HELD", needs="It must be unlocked first.")
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -233,7 +235,7 @@ def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant]) 
         )
     )
     queries = unit.session.execute(
-        select(Query.participant_id, Query.form, Query.restricted).where(Query.trial_id == trial, Query.state.in_(UNSETTLED))
+        select(Query.participant_id, Query.form, Query.restricted).where(Query.trial_id == trial, Query.state.in_(query.UNSETTLED))
     )
     for rows, code, what in ((drafts, "HOLD.DRAFTS", "form(s) not finished"), (queries, "HOLD.QUERIES", "query(ies) not settled")):
         seen, hidden = 0, False
@@ -256,7 +258,7 @@ def _against_form(unit: Unit, about: Target) -> Iterator[Detail]:
     if instance.status != "signed":
         yield Detail("HOLD.SIGNATURE", f"the form is {lifecycle.label(instance.status)}, not signed", "signature")
     at = (Query.visit == instance.visit, Query.form == instance.form, Query.row == instance.row)
-    here = (Query.trial_id == about.protocol.id, Query.participant_id == instance.participant_id, *at, Query.state.in_(UNSETTLED))
+    here = (Query.trial_id == about.protocol.id, Query.participant_id == instance.participant_id, *at, Query.state.in_(query.UNSETTLED))
     queries = unit.session.scalars(select(Query.restricted).where(*here)).all()
     if any(not restricted or unit.sees_allocations(about.protocol.id, about.site) for restricted in queries):
         yield Detail("HOLD.QUERIES", "a query on the form is not settled", "query")
@@ -283,11 +285,6 @@ def held(unit: Unit, trial: str) -> list[tuple[Hold, str]]:
     found = [_hold(row) for row in newest.values() if row.state in _HELD]
     names = casebooks.names(unit, (one.by for one in found))
     return [(one, names.get(one.by, "")) for one in sorted(found, key=lambda one: (SCOPES.index(one.scope), one.name))]
-
-
-def of_stored(unit: Unit, trial: str, book: Casebook, stored: Stored | None) -> Hold | None:
-    """The hold over a form of a casebook, or over the place where it would stand."""
-    return over(unit, trial, book.participant, stored.instance if stored else None)
 
 
 def asked_by_others(unit: Unit, trial: str) -> list[tuple[Hold, Account]]:

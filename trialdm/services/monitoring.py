@@ -71,14 +71,14 @@ class _Known:
 
     book: Casebook
     protocol: Protocol
-    state: str
     expected: tuple[visits.Expected, ...]
+    lines: tuple[Due, ...]
 
 
 def due(unit: Unit, trial: str, *, site: str = "", form: str = "", visit: str = "", state: str = "") -> list[Due]:
     """The forms that are due at the sites that the person sees, by site and number; what is given narrows the list."""
     unit.require("report.monitoring", trial, site or None)
-    found = [line for known in _known(unit, trial) for line in _due_of(unit, known)]
+    found = [line for known in _known(unit, trial) for line in known.lines]
     return [
         line
         for line in found
@@ -94,54 +94,54 @@ def by_site(unit: Unit, trial: str) -> list[Place]:
     for known in everybody:
         sites.setdefault(known.book.participant.site, []).append(known)
     lags = _lags(unit, trial, everybody)
-    found = [_place(unit, code, here, lags) for code, here in sorted(sites.items())]
-    return [_place(unit, "", everybody, lags), *found] if len(found) > 1 else found
+    found = [_place(code, here, lags) for code, here in sorted(sites.items())]
+    return [_place("", everybody, lags), *found] if len(found) > 1 else found
 
 
 def _known(unit: Unit, trial: str) -> list[_Known]:
     def find() -> list[_Known]:
         people = participants.listed(unit, trial)
-        codes = {form.code for protocol in studies.alive(unit, trial) for form in protocol.forms}
-        books = casebooks.some_forms(unit, trial, [person for person, _ in people], codes)
+        books = casebooks.whole(unit, trial, [person for person, _ in people])
         found = []
         for person, state in people:
             protocol = studies.protocol_at(unit, trial, person.site)
             expected = tuple(visits.of_person(unit, protocol, books[person.id], state))
-            found.append(_Known(books[person.id], protocol, state, expected))
+            lines = tuple(_due_of(unit, books[person.id], protocol, expected))
+            found.append(_Known(books[person.id], protocol, expected, lines))
         return found
 
     return remember(unit, ("monitored", trial), find)
 
 
-def _due_of(unit: Unit, known: _Known) -> Iterator[Due]:
-    person, protocol = known.book.participant, known.protocol
-    sees, facts = unit.sees_allocations(protocol.id, person.site), known.book.facts(protocol)
+def _due_of(unit: Unit, book: Casebook, protocol: Protocol, expected: Sequence[visits.Expected]) -> Iterator[Due]:
+    person, facts = book.participant, book.facts(protocol)
+    sees = unit.sees_allocations(protocol.id, person.site)
     for visit in protocol.visits:
-        if not _reached(known, visit):
+        if not _reached(book, protocol, expected, visit):
             continue
         for form, how in protocol.forms_at(visit):
             if how != "required" or form.kind == "system" or (form.restricted and not sees) or not form.applies(facts):
                 continue
-            rows = known.book.rows(form.code, visit.code)
+            rows = book.rows(form.code, visit.code)
             state = "missing" if not rows else "complete" if all(row.finished for row in rows) else "draft"
             yield Due(person.id, person.site, visit.code, form.code, state)
 
 
-def _reached(known: _Known, visit: Visit) -> bool:
+def _reached(book: Casebook, protocol: Protocol, expected: Sequence[visits.Expected], visit: Visit) -> bool:
     """Whether the forms of a visit are due."""
     if visit.kind == "scheduled":
-        return any(one.visit == visit.code and one.standing in ("overdue", "done") for one in known.expected)
+        return any(one.visit == visit.code and one.standing in ("overdue", "done") for one in expected)
     if visit.kind == "repeating":
         return False
-    later = known.protocol.visits[known.protocol.visits.index(visit) :]
+    later = protocol.visits[protocol.visits.index(visit) :]
     codes = {one.code for one in later if one.kind != "repeating"}
-    if any(at in codes for at, _, _ in known.book.forms):
+    if any(at in codes for at, _, _ in book.forms):
         return True
-    return any(one.visit in codes and one.standing in ("open", "overdue", "done", "missed") for one in known.expected)
+    return any(one.visit in codes and one.standing in ("open", "overdue", "done", "missed") for one in expected)
 
 
-def _place(unit: Unit, site: str, here: Sequence[_Known], lags: dict[str, list[int]]) -> Place:
-    forms = [line for known in here for line in _due_of(unit, known)]
+def _place(site: str, here: Sequence[_Known], lags: dict[str, list[int]]) -> Place:
+    forms = [line for known in here for line in known.lines]
     standings = [one.standing for known in here for one in known.expected]
     primary = [has for known in here if (has := _primary(known)) is not None]
     days = [day for known in here for day in lags.get(known.book.participant.id, ())]
@@ -193,7 +193,7 @@ def _lags(unit: Unit, trial: str, everybody: Iterable[_Known]) -> dict[str, list
         for (visit, code, _), stored in known.book.forms.items() if dated else ():
             day = casebooks.as_day(known.book.answer(dated[0], visit, dated[1].name)) if dated else None
             saved = first.get(stored.instance.id)
-            if day is None or saved is None or known.protocol.form(code).restricted or stored.instance.restricted:
+            if day is None or saved is None or stored.restricted(known.protocol.form(code)):
                 continue
             delay = (saved.astimezone(LONDON).date() - day).days
             if delay >= 0:

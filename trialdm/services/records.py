@@ -534,7 +534,8 @@ def _write(
         site=place.participant.site,
     )
     changed = [change.field for change in changes]
-    signatures.void(unit, place.protocol, book, book.forms[place.key], changed, _why_void(unit, place, changed))
+    why = _why_void(unit, place, instance, changed)
+    signatures.void(unit, place.protocol, book, book.forms[place.key], changed, why)
     broken = [*lowered, *_rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})]
     if not place.protocol.historical:
         broken += seriousness.after_death(place, place.protocol, book)
@@ -548,11 +549,10 @@ def _write(
     return replace(seen, alerts=tuple(shown))
 
 
-def _why_void(unit: Unit, place: Place, changed: Sequence[str]) -> str:
+def _why_void(unit: Unit, place: Place, instance: FormInstance, changed: Sequence[str]) -> str:
     """What made signatures void, for people."""
     what = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "") if changed else "the form"
-    hidden = place.form.restricted or any(place.form.by_name[n].restricted for n in changed if n in place.form.by_name)
-    return f"{unit.actor.name} changed {'the form' if hidden else what}"
+    return f"{unit.actor.name} changed {what if _stream(place, instance) == 'open' else 'the form'}"
 
 
 def _changes(form: Form, before: Answers, after: Answers, restricted: bool) -> list[Change]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from trialdm.domain import lifecycle, signing
+from trialdm.domain import lifecycle, query, signing
 from trialdm.domain.errors import Broken, Detail, Forbidden, WrongState
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.signing import Act, Marks
@@ -21,9 +21,6 @@ from trialdm.services import people, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import CasebookAct, FormAct, FormInstance, FormVersion, Participant, Query
-
-_UNSETTLED = ("open", "reopened", "answered")
-
 
 # --- what holds ------------------------------------------------------------------------------------------------------
 
@@ -64,7 +61,7 @@ def casebook_signed(unit: Unit, protocol: Protocol, person: Participant) -> bool
 
 def open_queries(unit: Unit, trial: str, participant: str, place: tuple[str, str, int] | None = None) -> int:
     """How many queries about a participant, or one form of theirs, are not settled."""
-    wanted = [Query.trial_id == trial, Query.participant_id == participant, Query.state.in_(_UNSETTLED)]
+    wanted = [Query.trial_id == trial, Query.participant_id == participant, Query.state.in_(query.UNSETTLED)]
     if place is not None:
         wanted += [Query.visit == place[0], Query.form == place[1], Query.row == place[2]]
     return unit.session.scalar(select(func.count()).select_from(Query).where(*wanted)) or 0
@@ -120,10 +117,8 @@ def _may_sign(stored: Stored) -> bool:
 def _require_unlocked(unit: Unit, trial: str, book: Casebook, chosen: Iterable[Stored]) -> None:
     from trialdm.services import holds  # which asks whether casebooks are signed
 
-    for stored in [None, *chosen]:
-        held = holds.of_stored(unit, trial, book, stored)
-        if held is not None and held.locked:
-            raise WrongState(f"{held.words}: nothing in it is signed any more.", code="STATE.HELD", needs="It must be unlocked first.")
+    for instance in [None, *(stored.instance for stored in chosen)]:
+        holds.require_unlocked(unit, trial, book.participant, instance, "signed")
 
 
 def _sign_one(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, meaning: str) -> Act:
@@ -150,7 +145,7 @@ def _sign_one(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, me
 
 def _stream(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored) -> str:
     form = studies.protocol_at(unit, protocol.id, book.participant.site).form(stored.instance.form)
-    return "unblinded" if form.restricted or stored.instance.restricted else "open"
+    return "unblinded" if stored.restricted(form) else "open"
 
 
 def _new_act(unit: Unit, one: FormInstance, act: str, *, content: str = "", meaning: str = "", item: str = "", text: str = "") -> FormAct:
@@ -265,7 +260,7 @@ def void(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, items: 
     The signature under the casebook goes as well.
     """
     one, person = stored.instance, book.participant
-    before = marks(unit, one.trial_id, one.id)
+    before = marks(unit, one.trial_id, one.id) if one.seq > 1 else Marks()
     gone = [note(unit, one, "void", item=item, text=why) for item in items if before.verified(item)]
     gone += [note(unit, one, "void", text=why)] if before.signature else []
     stream = _stream(unit, protocol, book, stored)
@@ -325,7 +320,8 @@ def to_sign(unit: Unit, protocol: Protocol, book: Casebook) -> list[Stored]:
         one = stored.instance
         return visits.index(forms.visit(one.visit).code), one.visit, codes.index(one.form), one.row
 
-    return sorted((s for s in book.forms.values() if _may_sign(s) and (sees or not _restricted(forms, s))), key=place)
+    readable = (s for s in book.forms.values() if sees or not s.restricted(forms.form(s.instance.form)))
+    return sorted((s for s in readable if _may_sign(s)), key=place)
 
 
 @dataclass(frozen=True)
@@ -363,10 +359,6 @@ def waiting(unit: Unit, protocol: Protocol) -> list[Waiting]:
 
 #: States of a participant after which the casebook is signed.
 _OVER = ("completed", "withdrawn", "died", "lost")
-
-
-def _restricted(protocol: Protocol, stored: Stored) -> bool:
-    return bool(stored.instance.restricted) or protocol.form(stored.instance.form).restricted
 
 
 def wrong_password() -> Forbidden:

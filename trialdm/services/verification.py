@@ -59,9 +59,7 @@ def verify(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, chose
     trial, person = protocol.id, book.participant
     unit.require("form.verify", trial, person.site)
     register.lock(unit, trial, shared=True)
-    held = holds.of_stored(unit, trial, book, stored)
-    if held is not None and held.locked:
-        raise WrongState(f"{held.words}: nothing in it is verified any more.", code="STATE.HELD", needs="It must be unlocked first.")
+    holds.require_unlocked(unit, trial, person, stored.instance, "verified")
     if not stored.finished:
         raise WrongState(
             f"The form is {lifecycle.label(stored.status)}: only a finished one is verified.", code="STATE.FORM", needs="The form complete."
@@ -79,7 +77,7 @@ def verify(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, chose
     needed = wanted(unit, forms, person, form, stored)
     if lifecycle.may("form", was, "verify") and ((now.whole and not now.again) or (needed and now.covers(needed))):
         one.status = lifecycle.move("form", was, "verify")
-    stream = "unblinded" if form.restricted or one.restricted else "open"
+    stream = "unblinded" if stored.restricted(form) else "open"
     changes = [Change("status", was, one.status, stream)] if one.status != was else []
     if rows:
         items = [row.item for row in rows if row.item]
@@ -135,7 +133,7 @@ def progress(unit: Unit, trial: str, site: str = "") -> tuple[dict[str, tuple[in
         sees = unit.sees_allocations(trial, person.site)
         for (visit, code, row), stored in sorted(book.forms.items()):
             form = protocol.form(code)
-            if not stored.finished or (not sees and (form.restricted or stored.instance.restricted)):
+            if not stored.finished or (not sees and stored.restricted(form)):
                 continue
             needed = wanted(unit, protocol, person, form, stored)
             if not needed:
@@ -151,8 +149,7 @@ def progress(unit: Unit, trial: str, site: str = "") -> tuple[dict[str, tuple[in
 
 def _books(unit: Unit, trial: str, site: str) -> Iterator[tuple[Casebook, Protocol]]:
     people = [person for person, _ in participants.listed(unit, trial) if not site or person.site == site]
-    codes = {form.code for protocol in studies.alive(unit, trial) for form in protocol.forms}
-    for book in casebooks.some_forms(unit, trial, people, codes).values():
+    for book in casebooks.whole(unit, trial, people).values():
         yield book, studies.protocol_at(unit, trial, book.participant.site)
 
 

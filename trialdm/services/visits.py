@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from trialdm.documents import calendar
-from trialdm.domain import roles, schedule
+from trialdm.domain import lifecycle, roles, schedule
 from trialdm.domain.protocol import Protocol, Visit
 from trialdm.domain.schedule import STANDINGS, Window
 from trialdm.services import casebooks, participants, studies
@@ -22,9 +22,6 @@ EXPECTED = ("later", "soon", "open", "overdue")
 
 #: Standings of the list of what is to be done now.
 PRESSING = ("overdue", "open", "soon")
-
-#: States of a participant before the schedule counts.
-_BEFORE = ("screened", "consented", "eligible", "ineligible")
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def took_place(protocol: Protocol, book: Casebook, visit: str) -> bool | None:
 def of_person(unit: Unit, protocol: Protocol, book: Casebook, state: str) -> Iterator[Expected]:
     """The scheduled visits of one participant that have a window, in the order of time."""
     dated, person = protocol.meaning("visit_date"), book.participant
-    if dated is None or state in _BEFORE:
+    if dated is None or state in lifecycle.BEFORE_ALLOCATION:
         return
     facts, ends = book.facts(protocol), participants.ends(protocol, book, state)
     for visit in sorted(protocol.visits, key=lambda one: one.target or 0):

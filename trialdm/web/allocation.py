@@ -23,7 +23,7 @@ from trialdm.services import balance, epochs, ledgers, schemes, specification, s
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Scheme
 from trialdm.web import charts
-from trialdm.web.layout import page
+from trialdm.web.layout import attached, page
 
 pages = Blueprint("allocation", __name__, url_prefix="/trials/<trial>/allocation")
 
@@ -163,11 +163,6 @@ def fetch_ledger(trial: str) -> AnyResponse:
         return Response(read(partial(_overview, trial=trial, problem=problem)), status_of(problem))
     name = f"{trial}-{found['config']['scheme']}-{found['config']['epoch']}-ledger.json"
     return attached(json.dumps(found, ensure_ascii=False, indent=1) + "\n", name, "application/json")
-
-
-def attached(content: str | bytes, name: str, mimetype: str) -> Response:
-    """A file to be kept."""
-    return Response(content, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
 def _shown(unit: Unit, trial: str, found: Document, warning: str, downloads: list[tuple[str, str]]) -> str:

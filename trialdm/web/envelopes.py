@@ -13,8 +13,7 @@ from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
 from trialdm.services import envelopes, studies
 from trialdm.services.unit import LONDON, Unit
-from trialdm.web.allocation import attached
-from trialdm.web.layout import page
+from trialdm.web.layout import attached, page
 from trialdm.web.typed import normal
 
 pages = Blueprint("envelopes", __name__, url_prefix="/trials/<trial>/allocation/envelopes")

@@ -13,7 +13,7 @@ from trialdm.services import imports
 from trialdm.services.imports import Outcome
 from trialdm.services.unit import Unit
 from trialdm.web import paper, typed
-from trialdm.web.layout import act, page
+from trialdm.web.layout import act, attached, page
 
 pages = Blueprint("imports", __name__, url_prefix="/trials/<trial>/imports")
 
@@ -33,8 +33,7 @@ def upload(trial: str) -> str:
 def template(trial: str, form: str) -> AnyResponse:
     """An empty file for a form: its header."""
     header = read(lambda unit: imports.columns(unit, trial, form))
-    attached = {"Content-Disposition": f'attachment; filename="{trial}-{form.lower()}.csv"'}
-    return Response(",".join(header) + "\n", mimetype="text/csv", headers=attached)
+    return attached(",".join(header) + "\n", f"{trial}-{form.lower()}.csv", "text/csv")
 
 
 @pages.post("")

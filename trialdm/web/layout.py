@@ -45,6 +45,11 @@ def act(work: Callable[[Unit], Result], again: Callable[..., str], onward: Calla
     return redirect(onward(done), 303)
 
 
+def attached(content: str | bytes, name: str, mimetype: str) -> Response:
+    """A file to be kept."""
+    return Response(content, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
 def page(template: str, protocol: Protocol, **values: Any) -> str:
     """A page about a trial: `may` tells the template which ways lead on for this person."""
 

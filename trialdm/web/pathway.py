@@ -19,7 +19,7 @@ from trialdm.door.security import change, read, signed_in
 from trialdm.services import cases, governance, outcomes, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
-from trialdm.web.layout import page
+from trialdm.web.layout import attached, page
 
 pages = Blueprint("pathway", __name__, url_prefix="/trials/<trial>")
 
@@ -206,7 +206,7 @@ def outcomes_page(trial: str) -> str:
 @signed_in
 def minimum_set(trial: str) -> AnyResponse:
     """The audit minimum set of the cases that the reader sees, as CSV."""
-    return _attached(change(lambda unit: outcomes.minimum_set(unit, trial)), f"{trial}-audit-set.csv", "text/csv")
+    return attached(change(lambda unit: outcomes.minimum_set(unit, trial)), f"{trial}-audit-set.csv", "text/csv")
 
 
 @pages.post("/outcomes/report")
@@ -219,9 +219,9 @@ def report(trial: str) -> AnyResponse:
     else:
         found, name = change(lambda unit: outcomes.review_pack(unit, trial, site)), f"{trial}-review-{site}"
     if kind == "pdf":
-        return _attached(documents.pdf(documents.html(found)), f"{name}.pdf", "application/pdf")
+        return attached(documents.pdf(documents.html(found)), f"{name}.pdf", "application/pdf")
     if kind == "html":
-        return _attached(documents.html(found), f"{name}.html", "text/html")
+        return attached(documents.html(found), f"{name}.html", "text/html")
     return Response(read(lambda unit: _document(unit, trial, found, surgeon, site)))
 
 
@@ -240,8 +240,3 @@ def _document(unit: Unit, trial: str, found: Document, surgeon: int | None, site
         again=again,
         within_page=charts.within_page,
     )
-
-
-def _attached(content: str | bytes, name: str, mimetype: str) -> Response:
-    """A file to be kept."""
-    return Response(content, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -15,7 +15,7 @@ from trialdm.services.queries import Found, Line, Wanted
 from trialdm.services.records import Place
 from trialdm.services.unit import Unit
 from trialdm.web import wording
-from trialdm.web.layout import act, page
+from trialdm.web.layout import act, attached, page
 from trialdm.web.typed import place
 
 pages = Blueprint("queries", __name__, url_prefix="/trials/<trial>")
@@ -104,7 +104,7 @@ def _sites(unit: Unit, protocol: Protocol) -> list[str]:
 
 
 def _file(rows: list[dict[str, Any]], name: str) -> Response:
-    return Response(as_csv(rows), mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    return attached(as_csv(rows), name, "text/csv")
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from trialdm.services.rehearsals import Asked
 from trialdm.services.unit import Unit
 from trialdm.store.tables import RehearsalJob
 from trialdm.web import charts
-from trialdm.web.layout import page
+from trialdm.web.layout import attached, page
 from trialdm.web.wording import moment
 
 pages = Blueprint("rehearsals", __name__, url_prefix="/trials/<trial>/rehearsals")
@@ -129,7 +129,7 @@ def fetch_report(trial: str, ident: str) -> Response:
         with _DRAWING:
             return report.document(rehearsals.result(row), title=f"Rehearsal of the allocation of {title}", signatures=signatures)
 
-    return _attached(read(work), f"{trial}-rehearsal-{ident[:8]}.html", "text/html")
+    return attached(read(work), f"{trial}-rehearsal-{ident[:8]}.html", "text/html")
 
 
 @pages.get("/<ident>/figures")
@@ -137,7 +137,7 @@ def fetch_report(trial: str, ident: str) -> Response:
 def fetch_figures(trial: str, ident: str) -> Response:
     """The figures as the JSON text of which the SHA-256 is shown."""
     text = read(lambda unit: rehearsals.figures(rehearsals.job(unit, trial, ident)))
-    return _attached(text, f"{trial}-rehearsal-{ident[:8]}.json", "application/json")
+    return attached(text, f"{trial}-rehearsal-{ident[:8]}.json", "application/json")
 
 
 @pages.post("/<ident>/sign")
@@ -151,10 +151,6 @@ def sign(trial: str, ident: str) -> AnyResponse:
 def _jobs() -> Jobs:
     found: Jobs = current_app.extensions["trialdm-jobs"]
     return found
-
-
-def _attached(text: str, name: str, mimetype: str) -> Response:
-    return Response(text, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
 def _whole(text: str) -> int:

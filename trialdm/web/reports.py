@@ -13,7 +13,7 @@ from trialdm.door.security import change, read, signed_in
 from trialdm.services import flow, monitoring, recruitment, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
-from trialdm.web.layout import page
+from trialdm.web.layout import attached, page
 
 pages = Blueprint("reports", __name__, url_prefix="/trials/<trial>")
 
@@ -162,4 +162,4 @@ def _flow(unit: Unit, trial: str, found: Flow, *, split: bool) -> str:
 
 
 def _file(rows: Sequence[dict[str, Any]], name: str) -> Response:
-    return Response(as_csv(rows), mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    return attached(as_csv(rows), name, "text/csv")

@@ -1,6 +1,6 @@
 """Safety of everybody together: serious events, adverse events, clocks with their lights, expected events, and coding."""
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.documents.tables import as_csv
@@ -11,7 +11,7 @@ from trialdm.door.security import read, signed_in
 from trialdm.services import clocks, dictionaries, studies
 from trialdm.services import safety as listings
 from trialdm.services.unit import Unit
-from trialdm.web.layout import act, page
+from trialdm.web.layout import act, attached, page
 
 pages = Blueprint("safety", __name__, url_prefix="/trials/<trial>/safety")
 
@@ -65,7 +65,7 @@ def adverse(trial: str) -> str:
 def file(trial: str, name: str) -> AnyResponse:
     """A listing as CSV."""
     rows = read(lambda unit: _FILES[name](unit, trial))
-    return Response(as_csv(rows), mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{trial}-{name}.csv"'})
+    return attached(as_csv(rows), f"{trial}-{name}.csv", "text/csv")
 
 
 @pages.get("/expected")

@@ -14,8 +14,7 @@ from trialdm.door.security import read, signed_in
 from trialdm.services import studies, visits
 from trialdm.services.unit import Unit
 from trialdm.services.visits import PRESSING, Expected
-from trialdm.web.allocation import attached
-from trialdm.web.layout import page
+from trialdm.web.layout import attached, page
 
 pages = Blueprint("visits", __name__, url_prefix="/trials/<trial>")
 
