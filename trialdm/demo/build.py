@@ -20,6 +20,7 @@ from trialdm import instance as instances
 from trialdm import settings
 from trialdm.definitions import registers, sources
 from trialdm.demo import audit, cast, figures
+from trialdm.demo.closing import Closing
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.demo.questions import Asking
 from trialdm.demo.watching import Watching
@@ -280,6 +281,7 @@ class Play:
         total = (self.last - self.opens).days + 1
         asking = Asking(self.units, self.protocol, self.last, self._as)
         watching = Watching(self.units, self.protocol, self.last, self._as)
+        closing = Closing(self.units, self.protocol, self.last, self._as, self.password)
         for offset in range(total):
             day = self.opens + timedelta(days=offset)
             self._sign_head(day)
@@ -296,7 +298,7 @@ class Play:
                 if todays:
                     self._site_day(day, sites[site], todays, queue)
             self.at(day, time(16, 30))
-            self.steps += asking.day(day) + watching.day(day)
+            self.steps += asking.day(day) + watching.day(day) + closing.day(day)
             if offset % 7 == 0 or offset == total - 1:
                 self.say(f"\r{day.isoformat()}  {round(100 * (offset + 1) / total):3d}%  {self.steps} forms and acts  ")
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.protocol import Protocol
 from trialdm.services import dictionaries, records, safety, studies
-from trialdm.services.records import Submission
+from trialdm.services.records import Place, Submission
 from trialdm.services.safety import Serious
 from trialdm.services.unit import LONDON, Actor, Unit, Units
 from trialdm.store.tables import Participant
@@ -68,12 +68,12 @@ class Watching:
             row = records.next_row(records.book(unit, place), "AE", "EV")
             event = {"ae_term": term, "ae_aesi": 0 if expected else 6, "ae_start": (today - timedelta(days=2)).isoformat(), "ae_ongoing": 1}
             event |= {"ae_sev": 3, "ae_cd": 3, "ae_ser": 1, "ae_outc": 3}
-            _say(unit, self.protocol.id, ident, "AE", row, event)
+            say(unit, replace(place, row=row), event)
             place = records.locate(unit, self.protocol.id, ident, "EV", "SAE")
             number = records.next_row(records.book(unit, place), "SAE", "EV")
             aware = (now - timedelta(hours=3)).isoformat(timespec="minutes")
             report = {"sae_ae_no": row, "sae_crit": [3 if expected else 4], "sae_aware": aware}
-            _say(unit, self.protocol.id, ident, "SAE", number, {**report, "sae_reported": now.isoformat(timespec="minutes")})
+            say(unit, replace(place, row=number), {**report, "sae_reported": now.isoformat(timespec="minutes")})
 
         self.units.run(nurse, work)
         return 2
@@ -99,7 +99,7 @@ class Watching:
 
     def _saved(self, role: str, site: str, line: Serious, given: Mapping[str, Any], missing: Mapping[str, str] = NOTHING) -> None:
         def work(unit: Unit) -> None:
-            _say(unit, self.protocol.id, line.participant, line.form, line.row, given, missing)
+            say(unit, records.locate(unit, self.protocol.id, line.participant, "EV", line.form, line.row), given, missing)
 
         self.units.run(self.actor(role, site), work)
 
@@ -114,15 +114,14 @@ class Watching:
         return len(waiting)
 
 
-def _say(
-    unit: Unit, trial: str, participant: str, form: str, row: int, given: Mapping[str, Any], missing: Mapping[str, str] = NOTHING
-) -> None:
-    """Save what somebody answers on a row, beside what stands there."""
-    place = records.locate(unit, trial, participant, "EV", form, row)
+def say(unit: Unit, place: Place, given: Mapping[str, Any], missing: Mapping[str, str] = NOTHING, *, reason: str = "") -> None:
+    """Save what somebody answers on a form, beside what stands there."""
     view = records.view(unit, place)
     own = {name for name, item in place.form.by_name.items() if item.typed_in} - view.of_others
-    answers = {name: value for name, value in view.to_json()["answers"].items() if name in own}
-    sent = Submission({**answers, **given}, missing, complete=True, version=view.version or None)
+    stored = view.to_json()
+    answers = {name: value for name, value in stored["answers"].items() if name in own}
+    held = {name: code for name, code in stored["missing"].items() if name in own and name not in given}
+    sent = Submission({**answers, **given}, {**held, **missing}, complete=True, reason=reason, version=view.version or None)
     try:
         records.save(unit, place, sent)
     except Unanswered as asked:

@@ -340,7 +340,8 @@ def write_record(unit: Unit, protocol: Protocol, person: Participant, number: st
             level = levels.get(item.system.removeprefix("factor."))
             if level is not None:
                 answers[item.name] = int(level)
-    status = lifecycle.move("form", lifecycle.INITIAL["form"], "finish")
+    blank = lifecycle.INITIAL["form"]
+    status = lifecycle.move("form", blank, "finish")
     book, read = casebooks.read(unit, protocol.id, person), crf.load(form, {"answers": answers, "missing": {}})
     instance, version = casebooks.write(unit, book, (visit, form.code, 1), status, read, restricted=form.restricted)
     unit.record(
@@ -350,7 +351,8 @@ def write_record(unit: Unit, protocol: Protocol, person: Participant, number: st
         trial=protocol.id,
         entity="form",
         entity_id=instance.id,
-        changes=[Change(name, None, value, "unblinded") for name, value in answers.items()],
+        changes=[Change(name, None, value, "unblinded") for name, value in answers.items()]
+        + [Change("status", blank, status, "unblinded")],
         site=person.site,
     )
 

@@ -146,26 +146,30 @@ def _one_of(given: str, known: Collection[str]) -> str:
     return given
 
 
+_FIRST, _PLACE = aliased(QueryAct), aliased(FormInstance)
+
+#: Every query with the site of its participant, the words that opened it, and whether the row that it is about is restricted.
+_QUERIES = (
+    select(Query, Participant.site, _FIRST.text, _PLACE.restricted)
+    .join(Participant, and_(Participant.trial_id == Query.trial_id, Participant.id == Query.participant_id))
+    .join(_FIRST, and_(_FIRST.trial_id == Query.trial_id, _FIRST.query_id == Query.id, _FIRST.seq == 1))
+    .outerjoin(
+        _PLACE,
+        and_(
+            _PLACE.trial_id == Query.trial_id,
+            _PLACE.participant_id == Query.participant_id,
+            _PLACE.visit == Query.visit,
+            _PLACE.form == Query.form,
+            _PLACE.row == Query.row,
+        ),
+    )
+    .order_by(Query.number)
+)
+
+
 def _seen(unit: Unit, trial: str, about: Iterable[Any]) -> Iterator[tuple[Query, Line]]:
     """Queries with their places, without those that the reader may not know of."""
-    first, place = aliased(QueryAct), aliased(FormInstance)
-    rows = unit.session.execute(
-        select(Query, Participant.site, first.text, place.restricted)
-        .join(Participant, and_(Participant.trial_id == Query.trial_id, Participant.id == Query.participant_id))
-        .join(first, and_(first.trial_id == Query.trial_id, first.query_id == Query.id, first.seq == 1))
-        .outerjoin(
-            place,
-            and_(
-                place.trial_id == Query.trial_id,
-                place.participant_id == Query.participant_id,
-                place.visit == Query.visit,
-                place.form == Query.form,
-                place.row == Query.row,
-            ),
-        )
-        .where(*about)
-        .order_by(Query.number)
-    ).all()
+    rows = unit.session.execute(_QUERIES.where(*about)).all()
     names = casebooks.names(unit, {row.opened_by for row, *_ in rows})
     for row, site, text, row_restricted in rows:
         protocol = studies.protocol_at(unit, trial, site)

@@ -810,16 +810,19 @@ def open_deviation(
         item_of["deviation_text"]: f"{where}: {message}"[:1000],
     }
     at = Place(protocol, book.participant, protocol.visit("EV"), "EV", form, row)
-    write_row(unit, at, book, answers, "deviation.open", status="draft", restricted=restricted)
+    write_row(unit, at, book, answers, "deviation.open", event="save", restricted=restricted)
 
 
 def write_row(
-    unit: Unit, at: Place, book: Casebook, answers: Mapping[str, Any], action: str, *, status: str, restricted: bool = False
+    unit: Unit, at: Place, book: Casebook, answers: Mapping[str, Any], action: str, *, event: str, restricted: bool = False
 ) -> None:
-    """A new row of a form that the system writes after an act of somebody: judged by nobody, recorded as that act."""
-    verdict = crf.validate(at.form, answers, {}, context(unit, at, book), complete=status == "complete", confirmed=())
+    """A new row of a form that the system writes after an act of somebody (`event`: save or finish), recorded as that act."""
+    blank = lifecycle.INITIAL["form"]
+    status = lifecycle.move("form", blank, event)
+    verdict = crf.validate(at.form, answers, {}, context(unit, at, book), complete=event == "finish", confirmed=())
     hidden = restricted or at.form.row_restricted(verdict.answers.values)
     instance, version = casebooks.write(unit, book, at.key, status, verdict.answers, restricted=hidden)
+    shown = Change("status", blank, status, _stream(at, instance))
     unit.record(
         action,
         instance,
@@ -827,7 +830,7 @@ def write_row(
         trial=at.protocol.id,
         entity="form",
         entity_id=instance.id,
-        changes=_changes(at.form, Answers({}, {}), verdict.answers, restricted),
+        changes=[shown, *_changes(at.form, Answers({}, {}), verdict.answers, restricted)],
         site=at.participant.site,
     )
     signatures.void(unit, at.protocol, book, book.forms[at.key], [], "the system added a form")

@@ -210,7 +210,7 @@ def _write_form(unit: Unit, protocol: Protocol, person: Participant, code: int) 
     answers = {item.name: given[item.means] for item in form.items if item.means in given}
     book = casebooks.read(unit, protocol.id, person)
     place = Place(protocol, person, visit, visit.code, form, records.next_row(book, form.code, visit.code))
-    records.write_row(unit, place, book, answers, "form.finish", status="complete")
+    records.write_row(unit, place, book, answers, "form.finish", event="finish")
 
 
 def _tell(unit: Unit, protocol: Protocol, person: Participant, kind: str, wanted: tuple[str, ...], why: str) -> None:
