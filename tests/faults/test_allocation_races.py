@@ -35,7 +35,7 @@ from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Allocation, AuditEvent, Idempotency, SchemeEvent
 
 CLIENTS, SERVERS, THREADS = 32, 3, 12
-PARTICIPANTS, KILLS = 60, 4
+PARTICIPANTS, RUSH, KILLS = 24, 20, 3
 AWAY = (ConnectionError, http.client.HTTPException, TimeoutError)
 
 
@@ -73,8 +73,8 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[list[Server]]:
-    servers = [Server(folder) for _ in range(SERVERS)]
+def serving(folder: Path, count: int = 2) -> Iterator[list[Server]]:
+    servers = [Server(folder) for _ in range(count)]
     try:
         for server in servers:
             server.start()
@@ -197,7 +197,7 @@ def test_many_clients_and_killed_servers_give_everybody_one_allocation(world: Wo
     """Two clients with the same key and one with another for each participant, at once; a server is killed every so often."""
     idents = prepared(world, PARTICIPANTS)
     wanted = [(ident, f"{which}-{ident}") for ident in idents for which in ("one", "one", "other")]
-    with serving(world.instance.settings.folder) as servers:
+    with serving(world.instance.settings.folder, SERVERS) as servers:
         clients = Clients(servers, token(world))
         told = clients.ask_all(wanted, lambda: kill_some(servers, clients, len(wanted)))
         again = clients.ask_all(sorted(set(wanted)))
@@ -260,7 +260,7 @@ def test_no_allocation_follows_the_loss_of(world: World, take_away: Callable[[Wo
 
     Every kept answer of the gate is the same when it is given again.
     """
-    idents = prepared(world, CLIENTS + 6)
+    idents = prepared(world, RUSH + 6)
     early, rush = idents[:6], idents[6:]
     with serving(world.instance.settings.folder) as servers:
         clients = Clients(servers, token(world))
