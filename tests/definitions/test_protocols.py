@@ -69,7 +69,7 @@ BAD: list[Any] = [
         ]),
     ("a quoted number", PAIN, "max: 10", 'max: "10"', ["forms/pain.yaml:7: max: must be a number"]),
     ("a file that has no place", "demo/notes.yaml", "", "a: 1", [
-        "notes.yaml:1: this file has no place in a protocol: protocol.yaml, codelists.yaml, source.yaml, forms/*.yaml"]),
+        "notes.yaml:1: this file has no place in a protocol: protocol.yaml, codelists.yaml, derivations.yaml, source.yaml, forms/*.yaml"]),
     # shape
     ("an unknown key", PAIN, "max: 10", "maxi: 10", ["forms/pain.yaml:7: unknown key 'maxi': did you mean 'max'?"]),
     ("a misspelt label", PAIN, "label: Worst", "lable: Worst", [

@@ -11,7 +11,19 @@ from sqlalchemy import select
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, TrialError, WrongState
-from trialdm.services import allocations, factors, notices, overview, packages, participants, recruitment, screening, trail, transfers
+from trialdm.services import (
+    allocations,
+    factors,
+    notices,
+    overview,
+    packages,
+    participants,
+    recruitment,
+    screening,
+    snapshots,
+    trail,
+    transfers,
+)
 from trialdm.services.trail import Filter
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Allocation, SchemeEvent, Transfer
@@ -113,7 +125,7 @@ def _exported(world: World, blinded: bool, as_of: Any) -> dict[str, list[tuple[A
     """Keys of every row, and what the participants' table says of sites."""
 
     def work(unit: Unit) -> dict[str, list[tuple[Any, ...]]]:
-        books = packages._books(unit, world.protocol, as_of)
+        books = snapshots.books(unit, world.protocol, as_of)
         permitted = packages.permissions.read(unit, world.protocol, books, as_of)
         made = packages._tables(unit, world.protocol, blinded, as_of, permitted, books, lambda step: None)
         return {table.name: [(row.participant, row.site, row.visit, row.row) for row in rows] for table, rows in made}
@@ -140,7 +152,7 @@ def test_keys_of_exports_stay_and_the_current_site_stands_beside_them(world: Wor
     assert sites(earlier) == [("S01", "S01", None)]
     assert sites(world.now) == [("S01", "S02", TODAY.isoformat())]
     with world.units.reading(SYSTEM) as unit:
-        assert packages.last_change(unit, TRIAL) == world.now
+        assert snapshots.last_change(unit, TRIAL) == world.now
 
 
 def test_a_participant_may_move_on_and_back(world: World) -> None:

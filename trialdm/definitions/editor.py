@@ -18,6 +18,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILES: dict[str, type[Schema]] = {
     "protocol.schema.json": schemas.ProtocolSchema,
     "form.schema.json": schemas.FormSchema,
+    "derivations.schema.json": schemas.DerivationsSchema,
     "approvals.schema.json": schemas.ApprovalsSchema,
     "documents.schema.json": schemas.DocumentsSchema,
     "people.schema.json": schemas.PeopleSchema,

@@ -14,8 +14,10 @@ from marshmallow import Schema, ValidationError
 
 from trialdm.definitions import schemas
 from trialdm.definitions.allocation import Surroundings, schemes_of
+from trialdm.definitions.derivations import Casebook, derivations_of
+from trialdm.definitions.kinds import RESULT_KINDS, as_name
 from trialdm.definitions.sources import BadDefinition, Place, Problem, Source, check, read
-from trialdm.domain import naming, values
+from trialdm.domain import derivations, naming, values
 from trialdm.domain.crf import Check, Code, Codelist, Form, Item, circle_of_conditions, in_order_of_need
 from trialdm.domain.expressions import KINDS, Expression, ExpressionError, Name, parse
 from trialdm.domain.protocol import (
@@ -23,6 +25,7 @@ from trialdm.domain.protocol import (
     BUILT_IN_FACTS,
     UNSCHEDULED,
     Arm,
+    Derivation,
     ExpectedEvents,
     Fact,
     Instrument,
@@ -31,19 +34,16 @@ from trialdm.domain.protocol import (
     Site,
     Term,
     Visit,
+    tells,
 )
 from trialdm.domain.roles import UNBLINDED
 from trialdm.domain.verification import Sample
 
-#: The kind of the result that each type of a calculated item may come from.
-_RESULT_KINDS = {**{t: {k} for t, k in KINDS.items()}, "yn": {"number", "truth"}}
-
+#: Files of a protocol beside its forms.
+_FILES = ("protocol.yaml", "codelists.yaml", "derivations.yaml", "source.yaml")
 
 #: The built-in fact from which visits may count.
 _RANDOMISED_ON = "rand_date"
-
-#: What blinded roles know anyway, although it stands in restricted forms: the schedule counts from the operation.
-_KNOWN_TO_ALL = frozenset({"surgery_done", "surgery_date"})
 
 #: Meanings of the answers by which everybody sees where a visit stands.
 _OF_THE_SCHEDULE = frozenset({"visit_date", "visit_done"})
@@ -60,6 +60,7 @@ class _Folder:
     protocol: Source
     codelists: Source
     forms: list[Source]
+    derivations: Source | None
     problems: list[Problem] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     unsure: set[str] = field(default_factory=set)
@@ -101,7 +102,7 @@ def load_protocol(texts: Mapping[str, str]) -> Protocol:
     protocol = _build(folder, top, codelists, raw_forms)
     if folder.problems:
         raise BadDefinition(folder.problems)
-    return protocol
+    return derivations.closed(protocol)
 
 
 def _open(texts: Mapping[str, str]) -> _Folder:
@@ -117,17 +118,11 @@ def _open(texts: Mapping[str, str]) -> _Folder:
     forms = [source for path, source in sources.items() if path.startswith(f"{root}forms/")]
     codelists = sources.get(f"{root}codelists.yaml", Source(f"{root}codelists.yaml", {}))
     for path in sources:
-        if not path.startswith(f"{root}forms/") and path.removeprefix(root) not in (
-            "protocol.yaml",
-            "codelists.yaml",
-            "source.yaml",
-        ):
-            problems.append(
-                Problem(path, 1, "this file has no place in a protocol: protocol.yaml, codelists.yaml, source.yaml, forms/*.yaml")
-            )
+        if not path.startswith(f"{root}forms/") and path.removeprefix(root) not in _FILES:
+            problems.append(Problem(path, 1, f"this file has no place in a protocol: {', '.join(_FILES)}, forms/*.yaml"))
     if not forms:
         problems.append(Problem(top, 1, "the protocol has no form: put one file for each into forms/"))
-    return _Folder(sources[top], codelists, forms, problems)
+    return _Folder(sources[top], codelists, forms, sources.get(f"{root}derivations.yaml"), problems)
 
 
 def _stem(source: Source) -> str:
@@ -235,7 +230,31 @@ def _build(
         verification=tuple(_samples(folder, top["verification"], by_code, {visit.code for visit in visits})),
         expected_events=tuple(_expected(top["expected_events"])),
         event_terms=tuple(Term(**term) for term in top["event_terms"]),
+        derivations=_derivations(folder, building, forms, visits, facts),
     )
+
+
+def _derivations(
+    folder: _Folder, building: "_Forms", forms: Iterable[Form], visits: tuple[Visit, ...], facts: tuple[Fact, ...]
+) -> tuple[Derivation, ...]:
+    """What derivations.yaml defines over these forms; nothing where a form is broken, of which it could say nothing certain."""
+    source = folder.derivations
+    if source is None:
+        return ()
+    data = folder.check(source, schemas.DerivationsSchema())
+    if not data or folder.broken or folder.unsure:
+        return ()
+    casebook = Casebook(
+        forms={form.code: form for form in forms},
+        visits=visits,
+        facts=facts,
+        arms=building.arms,
+        tables=building.tables,
+        params=building.params,
+        say=lambda place, message: folder.say(source, place, message),
+        choices=lambda place, raw: building.choices(source, place, raw),
+    )
+    return tuple(derivations_of(casebook, data["derivations"]))
 
 
 def _expected(versions: Iterable[Mapping[str, Any]]) -> Iterator[ExpectedEvents]:
@@ -299,7 +318,7 @@ def _places(folder: _Folder, top: Mapping[str, Any], visits: tuple[Visit, ...], 
     for i, fact in enumerate(top["primary_outcome"]):
         _fact_place(folder, ("primary_outcome", i), fact, codes, forms)
         item = _item_of(fact, forms)
-        if item is not None and _tells(forms[fact["form"]], item):
+        if item is not None and tells(forms[fact["form"]], item):
             folder.say(source, ("primary_outcome", i, "item"), f"'{fact['item']}' is restricted: the flow would show it to blinded roles")
     told_after = top.get("unblinding", {}).get("participant_after", "")
     if told_after and told_after not in codes:
@@ -347,14 +366,8 @@ def _anchor_problems(named: str, facts: Mapping[str, Mapping[str, Any]], forms: 
     item = _item_of(facts[named], forms)
     if item is not None and item.holds != "date":
         yield f"'{named}' holds no date: visits count from one"
-    elif item is not None and _tells(forms[facts[named]["form"]], item):
+    elif item is not None and tells(forms[facts[named]["form"]], item):
         yield f"'{named}' comes from a restricted item: the schedule would show it to blinded roles"
-
-
-def _tells(form: Form, item: Item) -> bool:
-    """Whether the item could tell a blinded role something about the allocation: a restricted one does, unless it is harmless."""
-    harmless = not item.unblinds or item.means in _KNOWN_TO_ALL or item.system.startswith("factor.")
-    return item.system == ARM_FACT or ((form.restricted or item.restricted) and not harmless)
 
 
 class _Forms:
@@ -365,6 +378,7 @@ class _Forms:
         self.params = {name: p["value"] for name, p in top["params"].items()}
         self.tables = {name: self._table(name, table) for name, table in top["tables"].items()}
         self.factors = {factor["name"] for factor in top.get("allocation", {}).get("factors", ())}
+        self.arms = Name("number", frozenset(arm["code"] for arm in top["arms"]))
 
     def _table(self, name: str, table: Mapping[str, Any]) -> dict[Decimal, Decimal]:
         rows: dict[Decimal, Decimal] = {}
@@ -487,7 +501,7 @@ class _Forms:
             decimals=raw.get("decimals", 1 if "dec" in (raw["type"], raw.get("result")) else 0),
             length=raw.get("length", 200),
             lines=raw.get("lines", 1),
-            codelist=self._choices(source, place, raw),
+            codelist=self.choices(source, place, raw),
             source=raw.get("source", ""),
             required=raw["required"],
             result=raw.get("result", ""),
@@ -504,7 +518,7 @@ class _Forms:
             self.folder.say(source, place, f"item '{item.name}': {message}")
         return item
 
-    def _choices(self, source: Source, place: Place, raw: Mapping[str, Any]) -> Codelist | None:
+    def choices(self, source: Source, place: Place, raw: Mapping[str, Any]) -> Codelist | None:
         if "codes" in raw:
             codelist = _codes(raw["codes"], raw["name"].upper())
             _labels_differ(self.folder, source, (*place, "codes"), codelist)
@@ -521,8 +535,8 @@ class _Forms:
         for fact in self.top["context"]:
             item = _item_of(fact, forms)
             if item is not None:
-                facts[fact["name"]] = _as_name(item)
-            if item is not None and _tells(forms[fact["form"]], item):
+                facts[fact["name"]] = as_name(item)
+            if item is not None and tells(forms[fact["form"]], item):
                 telling.add(fact["name"])
             if fact["form"] in self.folder.broken or fact["item"] in self.folder.unsure:
                 self.folder.unsure.add(fact["name"])
@@ -541,10 +555,10 @@ class _Expressions:
     ) -> None:
         self.folder, self.tables, self.params, self.codelists = forms.folder, forms.tables, forms.params, forms.codelists
         self.source, self.raw, self.form, self.facts = source, raw, form, facts
-        self.rows = {item.name: _as_name(item) for item in form.items}
-        self.summary = {item.name: _as_name(item) for item in form.summary}
-        self.telling = telling | {item.name for item in (*form.items, *form.summary) if _tells(form, item)}
-        self.arms = Name("number", frozenset(arm["code"] for arm in forms.top["arms"]))
+        self.rows = {item.name: as_name(item) for item in form.items}
+        self.summary = {item.name: as_name(item) for item in form.summary}
+        self.telling = telling | {item.name for item in (*form.items, *form.summary) if tells(form, item)}
+        self.arms = forms.arms
 
     def build(self) -> Form:
         form = self.form
@@ -573,9 +587,9 @@ class _Expressions:
         for item in items:
             place = places[item.name]
             given = self.raw[part][place[1]]
-            common: dict[str, Any] = {"over_rows": part == "summary", "closed": _tells(self.form, item)}
+            common: dict[str, Any] = {"over_rows": part == "summary", "closed": tells(self.form, item)}
             show_if = self._expression((*place, "show_if"), given.get("show_if"), names, {"truth"}, **common)
-            value = self._expression((*place, "value"), given.get("value"), names, _RESULT_KINDS.get(item.result, set()), **common)
+            value = self._expression((*place, "value"), given.get("value"), names, RESULT_KINDS.get(item.result, set()), **common)
             built.append(replace(item, show_if=show_if, value=value))
         return tuple(built)
 
@@ -661,11 +675,6 @@ class _Expressions:
         known = types.labels if types else ()
         if deviation is not None and deviation not in known and self.folder.codelists.data is not None:
             self.folder.say(self.source, (*place, "deviation"), f"{deviation} is not a type of deviation in CL_DEVTYPE")
-
-
-def _as_name(item: Item) -> Name:
-    codes = frozenset(item.codelist.labels) if item.codelist and item.holds in ("code", "multi") else None
-    return Name(KINDS.get(item.holds, "text"), frozenset({0, 1}) if item.holds == "yn" else codes)
 
 
 def _item_place(raw: Mapping[str, Any], name: str) -> Place:

@@ -13,6 +13,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from trialdm.domain import ethics, roles
 from trialdm.domain.crf import FORM_KINDS, MEANINGS
+from trialdm.domain.derivations import TAKES
 from trialdm.domain.protocol import NATIONS
 from trialdm.domain.randomisation.minimisation import IMBALANCE
 from trialdm.domain.randomisation.schemes import METHODS
@@ -495,6 +496,48 @@ class FormSchema(Schema):
     items = many(ItemSchema, "Questions in order; an entry with only `section` starts a section.", required=True)
     summary = many(ItemSchema, "Calculated over all rows of a visit.", load_default=list)
     checks = many(CheckSchema, "Edit checks.", load_default=list)
+
+
+# --- derivations.yaml ------------------------------------------------------------------------------------------------
+
+
+class DerivationSchema(Schema):
+    name = string("Name, unique among all items; its column in exports.", required=True, validate=NAME)
+    label = string("What it is.", required=True)
+    type = string("Type of the value.", required=True, validate=one_of(("int", "dec", "yn", "code", "date")))
+    unit = string("Unit of a number.")
+    decimals = whole("Decimal places of a dec.", validate=validate.Range(min=0, max=6))
+    codelist = string("Codelist of a code.")
+    codes = choices("Choices written here instead of in codelists.yaml.")
+    per = string("One value for each participant, or for each of their visits.", required=True, validate=one_of(("participant", "visit")))
+    applies_if = string("Condition under which there is a value; elsewhere it is missing.")
+    value = string(
+        'Expression. It names derived items, context facts, and answers: `at("V07", PAIN.rlp_any)` at a visit; in a value per visit '
+        "`PAIN.rlp_any` is the answer of that visit. Of a form with rows its summary can be read. Over rows, the day that is taken.",
+    )
+    over = string(
+        "Goes over all rows of this form, at any visit (in a value per visit: at that one), or over all `visits`. Its expressions then "
+        "name items of the row, or what a value per visit may name.",
+    )
+    take = string(
+        "What is taken over the rows: whether there is any, their count, or the earliest or latest day of `value`. It is missing where a "
+        "row that is not known could change it.",
+        validate=one_of(TAKES),
+    )
+    where = string("Which rows count; all of them where it is left out.")
+    meaning = string("How it comes about, in a sentence that people read beside the value.", required=True)
+    source = string("Where the rule comes from, such as the analysis plan.", required=True)
+
+
+class DerivationsSchema(Schema):
+    """protocols/TRIAL/derivations.yaml"""
+
+    derivations = many(
+        DerivationSchema,
+        "What is calculated for the analysis over several forms, and never stored. Whether blinded roles may see it follows from what it "
+        "reads: one restricted answer anywhere behind it, or the allocation, hides it.",
+        required=True,
+    )
 
 
 # --- ethics ----------------------------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of one kind: the columns are those of the first one; empty without any row."""
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Rows of one kind: the columns are those that are given, else those of the first row; empty without either."""
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    header = columns or (list(rows[0]) if rows else ())
+    if header:
+        writer = csv.DictWriter(text, header, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()

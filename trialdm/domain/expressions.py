@@ -4,6 +4,9 @@ A Python-like grammar, cut down to a whitelist and type-checked when a definitio
 Missing answers are None and contagious: arithmetic and comparison with a missing value are unknown; `and`, `or` and `not`
 follow Kleene's three-valued logic; a condition holds only when it is True. Numbers are exact (integers and fractions).
 
+Where an expression may read a whole casebook (`derivations`), `PAIN.rlp_any` names the answer of a form at the visit in question
+and `at("V07", PAIN.rlp_any)` that of a named visit. To the tree both are names like any other.
+
 An expression is kept as a plain tree of lists, numbers and texts (`Expression.tree`), which is also what the browser gets:
 `static/expressions.js` evaluates the same tree, and one table of cases is run by both.
 """
@@ -252,8 +255,23 @@ class _Reader:
     def _name(self, node: ast.Name) -> tuple[Tree, str]:
         if node.id not in self.names:
             raise ExpressionError(f"'{node.id}' is neither an item of this form nor a declared context fact")
-        self.used.add(node.id)
-        return ["name", node.id], self.names[node.id].kind
+        return self._named(node.id)
+
+    def _attribute(self, node: ast.Attribute) -> tuple[Tree, str]:
+        name = _reference(node)
+        if name not in self.names:
+            raise ExpressionError(f"'{self._text(node)}' is not part of the expression language")
+        return self._named(name)
+
+    def _call_at(self, node: ast.Call) -> tuple[Tree, str]:
+        name = _reference(node)
+        if name not in self.names:
+            raise ExpressionError(f"'{self._text(node)}' cannot be read here")
+        return self._named(name)
+
+    def _named(self, name: str) -> tuple[Tree, str]:
+        self.used.add(name)
+        return ["name", name], self.names[name].kind
 
     def _boolop(self, node: ast.BoolOp) -> tuple[Tree, str]:
         return ["and" if isinstance(node.op, ast.And) else "or", [self._expect(v, "truth") for v in node.values]], "truth"
@@ -321,10 +339,10 @@ class _Reader:
 
     def _known_code(self, item: ast.expr, literal: ast.expr) -> None:
         """Refuse a comparison of a coded item with a number that is not one of its codes."""
-        number = _written_number(literal)
-        codes = self.names[item.id].codes if isinstance(item, ast.Name) else None
-        if isinstance(item, ast.Name) and codes is not None and number is not None and number not in codes:
-            raise ExpressionError(f"{self._text(literal)} is not one of the codes of '{item.id}'")
+        number, name = _written_number(literal), _reference(item)
+        codes = self.names[name].codes if name in self.names else None
+        if codes is not None and number is not None and number not in codes:
+            raise ExpressionError(f"{self._text(literal)} is not one of the codes of '{self._text(item)}'")
 
     def _call(self, node: ast.Call) -> tuple[Tree, str]:
         if not isinstance(node.func, ast.Name) or node.keywords:
@@ -409,6 +427,23 @@ class _Reader:
         self.uses_rows = True
         self.used.add(item)
         return ["rows", name, least, item], kind
+
+
+def at_visit(name: str, visit: str) -> str:
+    """The name of what `at(VISIT, NAME)` reads."""
+    return f"{name}@{visit}"
+
+
+def _reference(node: ast.expr) -> str:
+    """The name that a reference stands for: `rlp_any`, `PAIN.rlp_any`, or either of them at a visit; empty for anything else."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=ast.Name(id=form), attr=item):
+            return f"{form}.{item}"
+        case ast.Call(func=ast.Name(id="at"), args=[ast.Constant(value=str(visit)), (ast.Name() | ast.Attribute()) as of], keywords=[]):
+            return at_visit(_reference(of), visit)
+    return ""
 
 
 def _written_number(node: ast.expr) -> Fraction | None:

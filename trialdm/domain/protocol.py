@@ -12,6 +12,7 @@ from typing import Any
 
 from trialdm.domain.crf import Codelist, Form, Item
 from trialdm.domain.errors import Missing
+from trialdm.domain.expressions import Expression
 from trialdm.domain.verification import Sample
 
 #: The four nations, whose approvals differ.
@@ -39,6 +40,12 @@ EXPECTED_LIST = "expected_list"
 
 #: The one fact that would unblind; only forms that blinded roles never open may use it.
 ARM_FACT = "rand_arm"
+
+#: What blinded roles know anyway, although it stands in restricted forms: the schedule counts from the operation.
+KNOWN_TO_ALL = frozenset({"surgery_done", "surgery_date"})
+
+#: What a derived item goes over instead of the rows of a form.
+VISITS = "visits"
 
 
 @dataclass(frozen=True)
@@ -174,13 +181,47 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Derivation:
+    """A derived item: a value of each participant or of each of their visits, calculated over the casebook and never stored.
+
+    `per` is `participant` or `visit`. Without `over`, `value` gives it; with `over` (a form, or `visits`), it is taken over all rows
+    for which `where` holds: whether there is `any`, their `count`, or the `earliest` or `latest` day of `value`. There is a value
+    only where `applies_if` is true. `meaning` says in a sentence how it comes about, `source` who decided that.
+    """
+
+    item: Item
+    per: str
+    meaning: str
+    source: str
+    value: Expression | None = None
+    applies_if: Expression | None = None
+    over: str = ""
+    take: str = ""
+    where: Expression | None = None
+
+    @property
+    def name(self) -> str:
+        return self.item.name
+
+    @property
+    def restricted(self) -> bool:
+        """Whether blinded roles never see it: something that it reads, however far away, is hidden from them."""
+        return self.item.restricted
+
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        return tuple(found for found in (self.applies_if, self.where, self.value) if found is not None)
+
+
+@dataclass(frozen=True)
 class Protocol:
     """One version of one trial's protocol.
 
     `schemes` are its randomisations, the first one first: none where nobody is allocated. `participant_told_after` is the visit
     after which participants are told their allocation; empty where they are not. `primary_outcome` are the answers that make it,
     `verification` the rules by which answers are compared with the source, `expected_events` the versions of the list of expected
-    events, and `event_terms` the terms by which events are coded where no dictionary is loaded.
+    events, `event_terms` the terms by which events are coded where no dictionary is loaded, and `derivations` what is calculated for
+    the analysis.
     """
 
     id: str
@@ -209,6 +250,7 @@ class Protocol:
     verification: tuple[Sample, ...] = ()
     expected_events: tuple[ExpectedEvents, ...] = ()
     event_terms: tuple[Term, ...] = ()
+    derivations: tuple[Derivation, ...] = ()
 
     @property
     def historical(self) -> bool:
@@ -316,3 +358,9 @@ class Protocol:
     def rows_at(self, form: Form, visit: Visit) -> bool:
         """Whether the form has rows at this visit: a repeating form anywhere, any form among the events."""
         return form.repeating or (visit.kind == "repeating" and visit.code != UNSCHEDULED)
+
+
+def tells(form: Form, item: Item) -> bool:
+    """Whether the item could tell a blinded role something about the allocation: a restricted one does, unless it is harmless."""
+    harmless = not item.unblinds or item.means in KNOWN_TO_ALL or item.system.startswith("factor.")
+    return item.system == ARM_FACT or ((form.restricted or item.restricted) and not harmless)

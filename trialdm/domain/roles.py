@@ -178,6 +178,13 @@ ACTIONS: dict[str, frozenset[str]] = {
             "trial-manager",
         ),
         "export.unblinded": ("statistician-unblinded", "statistician-blinded"),
+        "derived.see": (
+            "statistician-blinded",
+            "statistician-unblinded",
+            "data-manager",
+            "unblinded-data-manager",
+            "trial-manager",
+        ),
         "audit.see": (*_CLINICAL_READERS, "sponsor"),
         "report.recruitment": (
             "trial-coordinator",
@@ -224,6 +231,7 @@ OF_CASES: dict[str, str] = {
     "audit.see": "case.trail",
     "export.blinded": "case.export",
     "export.unblinded": "case.never",
+    "derived.see": "case.never",
     "participant.randomise": "case.never",
     "participant.transfer": "case.never",
     "form.import": "case.never",

@@ -4,13 +4,26 @@ Knows definitions only. Refuses to know participants, sites that use a version, 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 from trialdm.domain.crf import Check, Code, Codelist, Form, Item
 from trialdm.domain.expressions import Expression
-from trialdm.domain.protocol import Arm, ExpectedEvents, Fact, Factor, Instrument, Parameter, Protocol, Scheme, Site, Term, Visit
+from trialdm.domain.protocol import (
+    Arm,
+    Derivation,
+    ExpectedEvents,
+    Fact,
+    Factor,
+    Instrument,
+    Parameter,
+    Protocol,
+    Scheme,
+    Site,
+    Term,
+    Visit,
+)
 from trialdm.domain.verification import Sample
 
 Effect = Literal["none", "adds", "alters", "breaks"]
@@ -114,6 +127,16 @@ _FIELDS: Mapping[type, Mapping[str, tuple[str, Effect]]] = {
         "unexpected": ("not expected", "none"),
         "source": ("source", "none"),
     },
+    Derivation: {
+        "per": ("one for each", "alters"),
+        "value": ("calculation", "alters"),
+        "applies_if": ("condition", "alters"),
+        "over": ("rows that it goes over", "alters"),
+        "take": ("what is taken", "alters"),
+        "where": ("rows that count", "alters"),
+        "meaning": ("meaning", "none"),
+        "source": ("source", "none"),
+    },
     Term: {"term": ("term", "alters"), "up": ("broader term", "none")},
     Parameter: {"value": ("value", "alters"), "source": ("source", "none")},
     Instrument: {
@@ -138,7 +161,7 @@ class Difference:
     """One difference between two versions.
 
     `kind` is what differs (trial, site, visit, form, item, code, check, context, primary outcome, parameter, table,
-    instrument, or one of FIXED),
+    derived item, instrument, or one of FIXED),
     `place` the code of it (`PAIN`, `PAIN.rlp_worst`, `CL_ASSIST.3`, `V04`), `what` names the part in words. `before` is empty for
     something new, `after` for something that is gone.
     """
@@ -202,6 +225,7 @@ def _compare(old: Protocol, new: Protocol) -> Iterator[Difference]:
             yield from _form(form, after, {*old.codelists} & {*new.codelists})
     for name in _both(old.codelists, new.codelists):
         yield from _codes(name, old.codelists.get(name), new.codelists.get(name))
+    yield from _derivations(_by(old.derivations, "name"), _by(new.derivations, "name"))
     yield from _parts("instrument", _by(old.instruments, "id"), _by(new.instruments, "id"), lambda one: one.form, gone="none")
     yield from _allocation(old, new)
 
@@ -325,6 +349,26 @@ def _codes(place: str, old: Codelist | None, new: Codelist | None) -> Iterator[D
 
 def _of_fact(fact: Fact) -> str:
     return f"{fact.form}.{fact.item} at {fact.visit}"
+
+
+def _derivations(old: Mapping[str, Derivation], new: Mapping[str, Derivation]) -> Iterator[Difference]:
+    """Nothing of a derived item is stored: one that is gone takes no answer with it."""
+    yield from _parts("derived item", old, new, lambda one: one.item.label, gone="alters")
+    for name in (name for name in old if name in new):
+        before, after = old[name].item, new[name].item
+        yield from (replace(found, effect="alters") if found.effect == "breaks" else found for found in _of_item(name, before, after))
+
+
+def _of_item(name: str, before: Item, after: Item) -> Iterator[Difference]:
+    for found in _fields("derived item", name, before, after):
+        if found.what != _FIELDS[Item]["help"][0]:  # meaning and source, which are compared as such
+            yield found
+    if (before.codelist, after.codelist) != (None, None) and before.codelist != after.codelist:
+        yield Difference("derived item", name, "choices", _said_codes(before.codelist), _said_codes(after.codelist), "alters")
+
+
+def _said_codes(codelist: Codelist | None) -> str:
+    return ", ".join(f"{code} {label}" for code, label in codelist.labels.items()) if codelist else "none"
 
 
 def _tables(old: Protocol, new: Protocol) -> Iterator[Difference]:

@@ -22,6 +22,7 @@ th, td { border: 1px solid #768692; padding: .4rem .6rem; text-align: left; vert
 thead th { background: #f0f4f5; }
 tbody th { font-family: monospace; font-weight: bold; }
 td ul { margin: 0; padding-left: 1.2rem; }
+.about { color: #4c6272; margin: .2rem 0 0; }
 .wide { overflow-x: auto; }
 @media print { a { color: inherit; } h2 { break-before: page; } }
 """
@@ -102,5 +103,6 @@ def _row(column: Column) -> str:
     codes = "".join(f"<li>{code}: {escape(label)}</li>" for code, label in column.value_labels.items())
     values = f"<ul>{codes}</ul>" if codes else ""
     reasons = "in the cell" if column.reasons else ""
-    cells = (escape(column.label), type_in_words(column), escape(column.unit), values, reasons)
+    label = escape(column.label) + (f'<p class="about">{escape(column.about)}</p>' if column.about else "")
+    cells = (label, type_in_words(column), escape(column.unit), values, reasons)
     return f'<tr><th scope="row">{escape(column.name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>\n'

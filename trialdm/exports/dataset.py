@@ -65,6 +65,7 @@ class Column:
     take: Take = "value"
     code: int = 0
     withheld: frozenset[int] = frozenset()
+    about: str = ""
 
     @property
     def whole(self) -> bool:
@@ -222,14 +223,14 @@ def _origin(protocol: Protocol, form: Form) -> str:
 def _columns(item: Item, blinded: bool, register: Mapping[int, str]) -> list[Column]:
     """The columns of one item, named as `naming.columns_of` names them."""
     label = " ".join(item.label.split())
-    base = Column(item.name, label, "text", unit=item.unit, item=item.name, holds=item.holds)
-    reason = replace(base, name=f"{item.name}_mr", label=f"Why missing: {label}", width=2, take="reason", unit="")
+    base = Column(item.name, label, "text", unit=item.unit, item=item.name, holds=item.holds, about=" ".join(item.help.split()))
+    reason = replace(base, name=f"{item.name}_mr", label=f"Why missing: {label}", width=2, take="reason", unit="", about="")
     match item.holds:
         case "multi":
             return [*_choices(item, base, blinded), reason]
         case "pdate":
-            early = replace(base, name=f"{item.name}_date", label=f"Earliest date: {label}", kind="date", take="earliest")
-            known = replace(base, name=f"{item.name}_prec", label=f"Known to: {label}", width=5, take="precision")
+            early = replace(base, about="", name=f"{item.name}_date", label=f"Earliest date: {label}", kind="date", take="earliest")
+            known = replace(base, about="", name=f"{item.name}_prec", label=f"Known to: {label}", width=5, take="precision")
             return [replace(base, width=10), replace(early, measure="scale"), known, reason]
         case "dtm":
             offset = Column(f"{item.name}_utc", f"Minutes ahead of UTC: {label}", "number", width=4, measure="scale")
@@ -260,7 +261,7 @@ def _number(item: Item, base: Column, blinded: bool, register: Mapping[int, str]
 
 def _choices(item: Item, base: Column, blinded: bool) -> list[Column]:
     """A 0/1 column for each choice of a multiple choice."""
-    chosen = replace(base, kind="number", width=3, value_labels={0: "No", 1: "Yes"}, take="choice")
+    chosen = replace(base, about="", kind="number", width=3, value_labels={0: "No", 1: "Yes"}, take="choice")
     return [
         replace(chosen, name=naming.choice_column(item.name, code), label=f"{label}: {base.label}", code=code)
         for code, label in _labels(item, blinded, {}).items()

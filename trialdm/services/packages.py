@@ -8,11 +8,11 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import select
 
 import trialdm
 from trialdm.domain import schedule, values
@@ -20,13 +20,14 @@ from trialdm.domain.crf import Code, Codelist, Form, Item
 from trialdm.domain.errors import Forbidden, Invalid, Missing
 from trialdm.domain.lifecycle import INITIAL, MACHINES, label
 from trialdm.domain.protocol import ARM_FACT, Factor, Protocol, Scheme
+from trialdm.domain.values import Value
 from trialdm.exports import dataset, package
 from trialdm.exports.dataset import StoredRow, Table
-from trialdm.services import allocations, casebooks, corrections, factors, gates, permissions, register, studies
-from trialdm.services.casebooks import Casebook, Stored
+from trialdm.services import allocations, casebooks, corrections, derivations, factors, gates, permissions, register, snapshots, studies
+from trialdm.services.casebooks import Casebook
 from trialdm.services.permissions import Permission, Permissions
 from trialdm.services.unit import LONDON, Change, Unit
-from trialdm.store.tables import Allocation, AllocationNote, ExportJob, FormInstance, FormVersion, Participant, Status, Transfer
+from trialdm.store.tables import Allocation, ExportJob, FormInstance, Participant, Status, Transfer
 
 FORMATS = package.FORMATS
 BLINDINGS = ("blinded", "unblinded")
@@ -73,10 +74,10 @@ def write(unit: Unit, trial: str, directory: Path, request: Request, progress: P
     """Write a package and give its manifest. The unit only reads; `record` writes the audit entry."""
     require(unit, trial, request)
     protocol = studies.protocol(unit, trial)
-    as_of = request.as_of or last_change(unit, trial)
+    as_of = request.as_of or snapshots.last_change(unit, trial)
     blinded = request.blinding == "blinded"
     identity = package.Identity(trial, protocol.version, trialdm.__version__, request.blinding, request.layout, as_of)
-    books = _books(unit, protocol, as_of)
+    books = snapshots.books(unit, protocol, as_of)
     permitted = permissions.read(unit, protocol, books, as_of)
     return package.write_package(
         directory,
@@ -111,22 +112,6 @@ def record(unit: Unit, trial: str, request: Request, manifest: Mapping[str, Any]
     )
 
 
-def last_change(unit: Unit, trial: str) -> datetime:
-    """The moment of the last change to the trial's data, which is what an export is as of unless it says otherwise."""
-    moments = [
-        unit.session.scalar(select(func.max(column)).where(table.trial_id == trial))
-        for table, column in (
-            (FormVersion, FormVersion.saved_at),
-            (Status, Status.at),
-            (Allocation, Allocation.at),
-            (AllocationNote, AllocationNote.at),
-            (Transfer, Transfer.at),
-        )
-    ]
-    known = [moment for moment in moments if moment is not None]
-    return max(known) if known else datetime(2000, 1, 1, tzinfo=UTC)
-
-
 # --- tables and their rows -------------------------------------------------------------------------------------------
 
 
@@ -142,10 +127,13 @@ def _tables(
     progress("participants")
     yield _participants_table(protocol, blinded), list(_participant_rows(unit, protocol, blinded, as_of, permitted))
     progress("visits")
-    yield _visits_table(protocol, blinded), list(_visit_rows(protocol, blinded, books))
+    arms = {} if blinded else allocations.all_arms(unit, protocol, until=as_of)
+    yield _visits_table(protocol, blinded), list(_visit_rows(protocol, blinded, books, arms))
+    if protocol.derivations:
+        progress("derived items")
+        yield from _derived_tables(protocol, blinded, books, arms)
     registers = register.choices(unit, protocol.id, as_of)
     numbered = {name: labels if name.startswith("documents") else {n: f"{name} {n}" for n in labels} for name, labels in registers.items()}
-    arms = {} if blinded else allocations.all_arms(unit, protocol, until=as_of)
     for form in protocol.forms:
         if blinded and form.restricted:
             continue
@@ -158,52 +146,20 @@ def _tables(
 def plan(protocol: Protocol, blinded: bool) -> list[Table]:
     """The tables of a package by this protocol, as definitions alone decide them."""
     forms = dataset.form_tables(protocol, blinded=blinded)
-    return [_participants_table(protocol, blinded), _visits_table(protocol, blinded), *forms]
-
-
-def _newest(protocol: Protocol, form: Form, blinded: bool, as_of: datetime) -> Select[*tuple[Any, ...]]:
-    """The version of every instance of a form that was the newest at a moment."""
-    newest = (
-        select(FormVersion.instance_id, func.max(FormVersion.seq).label("seq"))
-        .join(FormInstance, (FormInstance.trial_id == FormVersion.trial_id) & (FormInstance.id == FormVersion.instance_id))
-        .where(FormVersion.trial_id == protocol.id, FormInstance.form == form.code, FormVersion.saved_at <= as_of)
-        .group_by(FormVersion.instance_id)
-        .subquery()
-    )
-    wanted = (
-        select(
-            FormInstance.participant_id,
-            Participant.enrolled_site,
-            FormInstance.visit,
-            FormInstance.row,
-            FormVersion.status,
-            FormVersion.seq,
-            FormVersion.saved_at,
-            FormVersion.data,
-            FormInstance.restricted,
-        )
-        .join(newest, newest.c.instance_id == FormInstance.id)
-        .join(
-            FormVersion,
-            (FormVersion.trial_id == FormInstance.trial_id)
-            & (FormVersion.instance_id == FormInstance.id)
-            & (FormVersion.seq == newest.c.seq),
-        )
-        .join(Participant, (Participant.trial_id == FormInstance.trial_id) & (Participant.id == FormInstance.participant_id))
-        .where(FormInstance.trial_id == protocol.id)
-    )
-    wanted = wanted.where(FormVersion.status != "removed")
-    return wanted.where(FormInstance.restricted == 0) if blinded else wanted
+    derived = [_derived_table(protocol, per, blinded) for per in _DERIVED] if protocol.derivations else []
+    return [_participants_table(protocol, blinded), _visits_table(protocol, blinded), *derived, *forms]
 
 
 def _form_rows(unit: Unit, protocol: Protocol, form: Form, blinded: bool, as_of: datetime, arms: Mapping[str, int]) -> Iterator[StoredRow]:
     """Rows of one form in the order of site, participant number, visit and row."""
     numbers = {visit.code: visit.number for visit in protocol.visits}
-    wanted = _newest(protocol, form, blinded, as_of).order_by(Participant.enrolled_site, Participant.number)
+    wanted = snapshots.newest(protocol.id, [form.code], as_of).order_by(Participant.enrolled_site, Participant.number)
+    if blinded:
+        wanted = wanted.where(FormInstance.restricted == 0)
     arm_items = [item.name for item in form.items if item.system == ARM_FACT]
     rows = [
         StoredRow(p, site, visit, _visit_number(numbers, visit), row, status, seq, saved_at, data)
-        for p, site, visit, row, status, seq, saved_at, data, _ in unit.session.execute(wanted)
+        for p, site, visit, _, row, status, seq, saved_at, data, _ in unit.session.execute(wanted)
     ]
     order = {row.participant: i for i, row in enumerate(rows)}
     for row in sorted(rows, key=lambda r: (order[r.participant], r.visit_no or 0, r.visit, r.row or 0)):
@@ -412,32 +368,15 @@ def _visits_table(protocol: Protocol, blinded: bool) -> Table:
     )
 
 
-def _visit_rows(protocol: Protocol, blinded: bool, books: Iterable[Casebook]) -> Iterator[StoredRow]:
+def _visit_rows(protocol: Protocol, blinded: bool, books: Iterable[Casebook], arms: Mapping[str, int]) -> Iterator[StoredRow]:
     """One row for each participant and visit at which something was saved: nothing restricted, in a blinded package."""
     shown = {form.code for form in protocol.forms if not (blinded and form.restricted)}
     numbers = {visit.code: visit.number for visit in protocol.visits}
     for book in books:
-        facts = book.facts(protocol)
+        facts = {**book.facts(protocol), ARM_FACT: arms.get(book.participant.id)}
         forms = {at: stored for at, stored in book.forms.items() if at[1] in shown and not (blinded and stored.instance.restricted)}
         for visit in sorted({visit for visit, _, _ in forms}, key=lambda v: (_visit_number(numbers, v) or 0, v)):
             yield _visit_row(protocol, replace(book, forms=forms), facts, visit, _visit_number(numbers, visit), blinded)
-
-
-def _books(unit: Unit, protocol: Protocol, as_of: datetime) -> list[Casebook]:
-    """The casebook of every participant as it stood at a moment, by site and number."""
-    trial = protocol.id
-    known = Participant.trial_id == trial, Participant.added_at <= as_of
-    people = unit.session.scalars(select(Participant).where(*known).order_by(Participant.enrolled_site, Participant.number))
-    books = {person.id: Casebook(person) for person in people}
-    for form in protocol.forms:
-        for row in unit.session.execute(_newest(protocol, form, False, as_of)):
-            instance = FormInstance(visit=row.visit, form=form.code, row=row.row, status=row.status, restricted=row.restricted)
-            books[row.participant_id].forms[(row.visit, form.code, row.row)] = Stored(instance, row.data, "", row.saved_at)
-    allocations_made = select(Allocation).where(Allocation.trial_id == trial, Allocation.at <= as_of).order_by(Allocation.at.desc())
-    for allocated in unit.session.scalars(allocations_made):
-        if allocated.participant_id in books:
-            books[allocated.participant_id].allocated_at = allocated.at
-    return list(books.values())
 
 
 def _visit_row(protocol: Protocol, book: Casebook, facts: Mapping[str, Any], visit: str, number: int | None, blinded: bool) -> StoredRow:
@@ -459,6 +398,43 @@ def _visit_row(protocol: Protocol, book: Casebook, facts: Mapping[str, Any], vis
                 answers[item.name] = values.write(found[item.name])
     data = json.dumps({"answers": answers, "missing": {}})
     return StoredRow(book.participant.id, book.participant.enrolled_site, visit, number, data=data)
+
+
+#: The tables of derived items, by what they have a row for: name, title, and the key columns.
+_DERIVED = {
+    "participant": ("derived", "Derived items of participants", ("participant", "site")),
+    "visit": ("derived_visits", "Derived items of visits", ("participant", "site", "visit", "visit_no")),
+}
+
+
+def _derived_table(protocol: Protocol, per: str, blinded: bool) -> Table:
+    name, title, keys = _DERIVED[per]
+    items = [one.item for one in protocol.derivations if one.per == per]
+    return dataset.table_of_items(name, title, items, blinded=blinded, keys=keys, origin="calculated over the casebook when it is written")
+
+
+def _derived_tables(
+    protocol: Protocol, blinded: bool, books: Sequence[Casebook], arms: Mapping[str, int]
+) -> Iterator[tuple[Table, Sequence[StoredRow]]]:
+    """A row for everybody, and one for each visit that has something to calculate from."""
+    found = [(book.participant, derivations.of_book(protocol, book, arms.get(book.participant.id), blinded=blinded)) for book in books]
+    yield (
+        _derived_table(protocol, "participant", blinded),
+        [StoredRow(person.id, person.enrolled_site, data=_document(derived.values)) for person, derived in found],
+    )
+    numbers = {visit.code: visit.number for visit in protocol.visits}
+    yield (
+        _derived_table(protocol, "visit", blinded),
+        [
+            StoredRow(person.id, person.enrolled_site, visit, _visit_number(numbers, visit), data=_document(answers))
+            for person, derived in found
+            for visit, answers in derived.visits.items()
+        ],
+    )
+
+
+def _document(answers: Mapping[str, Value]) -> str:
+    return json.dumps({"answers": {name: values.write(value) for name, value in answers.items()}, "missing": {}})
 
 
 # --- requested packages ----------------------------------------------------------------------------------------------

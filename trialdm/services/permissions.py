@@ -108,6 +108,12 @@ def read(unit: Unit, protocol: Protocol, books: Iterable[Casebook], as_of: datet
     return Permissions(held, frozenset(item.name for item in items(protocol)), frozenset(left_out))
 
 
+def forms(protocol: Protocol) -> set[str]:
+    """Codes of the forms that permissions read: consent, withdrawal, and the days of visits."""
+    asked = ("consent_at", "withdrawal", "visit_date")
+    return {found[0].code for meaning in asked if (found := protocol.meaning(meaning))}
+
+
 def without(books: Iterable[Casebook], found: Permissions) -> list[Casebook]:
     """The casebooks without what is not exported."""
     return [

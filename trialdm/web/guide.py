@@ -160,6 +160,7 @@ def _of_protocol() -> dict[str, Any]:
 _FILES: dict[str, type[Schema]] = {
     "protocol.yaml": schemas.ProtocolSchema,
     "forms/*.yaml": schemas.FormSchema,
+    "derivations.yaml": schemas.DerivationsSchema,
     "approvals.yaml": schemas.ApprovalsSchema,
     "documents.yaml": schemas.DocumentsSchema,
     "people.yaml": schemas.PeopleSchema,
