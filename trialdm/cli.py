@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +36,7 @@ from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.query_commands import checks_group, query_group
 from trialdm.rehearsal_commands import rehearse
-from trialdm.report_commands import reconsent, scheduled, screening_log
+from trialdm.report_commands import derived_items, reconsent, scheduled, screening_log
 from trialdm.safety_commands import dictionary_group
 from trialdm.services import (
     allocations,
@@ -70,8 +70,8 @@ from trialdm.services import (
     unblinding,
     versions,
 )
-from trialdm.services.unit import LONDON, SYSTEM, Unit
-from trialdm.terminal import PATH, Terminal, pass_terminal, text_of, write_text
+from trialdm.services.unit import SYSTEM, Unit
+from trialdm.terminal import PATH, Terminal, moment, pass_terminal, text_of, write_text
 from trialdm.terminal import day as _day
 
 Result = TypeVar("Result")
@@ -164,20 +164,6 @@ def _report_file(context: Any, option: Any, out: Path) -> Path:
     if out.suffix.lower() != ".csv":
         raise click.BadParameter(f"'{out}' must end in .csv: {name} is a table")
     return out
-
-
-def _moment(_context: Any, _option: Any, text: str | None) -> datetime | None:
-    """A moment as given, or the end of a day in Europe/London."""
-    if not text:
-        return None
-    try:
-        if len(text) == 10:
-            midnight = datetime.combine(date.fromisoformat(text) + timedelta(days=1), time.min, LONDON)
-            return midnight.astimezone(UTC) - timedelta(microseconds=1)
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"'{text}' is not a moment such as 2026-03-31 or 2026-03-31T17:00:00+00:00") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=LONDON)).astimezone(UTC)
 
 
 @click.group(help="Runs clinical trials: nothing happens that ethics has not approved here and today.")
@@ -662,7 +648,7 @@ def participant_list(terminal: Terminal, trial: str) -> None:
     terminal.say(rows, "\n".join(f"{r['participant']}  {r['site']}  {r['state']}" for r in rows))
 
 
-for _command in (scheduled, screening_log, reconsent):
+for _command in (scheduled, screening_log, reconsent, derived_items):
     main.add_command(_command)
 
 
@@ -891,7 +877,7 @@ def _report(unit: Unit, name: str, trial: str, scheme: str, operator: int | None
 @click.argument("trial")
 @click.option("--out", required=True, type=PATH, help="Folder for the package; must be empty.")
 @click.option("--formats", default=",".join(packages.FORMATS), show_default=True)
-@click.option("--as-of", callback=_moment, help="Data as they stood at this moment; the last change where left out.")
+@click.option("--as-of", callback=moment, help="Data as they stood at this moment; the last change where left out.")
 @click.option("--blinding", default="blinded", show_default=True)
 @click.option("--layout", default="long", show_default=True)
 @click.option("--reason", default="")

@@ -1,15 +1,17 @@
-"""The commands for worklists and reports. Part of the command line."""
+"""The commands for worklists, reports and derived items. Part of the command line."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from trialdm.documents.tables import as_csv
 from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
-from trialdm.services import reconsents, screening, visits
+from trialdm.services import derivations, reconsents, screening, visits
 from trialdm.services.unit import Unit
-from trialdm.terminal import PATH, Terminal, pass_terminal, write_text
+from trialdm.terminal import PATH, Terminal, moment, pass_terminal, write_text
 
 _SITE = click.option("--site", default="", help="One site; all that the account sees where left out.")
 
@@ -68,3 +70,44 @@ def screening_log(terminal: Terminal, trial: str, site: str, outcome: str) -> No
     found = terminal.read(lambda unit: screening.log(unit, trial, site=site, came=outcome))
     words = (f"{e.number}  {e.screened_on or '-':<10}  {OUTCOMES[e.outcome]:<26}  {'; '.join(e.reasons.values())}".rstrip() for e in found)
     terminal.say([e.to_json() for e in found], "\n".join(words) or "No entry.")
+
+
+# --- derived items ---------------------------------------------------------------------------------------------------
+
+
+@click.command("derived")
+@click.argument("trial")
+@click.option("--participant", default="", help="One participant, with the forms that each value was read from; everybody where left out.")
+@click.option("--per", default="participant", type=click.Choice(tuple(derivations.KEYS)), help="A row for each participant, or visit.")
+@click.option(
+    "--restricted", is_flag=True, help="The restricted items too, for whoever reads allocations; that they were read is recorded."
+)
+@click.option("--as-of", callback=moment, help="Of everybody as of this moment; the last change where left out.")
+@click.option("--out", type=PATH, help="Write the rows as a CSV file.")
+@pass_terminal
+def derived_items(
+    terminal: Terminal, trial: str, participant: str, per: str, restricted: bool, as_of: datetime | None, out: Path | None
+) -> None:
+    """What the protocol derives over the whole casebook: of one participant, or of everybody with counts."""
+    if participant and (as_of or out):
+        raise click.UsageError("--as-of and --out belong to everybody: leave --participant out")
+    run = terminal.change if restricted else terminal.read
+    if participant:
+        ask_one = derivations.of_person_restricted if restricted else derivations.of_person
+        one = run(lambda unit: ask_one(unit, trial, participant)).to_json()
+        rows = [("", line) for line in one["values"]] + [(visit, line) for visit, lines in one["visits"].items() for line in lines]
+        terminal.say(one, "\n".join(f"{visit:<5}{line['name']:<18}{_said(line['value']):<12}{line['label']}" for visit, line in rows))
+        return
+    ask_all = derivations.of_trial_restricted if restricted else derivations.of_trial
+    found = run(lambda unit: ask_all(unit, trial, as_of))
+    if out is not None:
+        write_text(out, as_csv(found.table(per), found.columns(per)))
+        terminal.say({"file": str(out)}, f"Wrote {out}.")
+        return
+    items = [tally.to_json() for tally in found.tallies() if tally.derivation.per == per]
+    words = (f"{item['name']:<18}{item['known']:>6} known{item['missing']:>6} missing  {item['label']}" for item in items)
+    terminal.say({"as_of": found.as_of.isoformat(), "items": items, "rows": found.table(per)}, "\n".join(words))
+
+
+def _said(value: Any) -> str:
+    return "-" if value is None else str(value)

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from trialdm import settings as files
 from trialdm.domain import errors
 from trialdm.instance import Instance
 from trialdm.services import people
-from trialdm.services.unit import SYSTEM, Actor, Unit
+from trialdm.services.unit import LONDON, SYSTEM, Actor, Unit
 
 Result = TypeVar("Result")
 
@@ -70,6 +70,20 @@ def day(_context: Any, _option: Any, text: str | None) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError:
         raise click.BadParameter(f"'{text}' is not a date such as 2026-03-01") from None
+
+
+def moment(_context: Any, _option: Any, text: str | None) -> datetime | None:
+    """A moment as given, or the end of a day in Europe/London."""
+    if not text:
+        return None
+    try:
+        if len(text) == 10:
+            midnight = datetime.combine(date.fromisoformat(text) + timedelta(days=1), time.min, LONDON)
+            return midnight.astimezone(UTC) - timedelta(microseconds=1)
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not a moment such as 2026-03-31 or 2026-03-31T17:00:00+00:00") from None
+    return (given if given.tzinfo else given.replace(tzinfo=LONDON)).astimezone(UTC)
 
 
 def bytes_of(path: Path) -> bytes:

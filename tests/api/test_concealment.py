@@ -72,7 +72,9 @@ def crawled(client: FlaskClient, starts: list[str], about: str, others: tuple[st
 def test_every_page_is_the_same_in_both_twins(twins: Twins, role: str) -> None:
     ident = twins.different
     starts = ["/", HOME, "/notices", f"{HOME}/participants/{ident}", f"{HOME}/unblinding", f"{HOME}/allocation", f"{HOME}/exports"]
-    starts += [f"{HOME}/participants/{ident}/{page}" for page in ("randomise", "factors", "theatre", "unblind", "tell", "transfer")]
+    starts += [
+        f"{HOME}/participants/{ident}/{page}" for page in ("randomise", "factors", "theatre", "unblind", "tell", "transfer", "derived")
+    ]
     starts += [f"{HOME}/{page}" for page in ("visits", "visits.csv", "calendar.ics", *(f"calendar?month={month}" for month in MONTHS))]
     starts += [
         f"{HOME}/envelopes",
@@ -86,6 +88,7 @@ def test_every_page_is_the_same_in_both_twins(twins: Twins, role: str) -> None:
         f"{HOME}/queries/new?participant={ident}&visit=V02&form=SURG&item=proc_given",
         f"{HOME}/queries/new?participant={ident}&visit=V01&form=CLIN&item=asa",
         f"{HOME}/query-ageing",
+        *(f"{HOME}/{page}" for page in ("derived", "derived.csv", "derived_visits.csv")),
         *(f"{HOME}/safety{page}" for page in ("", "/clocks", "/events", "/coding", "/expected", "/RP-05.csv", "/RP-06.csv", "/events.csv")),
         f"{HOME}/participants/{ident}/visits/EV/forms/SAE/1",
         f"{HOME}/checks?look=1&alerts=1",
@@ -140,11 +143,12 @@ def program(world: World, role: str) -> tuple[FlaskClient, dict[str, str]]:
 def tried(client: FlaskClient, headers: dict[str, str], ident: str, role: str) -> Iterator[tuple[str, Any]]:
     """What a blinded person might try in order to learn an allocation."""
     base = f"/api/v1{HOME}/participants/{ident}"
-    for path in ("randomise", "randomise?scheme=main", "randomise?scheme=none", "allocation", "theatre-check", "unblind"):
+    for path in ("randomise", "randomise?scheme=main", "randomise?scheme=none", "allocation", "theatre-check", "unblind", "derived"):
         if path == "unblind" and role in MAY_UNBLIND:
             continue
         body = {"unblind": {"reason": "Bleeding and nobody knows", "code": 1, "drill": False}, "theatre-check": {}}.get(path)
         yield path, client.post(f"{base}/{path}", json=body, headers={**headers, "Idempotency-Key": "another key"})
+    yield "derived", client.post(f"/api/v1{HOME}/derived", headers=headers)
     for reason, form in product(({"blinding": "unblinded"}, {"blinding": "unblinded", "reason": "curious"}), (["csv"],)):
         yield "exports", client.post(f"/api/v1{HOME}/exports", json={"formats": form, **reason}, headers=headers)
 

@@ -58,6 +58,7 @@ def test_pages_of_a_trial(visit, check, email):
         "/participants",
         f"/participants/{person}",
         f"/participants/{person}/randomise",
+        f"/participants/{person}/derived",
         f"/participants/{person}/visits/V01/forms/CLIN",
         f"/participants/{person}/visits/V04/forms/PAIN",
         f"/participants/{person}/visits/V04/forms/PAIN/audit",

@@ -124,3 +124,36 @@ def test_figures_of_completeness_lead_to_what_they_count(visit, check):
     check(page)
     visitor.go("/monitoring/primary")
     check(page)
+
+
+def test_derived_items_of_everybody_and_of_one(visit, check):
+    manager = visit(MANAGER)
+    page = manager.page
+    manager.go("/participants")
+    press(page, "text=Derived items")
+    assert page.locator("h1").inner_text() == "Derived items"
+    assert page.locator("text=Show restricted items").count() == 0
+    assert "Per protocol" not in page.locator("main").inner_text()
+    check(page)
+    with page.expect_download() as download:
+        page.click("text=Download participants")
+    assert download.value.suggested_filename == "pre-tmr-derived.csv"
+    press(page, "#participants + div tbody tr:first-child a")
+    assert page.locator("h1").inner_text().startswith("Derived items of ")
+    check(page)
+
+
+def test_restricted_derived_items_are_shown_on_demand(visit, check):
+    visitor = visit(UNBLINDED, width=320, javascript=False)
+    page = visitor.page
+    visitor.go("/derived")
+    assert "Per protocol" not in page.locator("main").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    press(page, "text=Show restricted items")
+    assert "Per protocol" in page.locator("main").inner_text()
+    surgeon = visit("surgeon.s01@demo.example", width=320)
+    surgeon.go(f"/participants/{surgeon.participant('follow_up')}/derived")
+    press(surgeon.page, "text=Show restricted items")
+    assert "Per protocol" in surgeon.page.locator("main").inner_text()
+    assert surgeon.page.evaluate("document.documentElement.scrollWidth") <= 320
+    check(surgeon.page)

@@ -1,6 +1,7 @@
 """Derived items: every one of PRE-TMR by cases, over rows by the rules of three values, and blind to what is restricted."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -78,6 +79,21 @@ def test_values_are_exact_and_never_floats() -> None:
     found = derived(CASES[0])
     assert found.values["prim_rlp_12"] == Decimal("4.14")
     assert not any(isinstance(value, float) for value in (*found.values.values(), *found.visits["V07"].values()))
+
+
+def test_a_row_that_is_hidden_from_the_blinded_counts_for_restricted_items_only() -> None:
+    row = {"re_date": date(2026, 6, 12), "re_planned": 0, "re_ind": 4, "re_type": (4,)}
+    answers = {("V02", "SURG", 1): OPERATED, ("EV", "REOP", 1): row}
+    told = replace(known(answers, 1, date(2026, 3, 1)), hidden=frozenset({("EV", "REOP", 1)}))
+    found = derivations.derive(PROTOCOL, told, blinded=False).values
+    assert (found["ice_reint"], found["ttr_event"], found["ice_reamp"]) == (0, 0, 1)
+    assert derivations.derive(PROTOCOL, told, blinded=True).values["ice_reint"] == 0
+
+
+def test_unscheduled_visits_have_values_and_events_have_none() -> None:
+    answers = {("U01", "PAIN", 1): {"rlp_any": 0, "plp_any": 0}, ("EV", "REOP", 1): {"re_ind": 4}}
+    found = derivations.derive(PROTOCOL, known(answers, None, None), blinded=True)
+    assert {visit: given_values["pain_free"] for visit, given_values in found.visits.items()} == {"U01": 1}
 
 
 # --- blind to what is restricted -------------------------------------------------------------------------------------

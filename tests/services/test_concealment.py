@@ -32,6 +32,7 @@ from trialdm.services import (
     chains,
     checks,
     corrections,
+    derivations,
     envelopes,
     flow,
     inbox,
@@ -221,11 +222,19 @@ ASKED: dict[str, Any] = {
     "notices": lambda unit, who: [(m.kind, m.subject, m.text) for m in notices.inbox(unit)],
     "flow": lambda unit, who: str(flow.pooled(unit, TRIAL)),
     "flow by arm": lambda unit, who: str(flow.by_arm(unit, TRIAL)),
+    "derived items": lambda unit, who: _derived(derivations.of_trial(unit, TRIAL)),
+    "derived items, restricted": lambda unit, who: _derived(derivations.of_trial_restricted(unit, TRIAL)),
+    "derived items of one": lambda unit, who: derivations.of_person(unit, TRIAL, _ident(unit)).to_json(),
+    "derived items of one, restricted": lambda unit, who: derivations.of_person_restricted(unit, TRIAL, _ident(unit)).to_json(),
     "recruitment": lambda unit, who: str(recruitment.by_site(unit, TRIAL)),
     "screening log": lambda unit, who: [line.to_json() for line in screening.log(unit, TRIAL)],
     "consent again": lambda unit, who: [line.to_json() for line in reconsents.listed(unit, TRIAL)],
     "envelopes": lambda unit, who: [entry.to_json() for entry in envelopes.account(unit, TRIAL)],
 }
+
+
+def _derived(found: derivations.Everybody) -> Any:
+    return found.table("participant"), found.table("visit"), [tally.to_json() for tally in found.tallies()]
 
 
 def _ident(unit: Unit) -> str:
@@ -298,6 +307,9 @@ COMMANDS = [
     ("notices",),
     ("audit", TRIAL),
     ("randomise", TRIAL, "IDENT", "--key", "another"),
+    ("derived", TRIAL),
+    ("derived", TRIAL, "--restricted"),
+    ("derived", TRIAL, "--participant", "IDENT"),
     ("report", "balance", TRIAL, "--out", "OUT"),
 ]
 

@@ -8,7 +8,7 @@ from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
 from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
-from trialdm.services import delegations, holds, packages, unblinding
+from trialdm.services import delegations, derivations, holds, packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
 
@@ -505,6 +505,11 @@ class HoldState(Schema):
 class Hold(HoldState):
     at = fields.AwareDateTime(format="iso")
     reason = fields.String()
+
+
+class DerivedQuery(Schema):
+    per = fields.String(load_default="participant", validate=validate.OneOf(tuple(derivations.KEYS)))
+    as_of = fields.AwareDateTime(load_default=None, format="iso")
 
 
 class NewExport(Schema):

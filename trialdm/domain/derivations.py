@@ -12,7 +12,7 @@ from typing import Any
 from trialdm.domain import crf, schedule
 from trialdm.domain.crf import Context, Form
 from trialdm.domain.expressions import Expression
-from trialdm.domain.protocol import ARM_FACT, UNSCHEDULED, VISITS, Derivation, Protocol, tells
+from trialdm.domain.protocol import ANYWHERE, ARM_FACT, HERE, UNSCHEDULED, VISITS, Derivation, Protocol, Read, tells
 from trialdm.domain.values import Value
 
 #: Visit, form and row.
@@ -31,19 +31,6 @@ TAKES = {
     "earliest": "the earliest day",
     "latest": "the latest day",
 }
-
-#: Where a read answer stands: at the visit in question, or at any visit.
-HERE, ANYWHERE = "", "*"
-
-
-@dataclass(frozen=True, order=True)
-class Read:
-    """One item that a derivation reads, and where: at a visit, HERE or ANYWHERE. Without an item, that there is a row at all; the
-    allocation has no form."""
-
-    form: str
-    item: str
-    visit: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +74,7 @@ def derive(protocol: Protocol, known: Known, *, blinded: bool) -> Derived:
 
 def _visits_read(protocol: Protocol, of_visits: Sequence[Derivation], calculation: "_Calculation") -> list[str]:
     """Visits at which something is saved that these derivations read there, in the order of the schedule."""
-    forms = {found.form for one in of_visits for found in reads(protocol, one) if found.visit == HERE}
+    forms = {found.form for one in of_visits for found in one.reads if found.visit == HERE}
     saved = {visit for visit, form, _ in calculation.answers if form in forms}
     return [visit for visit in calculation.visits if visit in saved]
 
@@ -98,12 +85,6 @@ def _visits_read(protocol: Protocol, of_visits: Sequence[Derivation], calculatio
 def named(one: Derivation) -> set[str]:
     """Everything that it names directly, without the visit."""
     return {name.partition("@")[0] for expression in one.expressions for name in expression.names}
-
-
-def reads(protocol: Protocol, one: Derivation) -> frozenset[Read]:
-    """Every item that a derivation reads, also through other derivations."""
-    by_name = {found.name: found for found in protocol.derivations}
-    return frozenset(_reads(protocol, by_name, one))
 
 
 def _reads(protocol: Protocol, by_name: Mapping[str, Derivation], one: Derivation) -> Iterator[Read]:
@@ -130,18 +111,19 @@ def _reads(protocol: Protocol, by_name: Mapping[str, Derivation], one: Derivatio
 
 def forms_read(protocol: Protocol) -> set[str]:
     """Codes of the forms that derivations read."""
-    return {found.form for one in protocol.derivations for found in reads(protocol, one) if found.form}
+    return {found.form for one in protocol.derivations for found in one.reads if found.form}
 
 
 def closed(protocol: Protocol) -> Protocol:
-    """The protocol with every derivation restricted that reads anything which could tell a blinded role about the allocation."""
-    return replace(
-        protocol,
-        derivations=tuple(
-            replace(one, item=replace(one.item, restricted=any(_tells(protocol, found) for found in reads(protocol, one))))
-            for one in protocol.derivations
-        ),
-    )
+    """The protocol with what each derivation reads: restricted is every one that reads anything which could tell a blinded role
+    about the allocation. The loader has refused circles."""
+    by_name = {one.name: one for one in protocol.derivations}
+    closed_ones = []
+    for one in protocol.derivations:
+        found = frozenset(_reads(protocol, by_name, one))
+        item = replace(one.item, restricted=any(_tells(protocol, read) for read in found))
+        closed_ones.append(replace(one, item=item, reads=found))
+    return replace(protocol, derivations=tuple(closed_ones))
 
 
 def _tells(protocol: Protocol, found: Read) -> bool:

@@ -47,6 +47,9 @@ KNOWN_TO_ALL = frozenset({"surgery_done", "surgery_date"})
 #: What a derived item goes over instead of the rows of a form.
 VISITS = "visits"
 
+#: Where something is read that stands at no named visit: at the visit in question, or at any.
+HERE, ANYWHERE = "", "*"
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -180,13 +183,24 @@ class Term:
     up: str = ""
 
 
+@dataclass(frozen=True, order=True)
+class Read:
+    """One item that a derivation reads, and where: at a visit, `HERE` or `ANYWHERE`. Without an item, that there is a row at all; the
+    allocation has no form."""
+
+    form: str
+    item: str
+    visit: str
+
+
 @dataclass(frozen=True)
 class Derivation:
     """A derived item: a value of each participant or of each of their visits, calculated over the casebook and never stored.
 
     `per` is `participant` or `visit`. Without `over`, `value` gives it; with `over` (a form, or `visits`), it is taken over all rows
     for which `where` holds: whether there is `any`, their `count`, or the `earliest` or `latest` day of `value`. There is a value
-    only where `applies_if` is true. `meaning` says in a sentence how it comes about, `source` who decided that.
+    only where `applies_if` is true. `meaning` says in a sentence how it comes about, `source` who decided that. `reads` is all that it
+    reads, also through other derivations.
     """
 
     item: Item
@@ -198,6 +212,7 @@ class Derivation:
     over: str = ""
     take: str = ""
     where: Expression | None = None
+    reads: frozenset[Read] = frozenset()
 
     @property
     def name(self) -> str:

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from trialdm.domain import derivations, values
-from trialdm.domain.derivations import ANYWHERE, HERE, Derived, Known
+from trialdm.domain.derivations import Derived, Known
 from trialdm.domain.errors import Missing, Refused
-from trialdm.domain.protocol import ARM_FACT, Derivation, Protocol
+from trialdm.domain.protocol import ANYWHERE, ARM_FACT, HERE, Derivation, Protocol
 from trialdm.domain.values import Value
 from trialdm.services import allocations, casebooks, participants, permissions, snapshots, studies
 from trialdm.services.casebooks import Casebook, Key
@@ -101,10 +101,9 @@ def may_open(unit: Unit, trial: str, site: str | None) -> bool:
 
 def _require_unblinded(unit: Unit, trial: str, site: str | None) -> None:
     if not unit.sees_allocations(trial, site):
-        where = "there" if site else "for the whole trial"
-        raise Refused(
-            "Hidden to keep you blinded.", code="GATE.GOV-45", needs=f"An unblinded role {where}, or the trial unblinded."
-        )  # fmt: skip
+        where = "at the site" if site else "for the whole trial"
+        needs = f"An unblinded role {where}, or the trial unblinded."
+        raise Refused("Hidden to keep you blinded.", code="GATE.GOV-45", needs=needs)
 
 
 def _of_person(unit: Unit, trial: str, person: Participant, *, restricted: bool) -> OnePerson:
@@ -139,7 +138,7 @@ def _readable(unit: Unit, protocol: Protocol, book: Casebook) -> list[Key]:
 
 def _read(protocol: Protocol, readable: Iterable[Key], one: Derivation, visit: str) -> list[Key]:
     """Which of these places a derived item reads; of a form with rows the first one stands for all."""
-    wanted = {(found.form, visit if found.visit == HERE else found.visit) for found in derivations.reads(protocol, one)}
+    wanted = {(found.form, visit if found.visit == HERE else found.visit) for found in one.reads}
     places = [place for place in readable if (place[1], place[0]) in wanted or (place[1], ANYWHERE) in wanted]
     repeating = {form.code for form in protocol.forms if form.repeating}
     first: dict[tuple[str, str, int], Key] = {}
@@ -236,7 +235,9 @@ def _of_trial(unit: Unit, trial: str, as_of: datetime | None, *, restricted: boo
     protocol = studies.protocol(unit, trial)
     unit.require("derived.see", trial)
     if not protocol.derivations:
-        raise Missing(f"The protocol of {protocol.short_title} derives nothing.", code="DERIVED.NONE", needs="A file derivations.yaml.")
+        raise Missing(
+            f"The protocol of {protocol.short_title} derives nothing.", code="PROTOCOL.NO_DERIVATIONS", needs="A file derivations.yaml."
+        )
     moment = as_of or snapshots.last_change(unit, trial)
     books = snapshots.books(unit, protocol, moment, derivations.forms_read(protocol) | permissions.forms(protocol))
     used = permissions.without(books, permissions.read(unit, protocol, books, moment))

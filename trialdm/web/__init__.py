@@ -6,6 +6,7 @@ from trialdm.web import (
     allocation,
     approvals,
     deadlines,
+    derived,
     envelopes,
     exports,
     factors,
@@ -50,7 +51,17 @@ def register(app: Flask) -> None:
         factors.pages,
         transfers.pages,
     )
-    of_participants = (*of_one, printing.pages, imports.pages, worklists.pages, visits.pages, queries.pages, reports.pages, safety.pages)
+    of_participants = (
+        *of_one,
+        derived.pages,
+        printing.pages,
+        imports.pages,
+        worklists.pages,
+        visits.pages,
+        queries.pages,
+        reports.pages,
+        safety.pages,
+    )
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)
