@@ -194,7 +194,7 @@ def context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
         place.visit,
         place.visit_code,
         place.row,
-        registers=register.choices(unit, trial),
+        registers=register.choices(unit, trial) if any(item.source for item in place.form.items) else {},
         arm=arm,
         system=_system_values(place, stored),
     )
