@@ -213,8 +213,9 @@ def test_a_wrong_header_is_named(sqlite_world: World, header: str) -> None:
 
 
 @pytest.mark.skipif(not LICORICE.exists(), reason="the data of the licorice gargle trial are not beside the project")
-def test_the_licorice_gargle_trial_gives_its_published_risk_ratios(world: World, tmp_path: Path) -> None:
+def test_the_licorice_gargle_trial_gives_its_published_risk_ratios(sqlite_world: World, tmp_path: Path) -> None:
     """Ruetzler et al. 2013: any sore throat at rest is less frequent with licorice, by about 0.5, 0.3 and 0.5."""
+    world = sqlite_world
     world.run("trial-manager", lambda unit: studies.load(unit, sources.read_folder(ROOT / "protocols" / "licorice-gargle")))
     text = LICORICE.read_text("utf-8")
     loaded = world.run("unblinded-data-manager", lambda unit: history.load(unit, "licorice-gargle", text))
