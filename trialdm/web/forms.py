@@ -33,7 +33,7 @@ from trialdm.services.previous import Earlier
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
 from trialdm.web import queries, typed, wording
-from trialdm.web.layout import act, page
+from trialdm.web.layout import act, form_page, page
 from trialdm.web.questions import Sheet
 from trialdm.web.sign_in import interrupted
 from trialdm.web.typed import Typed
@@ -166,17 +166,8 @@ def strike(trial: str, participant: str, visit: str, form: str, row: int | None 
 
 
 def _url(place: Place, endpoint: str = "forms.show", **more: Any) -> str:
-    """The address of a form; rows stand in it where the form has rows."""
-    row = place.row if place.protocol.rows_at(place.form, place.visit) else None
-    return url_for(
-        endpoint,
-        trial=place.protocol.id,
-        participant=place.participant.id,
-        visit=place.visit_code,
-        form=place.form.code,
-        row=row,
-        **more,
-    )
+    """The address of the form at a place."""
+    return form_page(place.protocol, place.participant.id, place.visit_code, place.form.code, place.row, endpoint=endpoint, **more)
 
 
 def _sheet(unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = (), agreed: Collection[str] = ()) -> Sheet:

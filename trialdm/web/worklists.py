@@ -1,18 +1,15 @@
 """Lists that site staff work through: who has to consent again, and the log of everybody who was screened."""
 
-from typing import Any
-
 from flask import Blueprint, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import screening as outcomes
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics.reconsent import URGENCIES
-from trialdm.domain.protocol import Protocol
 from trialdm.door.security import read, signed_in
 from trialdm.services import participants, reconsents, screening, studies
 from trialdm.services.unit import Unit
-from trialdm.web.layout import act, page
+from trialdm.web.layout import act, page, sites_seen
 
 pages = Blueprint("worklists", __name__, url_prefix="/trials/<trial>")
 
@@ -30,18 +27,12 @@ def reconsent(trial: str) -> str:
             "reconsent.html",
             protocol,
             site=site,
-            sites=_sites(unit, protocol),
+            sites=sites_seen(unit, protocol),
             waiting=[(urgency, words, _of(lines, urgency)) for urgency, words in URGENCIES.items()],
             done=[line for line in lines if line.renewal.done],
         )
 
     return read(work)
-
-
-def _sites(unit: Unit, protocol: Protocol) -> list[Any]:
-    """Sites whose participants the person sees."""
-    seen = unit.sites("participant.see", protocol.id)
-    return [site for site in protocol.sites if seen is None or site.code in seen]
 
 
 def _of(lines: list[reconsents.Line], urgency: str) -> list[reconsents.Line]:
@@ -76,7 +67,7 @@ def add(trial: str) -> AnyResponse:
 def _log(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
     protocol = studies.protocol(unit, trial)
     site, came, reason = request.args.get("site", ""), request.args.get("outcome", ""), request.args.get("reason", type=int)
-    sites = _sites(unit, protocol)
+    sites = sites_seen(unit, protocol)
     entries = screening.log(unit, trial, site=site, came=came, reason=reason)
     return page(
         "screening.html",
@@ -90,6 +81,6 @@ def _log(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         outcomes=outcomes.OUTCOMES,
         reasons=screening.reasons(protocol),
         at=screening.entered_at(protocol),
-        open_sites=participants.open_sites(unit, protocol),
+        open_sites=participants.opensites_seen(unit, protocol),
         problem=problem,
     )
