@@ -8,7 +8,7 @@ from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
 from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
-from trialdm.services import delegations, derivations, holds, packages, unblinding
+from trialdm.services import delegations, derivations, double_entry, holds, packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
 
@@ -414,6 +414,23 @@ class ExpectedVisit(Schema):
     target = fields.String()
     closes = fields.String(metadata={"description": "Last day of the window."})
     standing = fields.String(validate=validate.OneOf(tuple(STANDINGS)))
+
+
+class EnteredTwice(Schema):
+    """A form that two people enter, and that has no version yet."""
+
+    participant = fields.String()
+    site = fields.String()
+    visit = fields.String()
+    form = fields.String()
+    row = fields.Integer()
+    next = fields.String(
+        validate=validate.OneOf(tuple(double_entry.STEPS)), metadata={"description": "A second entry, or to settle what differs."}
+    )
+    entered_by = fields.List(fields.String())
+    since = fields.String(metadata={"description": "Day of the last entry."})
+    differ = fields.Integer(metadata={"description": "Answers in which two entries differ, of those that the caller may see."})
+    yours = fields.Boolean(metadata={"description": "Whether the caller may take the next step."})
 
 
 class Screened(Schema):

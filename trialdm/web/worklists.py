@@ -1,15 +1,16 @@
-"""Lists that site staff work through: who has to consent again, and the log of everybody who was screened."""
+"""Lists that people work through: who has to consent again, what is entered twice, and the log of everybody who was screened."""
 
 from flask import Blueprint, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from trialdm.documents.tables import as_csv
 from trialdm.domain import screening as outcomes
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics.reconsent import URGENCIES
 from trialdm.door.security import read, signed_in
-from trialdm.services import participants, reconsents, screening, studies
+from trialdm.services import double_entry, participants, reconsents, screening, studies
 from trialdm.services.unit import Unit
-from trialdm.web.layout import act, page, sites_seen
+from trialdm.web.layout import act, attached, form_page, page, sites_seen
 
 pages = Blueprint("worklists", __name__, url_prefix="/trials/<trial>")
 
@@ -37,6 +38,35 @@ def reconsent(trial: str) -> str:
 
 def _of(lines: list[reconsents.Line], urgency: str) -> list[reconsents.Line]:
     return [line for line in lines if line.renewal.urgency == urgency and not line.renewal.done]
+
+
+# --- double entry ----------------------------------------------------------------------------------------------------
+
+
+@pages.get("/double-entry")
+@signed_in
+def entered_twice(trial: str) -> str:
+    """Forms that wait for a second entry, and those whose two entries differ."""
+
+    def work(unit: Unit) -> str:
+        protocol, site = studies.protocol(unit, trial), request.args.get("site", "")
+        lines = [(one, form_page(protocol, one.participant, one.visit, one.form, one.row)) for one in _entered(unit, trial)]
+        groups = [(step, words, [line for line in lines if line[0].next == step]) for step, words in double_entry.STEPS.items()]
+        return page("double_entry.html", protocol, site=site, sites=sites_seen(unit, protocol, "form.see"), groups=groups)
+
+    return read(work)
+
+
+@pages.get("/double-entry.csv")
+@signed_in
+def entered_twice_file(trial: str) -> AnyResponse:
+    """The same forms as CSV."""
+    rows = read(lambda unit: [{**one.to_json(), "entered_by": "; ".join(one.entered_by)} for one in _entered(unit, trial)])
+    return attached(as_csv(rows), f"{trial}-double-entry.csv", "text/csv")
+
+
+def _entered(unit: Unit, trial: str) -> list[double_entry.Line]:
+    return double_entry.listed(unit, trial, site=request.args.get("site", ""))
 
 
 # --- the screening log -----------------------------------------------------------------------------------------------
