@@ -82,6 +82,7 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "amend": (("complete", "verified", "signed"), "complete"),
         "verify": (("complete",), "verified"),
         "sign": (("complete", "verified"), "signed"),
+        "annotate": (("signed",), "signed"),
         "void": (("verified", "signed"), "complete"),
         "remove": (("draft", "complete", "verified", "signed"), "removed"),
         "restore": (("removed",), "draft"),

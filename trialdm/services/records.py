@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from trialdm.domain import audit, crf, ethics, lifecycle, roles, values
+from trialdm.domain import audit, crf, ethics, lifecycle, roles, signing, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.ethics import withdrawal
@@ -496,8 +496,9 @@ def _write(
     before = stored.answers(place.form) if stored else Answers({}, {})
     status = stored.status if stored else lifecycle.INITIAL["form"]
     amended = stored is not None and stored.finished
-    event = "amend" if amended else "finish" if sent.complete else "save"
     changes = _changes(place.form, before, verdict.answers, stored is not None and bool(stored.instance.restricted))
+    beside = bool(changes) and {change.field for change in changes} <= signing.beside(place.form)
+    event = ("annotate" if beside and status == "signed" else "amend") if amended else "finish" if sent.complete else "save"
     again = place.form.kind == "eligibility" and bool(sent.reason.strip())
     if stored and not changes and (amended or event == "save") and not again:
         return view(unit, place)
@@ -537,7 +538,7 @@ def _write(
     )
     changed = [change.field for change in changes]
     why = _why_void(unit, place, instance, changed)
-    signatures.void(unit, place.protocol, book, book.forms[place.key], changed, why)
+    signatures.void(unit, place.protocol, book, book.forms[place.key], changed, why, beside=beside)
     broken = [*lowered, *_rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})]
     if not place.protocol.historical:
         broken += seriousness.after_death(place, place.protocol, book)

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
-from trialdm.domain import audit, crf, query, schedule, values
+from trialdm.domain import audit, crf, query, schedule, signing, values
 from trialdm.domain.crf import Answers, Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
@@ -246,6 +246,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         previous=_previous(unit, sheet),
         beside_rows=_neighbours(place, book, sheet.blinded),
         closing=participants.closing_forms(place.protocol),
+        under_seal=_under_seal(sheet),
         entered="entered" in request.args and view.entries is not None,
         two=_two(unit, place),
         **more,
@@ -255,6 +256,12 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
 def _entries(unit: Unit, place: Place) -> double_entry.Standing | None:
     """How far the double entry of a form is; None for a form that one person enters."""
     return double_entry.standing(unit, place.participant, place.form, place.key) if place.form.double_entry else None
+
+
+def _under_seal(sheet: Sheet) -> bool:
+    """Whether the reader can change something of the form that a signature covers."""
+    own = {item.name for item in sheet.items if item.typed_in} - sheet.view.of_others - sheet.view.hidden_from_reader
+    return bool(own - signing.beside(sheet.form))
 
 
 def _two(unit: Unit, place: Place) -> list[tuple[str, str, str, bool]]:
@@ -394,6 +401,7 @@ ACTS = {
     "form.save": "Saved as draft",
     "form.finish": "Saved as complete",
     "form.amend": "Changed after it was complete",
+    "form.annotate": "Answered beside what is signed",
     "form.verify": "Compared with the source",
     "form.sign": "Signed",
     "form.void": "Signature or verification void",
