@@ -210,7 +210,7 @@ def held(trial: str) -> str:
 
     def work(unit: Unit) -> str:
         protocol = studies.protocol(unit, trial)
-        return page("holds.html", protocol, held=holds.held(unit, trial))
+        return page("holds.html", protocol, found=holds.held(unit, trial))
 
     return read(work)
 

@@ -111,6 +111,6 @@ def _log(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         outcomes=outcomes.OUTCOMES,
         reasons=screening.reasons(protocol),
         at=screening.entered_at(protocol),
-        open_sites=participants.opensites_seen(unit, protocol),
+        open_sites=participants.open_sites(unit, protocol),
         problem=problem,
     )
