@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import select
 
 from trialdm.domain.crf import Form
+from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.domain.protocol import Protocol
-from trialdm.services import double_entry, records
+from trialdm.services import casebooks, double_entry, holds, participants, records
 from trialdm.services.double_entry import Line
 from trialdm.services.records import Submission
 from trialdm.services.unit import Actor, Unit, Units
@@ -41,12 +42,19 @@ class Typing:
         office = self.actor("data-manager", "")
         with self.units.reading(office) as unit:
             found = double_entry.listed(unit, self.protocol.id)
+            found = [one for one in found if self._may(unit, one)]
         due = [one for step, left in _BEHIND.items() for one in [line for line in found if line.next == step][:-left]]
         for line in due:
             second = line.next == "second"
             who = office if second else self.actor("sub-investigator", line.site)
             self.units.run(who, lambda unit, line=line, second=second: self._type(unit, line, slips=second and self._slips()))
         return len(due)
+
+    def _may(self, unit: Unit, line: Line) -> bool:
+        """Whether the form can still be entered: not where a casebook is frozen, or somebody has withdrawn."""
+        person = participants.find(unit, self.protocol.id, line.participant)
+        level = participants.withdrawal_level(self.protocol, casebooks.read(unit, self.protocol.id, person))
+        return self.protocol.form(line.form).kind in COLLECTS[level] and holds.over(unit, self.protocol.id, person) is None
 
     def _slips(self) -> bool:
         self.count += 1

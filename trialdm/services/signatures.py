@@ -365,8 +365,8 @@ def waiting(unit: Unit, protocol: Protocol) -> list[Waiting]:
         select(Participant.id, Participant.site, func.count())
         .join(FormInstance, (FormInstance.trial_id == Participant.trial_id) & (FormInstance.participant_id == Participant.id))
         .where(Participant.trial_id == trial, FormInstance.status.in_(("complete", "verified")))
-        .group_by(Participant.id, Participant.site, Participant.number)
-        .order_by(Participant.site, Participant.number)
+        .group_by(Participant.id, Participant.site, Participant.enrolled_site, Participant.number)
+        .order_by(Participant.site, Participant.enrolled_site, Participant.number)
     )
     found = [
         Waiting(ident, site, states.get(ident, ""), count, states.get(ident) in _OVER)
