@@ -36,7 +36,7 @@ from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.query_commands import checks_group, query_group
 from trialdm.rehearsal_commands import rehearse
-from trialdm.report_commands import derived_items, reconsent, scheduled, screening_log
+from trialdm.report_commands import derived_items, entered_twice, reconsent, scheduled, screening_log
 from trialdm.safety_commands import dictionary_group
 from trialdm.services import (
     allocations,
@@ -648,7 +648,7 @@ def participant_list(terminal: Terminal, trial: str) -> None:
     terminal.say(rows, "\n".join(f"{r['participant']}  {r['site']}  {r['state']}" for r in rows))
 
 
-for _command in (scheduled, screening_log, reconsent, derived_items):
+for _command in (scheduled, screening_log, reconsent, derived_items, entered_twice):
     main.add_command(_command)
 
 

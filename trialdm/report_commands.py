@@ -9,7 +9,7 @@ import click
 from trialdm.documents.tables import as_csv
 from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
-from trialdm.services import derivations, reconsents, screening, visits
+from trialdm.services import derivations, double_entry, reconsents, screening, visits
 from trialdm.services.unit import Unit
 from trialdm.terminal import PATH, Terminal, moment, pass_terminal, write_text
 
@@ -58,6 +58,21 @@ def scheduled(terminal: Terminal, trial: str, site: str, standing: str, out: Pat
         for one in found
     )
     terminal.say([one.to_json() for one in found], "\n".join(words) or "No visit.")
+
+
+@click.command("double-entry")
+@click.argument("trial")
+@_SITE
+@pass_terminal
+def entered_twice(terminal: Terminal, trial: str, site: str) -> None:
+    """Forms that wait for a second entry, or for a third person who settles what two entries differ in."""
+    found = terminal.read(lambda unit: double_entry.listed(unit, trial, site=site))
+    words = (
+        f"{one.since}  {one.participant}  {one.site}  {one.visit} {one.form} {one.row}  {double_entry.STEPS[one.next]}"
+        f"{f' ({one.differ})' if one.differ else ''}, entered by {' and '.join(one.entered_by)}"
+        for one in found
+    )
+    terminal.say([one.to_json() for one in found], "\n".join(words) or "Nothing waits.")
 
 
 @click.command("screening")

@@ -136,11 +136,11 @@ def test_a_long_list_has_pages(sqlite_world: World, monkeypatch: pytest.MonkeyPa
         ask(sqlite_world, ident, item)
     client = browser(sqlite_world, "data-manager")
     first = client.get(f"/trials/{TRIAL}/queries?form=CLIN").get_data(as_text=True)
-    assert (first.count('<tr><th scope="row">'), "3 queries" in first, "Earlier queries" in first) == (2, True, False)
-    onward = re.search(r'<a href="([^"]*)">Further queries', first)
+    assert (first.count('<tr><th scope="row">'), "3 queries" in first, "Previous page" in first) == (2, True, False)
+    onward = re.search(r'<a rel="next" href="([^"]*)">Next page', first)
     assert onward
     second = client.get(onward.group(1).replace("&amp;", "&")).get_data(as_text=True)
-    assert (second.count('<tr><th scope="row">'), ">Q3<" in second, "Further queries" in second) == (1, True, False)
+    assert (second.count('<tr><th scope="row">'), ">Q3<" in second, "Next page" in second) == (1, True, False)
 
 
 def _token(answer: object) -> str:

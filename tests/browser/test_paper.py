@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tests.browser.conftest import press
 
 NURSE, DATA_MANAGER, SURGEON = "nurse.s01@demo.example", "data@demo.example", "surgeon.s01@demo.example"
@@ -109,3 +111,45 @@ def test_the_answers_of_the_visit_before_are_folded_away(visit):
     before = visitor.page.locator("details.previous").first
     assert before.locator("summary").inner_text().startswith("At ")
     assert not before.locator("p").is_visible()
+
+
+def test_what_is_typed_into_the_table_is_kept_until_it_is_saved_or_discarded(visit, check):
+    visitor = visit(NURSE)
+    page = visitor.page
+    path = f"/participants/{visitor.participant('follow_up')}/visits/U31/forms/DIAR/table"
+    visitor.go(path)
+    with page.expect_response(lambda answer: answer.url.endswith("/table/draft")) as kept:
+        page.fill("#r2-dia_rlp", "7")
+    assert kept.value.status == 204
+    page.wait_for_function("document.querySelector('[data-kept]').textContent.startsWith('Kept for you')")
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    visitor.go("")
+    assert asked == ["beforeunload"]
+    press(page, "a:has-text('Save what you typed'):has-text('all rows') >> nth=0")
+    assert "have not saved it" in page.locator(".draft").inner_text()
+    assert page.input_value("#r2-dia_rlp") == "7"
+    check(page)
+    press(page, "text=Discard what I typed")
+    assert (page.locator(".draft").count(), page.input_value("#r2-dia_rlp")) == (0, "")
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_session_that_ends_over_the_table_loses_nothing(visit, javascript):
+    visitor = visit(NURSE, javascript=javascript)
+    page = visitor.page
+    path = f"/participants/{visitor.participant('follow_up')}/visits/U3{2 + javascript}/forms/DIAR/table"
+    visitor.go(path)
+    page.fill("#r1-dia_day", "1")
+    page.fill("#r1-dia_rlp", "8")
+    page.context.clear_cookies()
+    press(page, "text=Save rows as drafts")
+    assert "Your session has ended" in page.locator("main").inner_text()
+    page.fill("#email", NURSE)
+    page.fill("#password", visitor.site.passwords[NURSE])
+    press(page, "main button")
+    assert page.url.endswith(path)
+    assert page.input_value("#r1-dia_rlp") == "8"
+    press(page, "text=Save rows as drafts")
+    assert "1 row saved" in page.locator(".saved").inner_text()
+    assert page.locator(".draft").count() == 0

@@ -157,3 +157,57 @@ def test_restricted_derived_items_are_shown_on_demand(visit, check):
     assert "Per protocol" in surgeon.page.locator("main").inner_text()
     assert surgeon.page.evaluate("document.documentElement.scrollWidth") <= 320
     check(surgeon.page)
+
+
+def test_two_people_type_a_form_and_a_third_settles_what_differs(visit, check):
+    nurse, office, third = visit(NURSE), visit("data@demo.example", javascript=False), visit("si.s01@demo.example", width=320)
+    person = nurse.participant("follow_up")
+    rows = f"/participants/{person}/visits/V09/forms/PRPB"
+
+    def fill(page, frame: int, last: int) -> None:
+        page.check(f"[name='answer.prpb_frame'][value='{frame}']")
+        for number in range(1, 8):
+            page.fill(f"#q-prpb_{number}", str(last if number == 7 else 2))
+
+    nurse.go(rows)
+    press(nurse.page, "text=Add a row")
+    check(nurse.page)
+    fill(nurse.page, 1, 2)
+    press(nurse.page, "text=Save and add another row")
+    assert "Row 1 is entered" in nurse.page.locator(".saved").inner_text()
+    fill(nurse.page, 2, 2)
+    press(nurse.page, "text=Save as complete")
+    assert "Your entry is kept" in nurse.page.locator(".saved").inner_text()
+    assert nurse.page.locator("form.sheet").count() == 0
+    check(nurse.page)
+    nurse.go(rows)
+    assert nurse.page.locator("section:has(#begun) li").count() == 2
+    check(nurse.page)
+
+    office.page.goto(f"{office.site.address}/notices")
+    press(office.page, "tr:has-text('Enter forms a second time'):has-text('S01') a")
+    mine = f"section:has(#second) tr:has-text('{person}'):has-text('V09') th a"
+    press(office.page, f"{mine} >> nth=0")
+    fill(office.page, 1, 2)
+    press(office.page, "text=Save and add another row")
+    assert office.page.url.partition("?")[0].endswith("/PRPB/2")
+    fill(office.page, 2, 3)
+    press(office.page, "text=Save as complete")
+    assert "differ in 1 answer" in office.page.locator("main").inner_text()
+    assert office.page.locator("form.sheet, #two").count() == 0
+
+    third.go("/double-entry?site=S01")
+    check(third.page)
+    assert third.page.evaluate("document.documentElement.scrollWidth") <= 320
+    press(third.page, f"section:has(#settle) tr:has-text('{person}'):has-text('V09') th a")
+    assert third.page.locator("tr.differs").inner_text().split("\t")[1:3] == ["2", "3"]
+    check(third.page)
+    third.page.fill("#q-prpb_6", "9")
+    press(third.page, "text=Save as complete")
+    assert third.page.locator("tr.differs").count() == 1, "both entries stand beside what is wrong"
+    third.page.fill("#q-prpb_6", "2")
+    third.page.fill("#q-prpb_7", "3")
+    press(third.page, "text=Save as complete")
+    assert "Saved as complete" in third.page.locator(".saved").inner_text()
+    third.go(f"{rows}/1")
+    assert third.page.locator(".form-status .state").inner_text() == "Complete"

@@ -37,6 +37,24 @@ def test_worklists(sqlite_world: World, capsys) -> None:
     assert api.send("research-nurse", "GET", "/screening").json == entries
 
 
+def test_what_is_entered_twice_is_listed(sqlite_world: World, capsys) -> None:
+    shell, api = Shell(sqlite_world.instance.settings.folder, capsys), Api(sqlite_world)
+    assert shell("double-entry", TRIAL, who=NURSE)[1].strip() == "Nothing waits."
+    ident = builders.randomised(sqlite_world)
+    row = {"prpb_frame": 1, **{f"prpb_{n}": 3 for n in range(1, 8)}}
+    builders.put(sqlite_world, ident, "V05", "PRPB", row, only=True)
+    builders.put(sqlite_world, ident, "V05", "PRPB", {**row, "prpb_7": 4}, only=True, role="data-manager")
+    assert (
+        f"{TODAY}  {ident}  S01  V05 PRPB 1  Differences to settle (1), entered by Research-Nurse S01 and"
+        in shell("double-entry", TRIAL, who=NURSE)[1]
+    )
+    code, rows = shell.json("double-entry", TRIAL, "--site", "S01", who=NURSE)
+    assert (code, [(one["next"], one["yours"]) for one in rows]) == (0, [("settle", False)])
+    assert api.send("research-nurse", "GET", "/double-entry?site=S01").json == rows
+    assert api.send("research-nurse", "GET", "/double-entry?site=S02").status_code == 403
+    assert shell("double-entry", TRIAL, who=builders.email("statistician-blinded", ""))[0] == 3
+
+
 def test_reports_are_tables(sqlite_world: World, capsys, tmp_path: Path) -> None:
     shell = Shell(sqlite_world.instance.settings.folder, capsys)
     builders.randomised(sqlite_world)

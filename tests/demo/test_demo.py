@@ -12,7 +12,7 @@ from trialdm import settings
 from trialdm.cli import run
 from trialdm.demo import audit, build
 from trialdm.domain import roles
-from trialdm.services import chains, governance, overview, packages, participants, people, queries, schemes, trail
+from trialdm.services import chains, double_entry, governance, overview, packages, participants, people, queries, schemes, trail
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
 
@@ -105,6 +105,16 @@ def test_it_never_replaces_an_instance_that_is_not_a_demonstration(tmp_path: Pat
     assert run(["--instance", str(tmp_path / "real"), "demo", "--no-serve", "--fresh"]) == 2
     assert settings.exists(tmp_path / "real")
     assert "not a demonstration" in capsys.readouterr().err
+
+
+def test_some_forms_wait_for_a_second_entry_and_some_differ(demo: instances.Instance) -> None:
+    with demo.units.reading(SYSTEM) as unit:
+        actor = people.actor(unit, people.by_email(unit, "data@demo.example"), "test")
+    with demo.units.reading(actor) as unit:
+        assert {(line.next, line.differ, line.yours) for line in double_entry.listed(unit, build.TRIAL)} == {
+            ("second", 0, True),
+            ("settle", 1, False),
+        }
 
 
 def test_every_site_with_participants_has_open_queries_and_one_that_was_closed(demo: instances.Instance) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.spec import table
 from trialdm.domain.errors import WrongState
-from trialdm.domain.lifecycle import INITIAL, LABELS, MACHINES, events, label, may, move
+from trialdm.domain.lifecycle import BACK, INITIAL, LABELS, MACHINES, back, events, label, may, move
 
 TABLE: dict[str, Any] = table("lifecycles")["machines"]
 STATES = {
@@ -21,6 +21,8 @@ REFUSED = [pair for pair in PAIRS if pair not in ALLOWED]
 def test_the_table_is_the_whole_of_it() -> None:
     assert {name: list(steps) for name, steps in MACHINES.items()} == {name: list(m["steps"]) for name, m in TABLE.items()}
     assert {name: machine["starts"] for name, machine in TABLE.items()} == INITIAL
+    given = {name: machine["back"] for name, machine in TABLE.items() if "back" in machine}
+    assert {name: {event: list(sources) for event, sources in steps.items()} for name, steps in BACK.items()} == given
 
 
 @pytest.mark.parametrize(("machine", "state", "event"), ALLOWED, ids="-".join)
@@ -70,6 +72,28 @@ def test_nothing_leads_on_from_death_or_the_archive() -> None:
     assert events("participant", "died") == []
     assert events("trial", "archived") == []
     assert events("site", "closed") == []
+
+
+@pytest.mark.parametrize(
+    ("passed", "then"),
+    [
+        (["screened", "consented", "withdrawn"], "consented"),
+        (["follow_up", "withdrawn", "died"], "follow_up"),
+        (["operated", "lost", "follow_up", "lost"], "follow_up"),
+        (["operated", "withdrawn", "operated", "died"], "operated"),
+        (["completed", "died"], "completed"),
+        (["died"], "screened"),
+    ],
+)
+def test_an_end_that_is_taken_back_leads_to_the_state_before_it(passed: list[str], then: str) -> None:
+    assert back("participant", passed, "reinstate") == then
+
+
+@pytest.mark.parametrize("passed", [[], ["consented"], ["withdrawn", "follow_up"], ["follow_up", "completed"]])
+def test_nothing_else_is_taken_back(passed: list[str]) -> None:
+    with pytest.raises(WrongState, match="does not lead back") as refusal:
+        back("participant", passed, "reinstate")
+    assert refusal.value.needs == "It needs to be withdrawn or lost or died first."
 
 
 def test_labels_are_for_people() -> None:

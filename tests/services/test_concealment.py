@@ -144,18 +144,23 @@ def twins_of(template: Any, folder: Path) -> Twins:
     first.instance.engine.dispose()
     for name, master in zip(("one", "other"), masters(config, [level] * COUNT), strict=True):
         world = builders.around(template.copy(folder / name))
-        for role in roles.ROLES:
-            site = "S01" if roles.ROLES[role][1] else ""
-            if (role, site) not in world.actors:
-                world.run("system-administrator", lambda unit, role=role, site=site: newcomer(unit, role, site))
-                with world.units.reading(SYSTEM) as unit:
-                    world.actors[(role, site)] = people.actor(unit, people.by_email(unit, builders.email(role, site)), "test")
+        with_everybody(world)
         world.units = replace(world.units, entropy=random.Random(11).randbytes)
         give_master(world, master)
         known.append(live_a_little(world))
         worlds.append(world)
     assert known[0] == known[1]
     return Twins((worlds[0], worlds[1]), known[0])
+
+
+def with_everybody(world: World) -> None:
+    """Somebody for every role."""
+    for role in roles.ROLES:
+        site = "S01" if roles.ROLES[role][1] else ""
+        if (role, site) not in world.actors:
+            world.run("system-administrator", lambda unit, role=role, site=site: newcomer(unit, role, site))
+            with world.units.reading(SYSTEM) as unit:
+                world.actors[(role, site)] = people.actor(unit, people.by_email(unit, builders.email(role, site)), "test")
 
 
 def newcomer(unit: Unit, role: str, site: str) -> None:

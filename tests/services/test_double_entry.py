@@ -11,7 +11,7 @@ from tests.builders import TODAY, TRIAL, World
 from tests.services.test_versions import Edit, propose, take_up
 from trialdm.domain.crf import Answers
 from trialdm.domain.errors import TrialError
-from trialdm.services import double_entry, records, studies
+from trialdm.services import double_entry, imports, inbox, records, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent, FormEntry, FormVersion
@@ -83,8 +83,98 @@ def test_each_row_is_entered_twice_by_itself(world: World, ident: str) -> None:
     enter(world, ident, "research-nurse", row=2, dia_day=2)
     with world.units.reading(SYSTEM) as unit:
         assert len(unit.session.scalars(select(FormVersion).where(FormVersion.data.contains('"dia_day":2'))).all()) == 1
-        people = [records.participants.known(unit, TRIAL, ident)]
-        assert next((place, count) for _, place, count in double_entry.pending(unit, TRIAL, people)) == (("V03", "DIAR", 1), 1)
+    assert waiting(world, "monitor") == [(1, "second", ("Research-Nurse S01",), 0, False)]
+
+
+def waiting(world: World, role: str, site: str = "") -> list[tuple[int, str, tuple[str, ...], int, bool]]:
+    found = world.read(role, lambda unit: double_entry.listed(unit, TRIAL), site)
+    return [(line.row, line.next, line.entered_by, line.differ, line.yours) for line in found]
+
+
+def asked(world: World, role: str, site: str = "") -> list[tuple[str, str, str]]:
+    found = world.read(role, inbox.waiting, site)
+    return [(one.kind, one.what, one.site) for one in found if one.kind in ("second", "settle")]
+
+
+def test_what_waits_is_listed_and_asked_of_whoever_may_do_it_and_has_not_yet(world: World, ident: str) -> None:
+    enter(world, ident, "research-nurse", row=1)
+    enter(world, ident, "research-nurse", row=2, dia_day=2)
+    enter(world, ident, "data-manager", row=2, dia_day=2, dia_rlp=8, dia_plp=1)
+    nurse, manager = "Research-Nurse S01", "Data-Manager"
+    for role, first, second in (
+        ("research-nurse", False, False),
+        ("data-manager", True, False),
+        ("sub-investigator", True, True),
+        ("monitor", False, False),
+    ):
+        assert waiting(world, role) == [(1, "second", (nurse,), 0, first), (2, "settle", (nurse, manager), 2, second)], role
+        tasks = [("second", "1 form", "S01")] * first + [("settle", "1 form", "S01")] * second
+        assert asked(world, role) == tasks, role
+    assert waiting(world, "research-nurse", "S02") == []
+    assert world.read("monitor", lambda unit: double_entry.listed(unit, TRIAL, site="S02")) == []
+    assert asked(world, "research-nurse", "S02") == []
+    enter(world, ident, "sub-investigator", row=2, dia_day=2)
+    assert [row for row, *_ in waiting(world, "monitor")] == [1]
+
+
+def test_the_list_is_for_whoever_reads_forms(sqlite_world: World) -> None:
+    for role, site in (("statistician-blinded", ""), ("research-nurse", "S02")):
+        with pytest.raises(TrialError) as refused:
+            sqlite_world.read(role, lambda unit, site=site: double_entry.listed(unit, TRIAL, site=site and "S01"), site)
+        assert refused.value.code == "ROLE.FORM.SEE"
+
+
+def test_after_a_full_withdrawal_nobody_is_asked_to_enter_a_form_again(world: World, ident: str) -> None:
+    enter(world, ident, "research-nurse")
+    builders.put(world, ident, "EV", "STAT", {"st_status": 3, "st_date": TODAY.isoformat(), "st_reason": None})
+    assert waiting(world, "data-manager") == [(1, "second", ("Research-Nurse S01",), 0, False)]
+    assert asked(world, "data-manager") == []
+
+
+def test_a_row_that_was_imported_meanwhile_waits_for_nobody(sqlite_world: World) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    row = {"prpb_frame": 1, **{f"prpb_{n}": 3 for n in range(1, 8)}}
+    typed(world, ident, "research-nurse", row)
+    assert [line.form for line in world.read("monitor", lambda unit: double_entry.listed(unit, TRIAL))] == ["PRPB"]
+    text = f"participant,visit,row,{','.join(row)}\n{ident},V05,1,{','.join(map(str, row.values()))}\n"
+    assert world.run("data-manager", lambda unit: imports.load(unit, TRIAL, "PRPB", text)).saved == 1
+    assert world.read("monitor", lambda unit: double_entry.listed(unit, TRIAL)) == []
+
+
+def test_a_form_of_the_shipped_trial_is_entered_twice(world: World) -> None:
+    ident = builders.randomised(world)
+    first = {"prpb_frame": 1, **{f"prpb_{n}": 3 for n in range(1, 8)}}
+    assert typed(world, ident, "research-nurse", first).version == 0
+    second = typed(world, ident, "data-manager", {**first, "prpb_4": 4})
+    assert second.entries is not None
+    assert second.entries.differ == ("prpb_4",)
+    settled = typed(world, ident, "sub-investigator", first)
+    assert (settled.version, settled.answers.values["prpb_raw"]) == (1, 21)
+
+
+def typed(world: World, ident: str, role: str, answers: dict[str, int], row: int = 1) -> View:
+    def work(unit: Unit) -> View:
+        return records.save(unit, records.locate(unit, TRIAL, ident, "V05", "PRPB", row), Submission(answers, complete=True))
+
+    return world.run(role, work)
+
+
+def test_a_row_that_was_begun_keeps_its_number(world: World) -> None:
+    ident = builders.randomised(world)
+    row = {"prpb_frame": 1, **{f"prpb_{n}": 3 for n in range(1, 8)}}
+    typed(world, ident, "research-nurse", row)
+
+    def following(unit: Unit, after: int = 0) -> int:
+        place = records.locate(unit, TRIAL, ident, "V05", "PRPB")
+        return double_entry.next_row(
+            unit, place.participant, place.form, "V05", records.next_row(records.book(unit, place), "PRPB", "V05"), after
+        )
+
+    assert world.read("research-nurse", following) == 2
+    typed(world, ident, "research-nurse", {**row, "prpb_frame": 2}, row=2)
+    assert world.read("data-manager", following) == 3, "a new row"
+    typed(world, ident, "data-manager", row)
+    assert world.read("data-manager", lambda unit: following(unit, after=1)) == 2, "the next row that waits for this person"
 
 
 def test_a_form_that_was_entered_twice_is_changed_with_a_reason_like_any_other(world: World, ident: str) -> None:

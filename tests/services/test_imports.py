@@ -1,5 +1,7 @@
 """Importing files: what leaves as an export comes back as it was, and what does not fit is named cell by cell."""
 
+import csv
+import io
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,14 +12,25 @@ import pytest
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Conflict, Invalid, Missing, TrialError
-from trialdm.services import holds, imports, packages, records
+from trialdm.domain.ethics import Approval
+from trialdm.services import approvals, gates, holds, imports, packages, records
 from trialdm.services.imports import BadRows, Outcome
 from trialdm.services.packages import Request
 
 #: Who enters what: the nurse enters everything that is not named here.
-_ENTERED_BY = {"operative": "surgeon", "deviation": "principal-investigator", "status": "principal-investigator"}
+_ENTERED_BY = {
+    "operative": "surgeon",
+    "deviation": "principal-investigator",
+    "status": "principal-investigator",
+    "unblinding": "principal-investigator",
+}
 #: Answers without which a second row, or a visit that has hardly begun, would not do.
-_GIVEN = {"DIAR": lambda row: {"dia_day": row}, "PRPI": lambda row: {"prpi_frame": row}, "PRIF": lambda row: {"prif_frame": row}}
+_GIVEN = {
+    "DIAR": lambda row: {"dia_day": row},
+    "PRPI": lambda row: {"prpi_frame": row},
+    "PRPB": lambda row: {"prpb_frame": row},
+    "PRIF": lambda row: {"prif_frame": row},
+}
 
 
 def everything(world: World) -> str:
@@ -29,8 +42,9 @@ def everything(world: World) -> str:
         given = _GIVEN.get(form.code, lambda row: {})
         role = _ENTERED_BY.get(form.kind, "research-nurse")
         for row in (1, 2) if rows else (1,):
-            with suppress(TrialError):
-                builders.put(world, ident, visit, form.code, given(row), role=role, row=row)
+            for who in (role, "data-manager") if form.double_entry else (role,):
+                with suppress(TrialError):
+                    builders.put(world, ident, visit, form.code, given(row), role=who, row=row)
     missing = {"limb_avg": "RF"}
     builders.put(world, ident, "V01", "PAIN", {"limb_worst": 7, "pain_assist": 1}, only=True, missing=missing, reason="source")
     return ident
@@ -58,6 +72,90 @@ def test_every_exported_form_comes_back_and_changes_nothing(world: World, tmp_pa
         outcome = load(world, form, text)
         assert (outcome.saved, outcome.changes, outcome.errors) == (0, (), ()), form
     assert exported(world, tmp_path / "two") == first
+
+
+def unblinded(world: World, folder: Path) -> dict[str, str]:
+    """Every form in which something is saved, restricted ones too, as they leave a locked trial: code -> CSV."""
+    asked = Request(formats=("csv",), blinding="unblinded")
+    world.read("statistician-unblinded", lambda unit: packages.write(unit, TRIAL, folder, asked))
+    found = {path.stem.upper(): path.read_text("utf-8") for path in (folder / "data" / "csv").glob("*.csv")}
+    return {form.code: found[form.code] for form in world.protocol.forms if found.get(form.code, "").count("\n") > 1}
+
+
+def finished(text: str) -> str:
+    """The rows of forms that are complete: a draft leaves in an export, and an import is a complete form."""
+    rows = list(csv.DictReader(io.StringIO(text)))
+    kept = io.StringIO()
+    writer = csv.DictWriter(kept, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for row in rows if row["form_status"] != "draft")
+    return kept.getvalue()
+
+
+def lock_again(world: World) -> None:
+    world.run("trial-manager", lambda unit: gates.move_trial(unit, TRIAL, "lock"))
+    world.run("data-manager", lambda unit: holds.move(unit, holds.target(unit, TRIAL, "trial"), "lock", reason="a short trial"))
+
+
+def unlock(world: World) -> None:
+    words = "a file came back from the surgeons"
+    world.run("data-manager", lambda unit: holds.move(unit, holds.target(unit, TRIAL, "trial"), "ask-unlock", reason=words))
+    world.run("trial-manager", lambda unit: holds.move(unit, holds.target(unit, TRIAL, "trial"), "unlock", reason=words))
+
+
+def test_restricted_forms_come_back_for_an_unblinded_data_manager_and_change_nothing(world: World, tmp_path: Path) -> None:
+    """Export, import, export: the same bytes, through the unlocking of a trial."""
+    ident = everything(world)
+    operate(world, ident)
+    builders.lock(world)
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, SIGNED_PLAN))
+    first = unblinded(world, tmp_path / "one")
+    restricted = {form.code for form in world.protocol.forms if form.restricted}
+    assert restricted <= set(first)
+    unlock(world)
+    for form, text in first.items():
+        outcome = load(world, form, finished(text), "unblinded-data-manager")
+        assert (outcome.saved, outcome.changes, outcome.errors) == (0, (), ()), form
+        if form in restricted:
+            with pytest.raises(Missing):
+                load(world, form, text)
+    lock_again(world)
+    assert unblinded(world, tmp_path / "two") == first
+
+
+def test_a_changed_restricted_form_is_imported_and_exported_as_it_was_sent(sqlite_world: World, tmp_path: Path) -> None:
+    world = sqlite_world
+    ident = everything(world)
+    operate(world, ident)
+    builders.lock(world)
+    world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, SIGNED_PLAN))
+    rows = list(csv.reader(io.StringIO(unblinded(world, tmp_path / "one")["SURG"])))
+    for row in rows[1:]:
+        row[rows[0].index("ebl_ml")] = "777"
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    sent = text.getvalue()
+    unlock(world)
+    outcome = load(world, "SURG", sent, "unblinded-data-manager", reason="source: the anaesthetic chart")
+    assert [(change.place, change.item, change.new) for change in outcome.changes] == [(f"{ident} V02", "ebl_ml", "777")]
+    lock_again(world)
+    again = unblinded(world, tmp_path / "two")["SURG"]
+    assert ",777," in again
+    unlock(world)
+    assert load(world, "SURG", again, "unblinded-data-manager").saved == 0
+    lock_again(world)
+    assert unblinded(world, tmp_path / "three")["SURG"] == again
+
+
+SIGNED_PLAN = Approval("sap", "signed", decided_on=builders.TODAY)
+
+
+def operate(world: World, ident: str) -> None:
+    """An operation with a nerve, as the surgeon writes it."""
+    day = builders.TODAY.isoformat()
+    given = {"surg_done": 1, "surg_date": day, "surg_side": 1, "surg_level": 12, "ebl_ml": 300, "surg_id": 1}
+    builders.put(world, ident, "V02", "SURG", given, role="surgeon", reason="source")
+    builders.put(world, ident, "V02", "NERV", {"nv_nerve": 2, "nv_found": 1, "nv_tech": 4}, role="surgeon", reason="source")
 
 
 def test_a_changed_form_is_imported_and_exported_as_it_was_sent(world: World, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World, put
+from tests.services.test_versions import propose, take_up
 from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, TrialError
 from trialdm.domain.ethics import Approval
@@ -146,6 +147,95 @@ def test_a_fatal_serious_event_asks_for_the_death_form(sqlite_world: World) -> N
     ident = builders.randomised(sqlite_world)
     seen = say(sqlite_world, ident, "research-nurse", {**SITE, "sae_crit": [1]})
     assert "complete the form 'Death'" in next(a.message for a in seen.alerts if a.id == "SAFETY-02")
+
+
+SECOND = """  - id: PRE-TMR-EE
+    version: "0.1"
+"""
+
+
+def test_a_judgement_keeps_its_list_and_a_later_one_takes_the_version_in_force(sqlite_world: World) -> None:
+    """A further version of the list is in force from a day on: what was judged before stands against the one before."""
+    world, begins = sqlite_world, TODAY + timedelta(days=10)
+    later = f"""  - id: PRE-TMR-EE
+    version: "0.2"
+    from: {begins.isoformat()}
+    expected: [Pneumonia, Loss of knee extension]
+"""
+    first = assessed(world)
+    seq = propose(world, (f"{TRIAL}/protocol.yaml", SECOND, later + SECOND))
+    take_up(world, seq, "S01")
+    take_up(world, seq, "S02")
+    names = [one["name"] for one in world.read("research-nurse", lambda unit: safety.expected_lists(unit, TRIAL)) if one["in_force"]]
+    assert names == ["PRE-TMR-EE 0.1"]
+    world.at(begins)
+    assert [(one["name"], one["in_force"]) for one in world.read("research-nurse", lambda unit: safety.expected_lists(unit, TRIAL))] == [
+        ("PRE-TMR-EE 0.2", True),
+        ("PRE-TMR-EE 0.1", False),
+    ]
+    assert say(world, first, "chief-investigator", {"sae_rel_ci": 4}, reason="source").answers.values["sae_exp_list"] == "PRE-TMR-EE 0.1"
+    again = say(world, first, "chief-investigator", {"sae_exp": 0, "sae_rec_sent": begins.isoformat()}, reason="source")
+    assert again.answers.values["sae_exp_list"] == "PRE-TMR-EE 0.2"
+
+
+# --- pregnancies and reinterventions ---------------------------------------------------------------------------------
+
+DAYS = {"today": TODAY, "long": TODAY - timedelta(days=200)}
+PREGNANCIES: list[tuple[str, dict[str, Any], dict[str, str], str, list[str]]] = [
+    ("is reported", {"pg_weeks": 10, "pg_agree": 0}, {}, "PREG-01", ["principal-investigator", "safety-reviewer", "trial-manager"]),
+    (
+        "ends with a congenital anomaly",
+        {"pg_weeks": 20, "pg_agree": 1, "pg_out": 1, "pg_out_date": TODAY.isoformat(), "pg_child": 2},
+        {},
+        "PREG-04",
+        ["principal-investigator", "safety-reviewer"],
+    ),
+    (
+        "should have ended",
+        {"pg_known": DAYS["long"].isoformat(), "pg_weeks": 20, "pg_agree": 1},
+        {"pg_out": "PE"},
+        "PREG-05",
+        ["research-nurse", "safety-reviewer"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "given", "missing", "check", "told"), PREGNANCIES, ids=[row[0] for row in PREGNANCIES])
+def test_a_pregnancy(sqlite_world: World, what: str, given: dict[str, Any], missing: dict[str, str], check: str, told: list[str]) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    seen = put(world, ident, "EV", "PREG", {"pg_known": TODAY.isoformat(), **given}, only=True, missing=missing)
+    (found,) = [alert for alert in seen.alerts if alert.id == check]
+    for role in ("principal-investigator", "safety-reviewer", "trial-manager", "research-nurse", "sponsor"):
+        heard = any(found.message in one.text for one in world.read(role, notices.inbox))
+        assert heard is (role in told), role
+
+
+@pytest.mark.parametrize(
+    ("given", "check"),
+    [
+        ({"pg_known": (TODAY + timedelta(days=1)).isoformat(), "pg_weeks": 3, "pg_agree": 0}, "PREG-02"),
+        (
+            {"pg_weeks": 30, "pg_agree": 1, "pg_out": 1, "pg_out_date": (TODAY + timedelta(days=1)).isoformat(), "pg_child": 1},
+            "PREG-03",
+        ),
+    ],
+)
+def test_nothing_of_a_pregnancy_lies_in_the_future(sqlite_world: World, given: dict[str, Any], check: str) -> None:
+    ident = builders.randomised(sqlite_world)
+    with pytest.raises(Invalid) as refused:
+        put(sqlite_world, ident, "EV", "PREG", {"pg_known": TODAY.isoformat(), **given}, only=True)
+    form = sqlite_world.protocol.form("PREG")
+    assert next(one.message for one in form.checks if one.id == check) in [detail.message for detail in refused.value.details]
+
+
+@pytest.mark.parametrize(("planned", "alerts"), [(0, ["REOP-04"]), (1, [])])
+def test_an_unplanned_reintervention_asks_for_the_adverse_event(sqlite_world: World, planned: int, alerts: list[str]) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    given = {"re_date": TODAY.isoformat(), "re_ind": 1, "re_planned": planned}
+    seen = put(world, ident, "EV", "REOP", given, only=True, complete=False)
+    assert [alert.id for alert in seen.alerts if alert.id == "REOP-04"] == alerts
+    heard = [one for one in world.read("research-nurse", notices.inbox) if "unplanned reintervention" in one.text]
+    assert len(heard) == len(alerts)
 
 
 # --- listings --------------------------------------------------------------------------------------------------------

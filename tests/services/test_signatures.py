@@ -13,7 +13,8 @@ from tests import builders
 from tests.builders import PASSWORD, TRIAL, World
 from trialdm.domain import signing
 from trialdm.domain.errors import Broken, TrialError, WrongState
-from trialdm.services import casebooks, holds, participants, records, signatures, studies, verification
+from trialdm.services import casebooks, dictionaries, holds, participants, records, signatures, studies, verification
+from trialdm.services.records import Submission
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent, FormInstance, FormVersion
 
@@ -215,6 +216,114 @@ def _document(world: World, ident: str) -> dict[str, Any]:
         return {**found["answers"], **{name: {"missing": why} for name, why in found["missing"].items()}}
 
 
+# --- what stands beside a signature ----------------------------------------------------------------------------------
+
+#: Form -> items that an investigator does not sign.
+BESIDE = {
+    "AE": {"ae_code"},
+    "SAE": {"sae_ci_aware", "sae_rel_ci", "sae_exp", "sae_exp_list", "sae_rec_due", "sae_rec_sent"},
+}
+
+
+def test_what_no_investigator_gives_stands_beside_their_signature(sqlite_world: World) -> None:
+    found = {form.code: set(signing.beside(form)) for form in sqlite_world.protocol.forms}
+    assert {code: items for code, items in found.items() if items} == BESIDE
+
+
+def signed_event(world: World) -> str:
+    """Somebody with an adverse event, whose casebook is signed."""
+    ident = builders.randomised(world)
+    builders.put(world, ident, "EV", "AE", {"ae_term": "Pneumonia", "ae_ser": 0, "ae_sev": 2, "ae_outc": 3, "ae_cd": 1})
+    sign_casebook(world, ident)
+    return ident
+
+
+def code(world: World, ident: str, given: str) -> None:
+    world.run("data-manager", lambda unit: dictionaries.give(unit, TRIAL, ident, 1, given))
+
+
+def regrade(world: World, ident: str, severity: int) -> None:
+    """Another severity of the event; everything else of it stays."""
+
+    def work(unit: Unit) -> None:
+        place = records.locate(unit, TRIAL, ident, "EV", "AE")
+        view = records.view(unit, place)
+        answers = {name: raw for name, raw in view.to_json()["answers"].items() if place.form.by_name[name].typed_in}
+        soft = tuple(check.id for check in place.form.checks if check.severity == "soft")
+        missing = dict(view.answers.missing)
+        records.save(unit, place, Submission({**answers, "ae_sev": severity}, missing, False, "source", soft, view.version))
+
+    world.run("research-nurse", work)
+
+
+def test_a_signed_event_is_coded_and_stays_signed(world: World) -> None:
+    ident = signed_event(world)
+    before = len(trail_of(world, ident, "AE"))
+    assert [one.term for one in world.read("data-manager", lambda unit: dictionaries.uncoded(unit, TRIAL))] == ["Pneumonia"]
+    code(world, ident, "L0102")
+    assert status(world, ident, "EV", "AE") == "signed"
+    assert trail_of(world, ident, "AE")[before:] == [("form.annotate", "ae_code")]
+    assert world.read("monitor", lambda unit: signatures.of_casebook(unit, TRIAL, ident)).signature is not None
+    with world.units.reading(SYSTEM) as unit:
+        assert signatures.check(unit, TRIAL) > 5
+    regrade(world, ident, 3)
+    assert status(world, ident, "EV", "AE") == "complete"
+    assert world.read("monitor", lambda unit: signatures.of_casebook(unit, TRIAL, ident)).signature is None
+
+
+def test_a_verified_event_that_is_coded_has_its_code_still_to_be_verified(sqlite_world: World) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    builders.put(world, ident, "EV", "AE", {"ae_term": "Pneumonia", "ae_ser": 0})
+    verify(world, ident, "EV", "AE")
+    code(world, ident, "L0102")
+    assert status(world, ident, "EV", "AE") == "complete"
+
+
+def test_only_what_is_under_the_seal_voids_it(sqlite_world: World) -> None:
+    """Whatever is coded and changed in whatever order: the signature holds until something that it covers is another answer."""
+    world, ident = sqlite_world, signed_event(sqlite_world)
+    stands = {"severity": 2, "code": "L0101"}
+    code(world, ident, "L0101")
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.lists(st.tuples(st.sampled_from(["severity", "code"]), st.integers(1, 3)), max_size=4))
+    def check(steps: list[tuple[str, int]]) -> None:
+        if status(world, ident, "EV", "AE") != "signed":
+            sign(world, ident, ("EV", "AE"))
+        touched = False
+        for what, number in steps:
+            new: Any = number if what == "severity" else f"L010{number}"
+            regrade(world, ident, new) if what == "severity" else code(world, ident, new)
+            touched |= what == "severity" and new != stands["severity"]
+            stands[what] = new
+        with world.units.reading(SYSTEM) as unit:
+            signatures.check(unit, TRIAL)
+        assert (status(world, ident, "EV", "AE") == "signed") is not touched
+
+    check()
+
+
+LATER = [
+    "UPDATE form_version SET data = replace(data, '\"ae_sev\":2', '\"ae_sev\":1') WHERE seq = 2",
+    "UPDATE form_version SET data = replace(data, '\"ae_sev\":2', '\"ae_sev\":1') WHERE seq = 1",
+    "UPDATE form_version SET data = replace(data, '\"ae_sev\":2', '\"ae_sev\":1')",
+    "UPDATE form_act SET version = 2 WHERE act = 'sign'",
+]
+
+
+@pytest.mark.parametrize("statement", LATER)
+def test_what_is_altered_after_the_coding_is_found(sqlite_world: World, statement: str) -> None:
+    ident = signed_event(sqlite_world)
+    code(sqlite_world, ident, "L0102")
+    with sqlite_world.instance.engine.begin() as connection:
+        for table in ("form_act", "form_version"):
+            connection.execute(text(f"DROP TRIGGER guard_{table}_update"))
+        connection.exec_driver_sql(statement)
+    with sqlite_world.units.reading(SYSTEM) as unit, pytest.raises(Broken) as broken:
+        signatures.check(unit, TRIAL)
+    assert broken.value.code == "SIGN.CONTENT"
+
+
 # --- verifying -------------------------------------------------------------------------------------------------------
 
 
@@ -360,13 +469,12 @@ def trail_of_row(world: World, ident: str, row: int) -> list[tuple[str, str]]:
         return [(action, field) for action, field in rows]
 
 
-@pytest.mark.parametrize(("visit", "form"), [("V01", "DEMO"), ("EV", "DEVI"), ("EV", "STAT")])
+@pytest.mark.parametrize(("visit", "form"), [("V01", "DEMO"), ("EV", "DEVI")])
 def test_what_has_consequences_is_corrected_not_removed(sqlite_world: World, visit: str, form: str) -> None:
     ident = builders.randomised(sqlite_world)
-    if form != "DEMO":
+    if form == "DEVI":
         day = builders.TODAY.isoformat()
-        given = {"dv_type": 6, "dv_date": day, "dv_found": day} if form == "DEVI" else {"st_status": 1, "st_date": day}
-        builders.put(sqlite_world, ident, visit, form, given)
+        builders.put(sqlite_world, ident, visit, form, {"dv_type": 6, "dv_date": day, "dv_found": day})
 
     def work(unit: Unit) -> None:
         records.remove(unit, records.locate(unit, TRIAL, ident, visit, form), "by mistake")

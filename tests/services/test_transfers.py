@@ -10,16 +10,19 @@ from sqlalchemy import select
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
+from tests.services.test_versions import NEW_ITEM, propose, take_up
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, TrialError, WrongState
 from trialdm.services import (
     allocations,
     factors,
+    holds,
     notices,
     overview,
     packages,
     participants,
     recruitment,
     screening,
+    signatures,
     snapshots,
     trail,
     transfers,
@@ -239,3 +242,37 @@ def test_a_later_gate_judges_the_consent_by_the_site_that_took_it(world: World) 
     move(world, ident, day=TODAY + timedelta(days=1))
     answer = world.read("trial-manager", lambda unit: participants.gate(unit, TRIAL, "operate", participant=ident))
     assert "GOV-21" not in {reason.rule for reason in answer.reasons if reason.severity == "block"}, answer.reasons
+
+
+def test_a_site_that_works_with_an_earlier_version_receives_nobody_entered_under_a_later_one(world: World) -> None:
+    ident = builders.randomised(world)
+    seq = propose(world, NEW_ITEM)
+    take_up(world, seq, "S01")
+    builders.put(world, ident, "V03", "EQ5D")
+    with pytest.raises(WrongState) as refused:
+        move(world, ident)
+    assert refused.value.code == "TRANSFER.VERSION"
+    assert refused.value.message == f"Site S02 works with protocol 1.0; forms of participant {ident} were entered under 1.1."
+    assert refused.value.needs == "Site S02 takes up version 1.1 first."
+    protocol = world.protocol
+    offered = world.read("trial-manager", lambda unit: transfers.may_receive(unit, protocol, participants.known(unit, TRIAL, ident)))
+    assert offered == []
+    take_up(world, seq, "S02")
+    assert move(world, ident) == "S02"
+
+
+def test_lists_by_site_and_number_are_in_one_order_after_a_transfer(world: World) -> None:
+    """Two sites each have a number 1: once one of the two moves, their place among the others' still follows from something."""
+    first, second = builders.randomised(world, "S02"), builders.randomised(world, "S01")
+    move(world, second)
+    for ident, site in ((first, "S02"), (second, "S02")):
+        builders.put(world, ident, "V03", "EQ5D", site=site)
+    expected = [second, first]
+    protocol = world.protocol
+    listed = world.read("trial-manager", lambda unit: [row.id for row, _ in participants.listed(unit, TRIAL)])
+    to_sign = world.read("sub-investigator", lambda unit: [one.participant for one in signatures.waiting(unit, protocol)], "S02")
+    with world.units.reading(world.actor("data-manager")) as unit:
+        against = holds.against(unit, holds.target(unit, TRIAL, "site", "S02"))
+    words = " ".join(detail.message for detail in against)
+    assert (listed, to_sign) == (expected, expected)
+    assert words.index(second) < words.index(first)

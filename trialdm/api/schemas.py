@@ -2,13 +2,13 @@
 
 from marshmallow import Schema, fields, validate
 
-from trialdm.domain import ethics, lifecycle, query
+from trialdm.domain import ethics, lifecycle, query, safety
 from trialdm.domain.ethics import modifications, reconsent
 from trialdm.domain.protocol import NATIONS
 from trialdm.domain.roles import TASKS
 from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
-from trialdm.services import delegations, derivations, holds, packages, unblinding
+from trialdm.services import delegations, derivations, double_entry, holds, packages, unblinding
 
 _DAY = "A day, such as 2026-03-01."
 
@@ -414,6 +414,139 @@ class ExpectedVisit(Schema):
     target = fields.String()
     closes = fields.String(metadata={"description": "Last day of the window."})
     standing = fields.String(validate=validate.OneOf(tuple(STANDINGS)))
+
+
+class EnteredTwice(Schema):
+    """A form that two people enter, and that has no version yet."""
+
+    participant = fields.String()
+    site = fields.String()
+    visit = fields.String()
+    form = fields.String()
+    row = fields.Integer()
+    next = fields.String(
+        validate=validate.OneOf(tuple(double_entry.STEPS)), metadata={"description": "A second entry, or to settle what differs."}
+    )
+    entered_by = fields.List(fields.String())
+    since = fields.String(metadata={"description": "Day of the last entry."})
+    differ = fields.Integer(metadata={"description": "Answers in which two entries differ, of those that the caller may see."})
+    yours = fields.Boolean(metadata={"description": "Whether the caller may take the next step."})
+
+
+class Clock(Schema):
+    """A deadline about safety with its light."""
+
+    key = fields.String()
+    rule = fields.String()
+    title = fields.String()
+    due = fields.String(metadata={"description": "A day, or a moment where hours count."})
+    state = fields.String(validate=validate.OneOf(tuple(safety.LIGHTS)))
+    light = fields.String(validate=validate.OneOf(sorted({colour for colour, _ in safety.LIGHTS.values()})))
+    met_on = fields.String(allow_none=True)
+    owners = fields.List(fields.String())
+    site = fields.String()
+    participant = fields.String()
+
+
+class SeriousEvent(Schema):
+    """A serious adverse event in words. It holds no arm and no narrative."""
+
+    participant = fields.String()
+    number = fields.Integer()
+    site = fields.String()
+    visit = fields.String()
+    form = fields.String()
+    age_band = fields.String(allow_none=True)
+    event = fields.String(allow_none=True)
+    code = fields.String(allow_none=True)
+    started = fields.String(allow_none=True)
+    ended = fields.String(allow_none=True)
+    outcome = fields.String(allow_none=True)
+    criteria = fields.String(allow_none=True)
+    site_aware = fields.String(allow_none=True)
+    reported_to_sponsor = fields.String(allow_none=True)
+    relatedness_site = fields.String(allow_none=True)
+    relatedness_sponsor = fields.String(allow_none=True)
+    expectedness = fields.String(allow_none=True)
+    judged_against = fields.String(allow_none=True)
+    ci_aware = fields.String(allow_none=True)
+    committee_told = fields.String(allow_none=True)
+    state = fields.String(validate=validate.OneOf(tuple(safety.STATES)))
+    clocks = fields.List(fields.Nested(Clock))
+
+
+class AdverseEvent(Schema):
+    """An adverse event in words."""
+
+    participant = fields.String()
+    number = fields.Integer()
+    site = fields.String()
+    age_band = fields.String(allow_none=True)
+    event = fields.String(allow_none=True)
+    code = fields.String(allow_none=True)
+    special_interest = fields.String(allow_none=True)
+    started = fields.String(allow_none=True)
+    ended = fields.String(allow_none=True)
+    severity = fields.String(allow_none=True)
+    serious = fields.String(allow_none=True)
+    outcome = fields.String(allow_none=True)
+
+
+class ExpectedList(Schema):
+    """A version of the list of expected events."""
+
+    name = fields.String()
+    in_force = fields.Boolean()
+    expected = fields.List(fields.String())
+    not_expected = fields.List(fields.String())
+    source = fields.String()
+
+    class Meta:
+        include = {"from": fields.String(metadata={"description": "Day from which it is in force."})}
+
+
+class Dictionary(Schema):
+    name = fields.String()
+    version = fields.String()
+    terms = fields.Integer()
+
+
+class NewDictionary(Schema):
+    file = fields.String(required=True, metadata={"description": "Name of the file: llt.asc, pt.asc, or one that ends in .csv."})
+    text = fields.String(required=True, metadata={"description": "The file."})
+    name = fields.String(required=True, validate=validate.Length(min=1, max=60))
+    version = fields.String(required=True, validate=validate.Length(min=1, max=20))
+
+
+class LoadedTerms(Schema):
+    name = fields.String()
+    version = fields.String()
+    new = fields.Integer(metadata={"description": "Terms that were not there before."})
+
+
+class Term(Schema):
+    code = fields.String()
+    term = fields.String()
+    up = fields.String(metadata={"description": "The broader term."})
+
+
+class UncodedEvent(Schema):
+    """An event without a code."""
+
+    participant = fields.String()
+    site = fields.String()
+    visit = fields.String()
+    form = fields.String()
+    row = fields.Integer()
+    version = fields.Integer()
+    term = fields.String()
+    suggestions = fields.List(fields.Nested(Term))
+
+
+class NewCode(Schema):
+    participant = fields.String(required=True)
+    row = fields.Integer(required=True, validate=validate.Range(min=1))
+    code = fields.String(required=True, validate=validate.Length(min=1, max=12))
 
 
 class Screened(Schema):

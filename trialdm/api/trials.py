@@ -14,6 +14,7 @@ from trialdm.domain.schedule import STANDINGS
 from trialdm.door.security import change, instance, known_person, read
 from trialdm.services import (
     clocks,
+    double_entry,
     gates,
     imports,
     overview,
@@ -283,6 +284,15 @@ def calendar_feed(asked: dict[str, str], trial: str) -> Any:
 def reconsent(asked: dict[str, str], trial: str) -> Any:
     """Who has to consent again, why and how urgently, and who did, at the sites that the caller sees."""
     return read(lambda unit: [line.to_json() for line in reconsents.listed(unit, trial, asked["site"])])
+
+
+@api.get("/<trial>/double-entry")
+@api.arguments(schemas.SiteQuery, location="query", unknown=RAISE)
+@api.response(200, schemas.EnteredTwice(many=True))
+@known_person
+def entered_twice(asked: dict[str, str], trial: str) -> Any:
+    """Forms that wait for a second entry, or for a third person who settles what two entries differ in; without what anybody typed."""
+    return read(lambda unit: [one.to_json() for one in double_entry.listed(unit, trial, site=asked["site"])])
 
 
 @api.get("/<trial>/gate")

@@ -23,6 +23,7 @@ from trialdm.demo import audit, cast, figures
 from trialdm.demo.closing import Closing
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.demo.questions import Asking
+from trialdm.demo.typing_twice import Typing
 from trialdm.demo.watching import Watching
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.ethics import Approval, Document
@@ -282,6 +283,7 @@ class Play:
         asking = Asking(self.units, self.protocol, self.last, self._as)
         watching = Watching(self.units, self.protocol, self.last, self._as)
         closing = Closing(self.units, self.protocol, self.last, self._as, self.password)
+        typing = Typing(self.units, self.protocol, self.last, self._as)
         for offset in range(total):
             day = self.opens + timedelta(days=offset)
             self._sign_head(day)
@@ -298,7 +300,7 @@ class Play:
                 if todays:
                     self._site_day(day, sites[site], todays, queue)
             self.at(day, time(16, 30))
-            self.steps += asking.day(day) + watching.day(day) + closing.day(day)
+            self.steps += asking.day(day) + watching.day(day) + typing.day(day) + closing.day(day)
             if offset % 7 == 0 or offset == total - 1:
                 self.say(f"\r{day.isoformat()}  {round(100 * (offset + 1) / total):3d}%  {self.steps} forms and acts  ")
 

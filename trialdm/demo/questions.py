@@ -104,7 +104,7 @@ class Asking:
                     FormInstance.visit == question.visit,
                     FormInstance.status.in_(lifecycle.FINISHED),
                 )
-                .order_by(Participant.number)
+                .order_by(Participant.enrolled_site, Participant.number)
             ).all()
             if not complete:
                 return ""

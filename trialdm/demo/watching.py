@@ -54,7 +54,9 @@ class Watching:
         with self.units.reading(self.actor("trial-manager", "")) as unit:
             states = studies.states(unit, self.protocol.id, "participant")
             people = unit.session.scalars(
-                select(Participant).where(Participant.trial_id == self.protocol.id).order_by(Participant.site, Participant.number)
+                select(Participant)
+                .where(Participant.trial_id == self.protocol.id)
+                .order_by(Participant.site, Participant.enrolled_site, Participant.number)
             )
             cared = [(person.id, person.site) for person in people if states.get(person.id) in _OPERATED]
         if not cared:

@@ -4,7 +4,7 @@
 elsewhere (`ethics.gate`, `roles`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from trialdm.domain.errors import WrongState
 
@@ -82,6 +82,7 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "amend": (("complete", "verified", "signed"), "complete"),
         "verify": (("complete",), "verified"),
         "sign": (("complete", "verified"), "signed"),
+        "annotate": (("signed",), "signed"),
         "void": (("verified", "signed"), "complete"),
         "remove": (("draft", "complete", "verified", "signed"), "removed"),
         "restore": (("removed",), "draft"),
@@ -119,6 +120,10 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "confirm": (("asked",), "unblinded"),
     },
 }
+
+#: Steps by which an end that was entered by mistake is taken back: machine -> event -> the states that it may leave. Each reaches
+#: the state in which the thing was before them.
+BACK: Mapping[str, Mapping[str, tuple[str, ...]]] = {"participant": {"reinstate": ("withdrawn", "lost", "died")}}
 
 #: The state in which each kind of thing starts.
 INITIAL = {
@@ -196,3 +201,15 @@ def move(machine: str, state: str, event: str) -> str:
             needs=f"It needs to be {' or '.join(label(source) for source in sources)} first.",
         )
     return target
+
+
+def back(machine: str, passed: Sequence[str], event: str) -> str:
+    """The state to which a step of `BACK` leads; `passed` are the states so far, oldest first. Raises WrongState."""
+    sources = BACK[machine][event]
+    if not passed or passed[-1] not in sources:
+        raise WrongState(
+            f"The {machine} is '{label(passed[-1] if passed else INITIAL[machine])}': the step '{event}' does not lead back from there.",
+            code=f"STATE.{machine.upper()}",
+            needs=f"It needs to be {' or '.join(label(source) for source in sources)} first.",
+        )
+    return next((state for state in reversed(passed) if state not in sources), INITIAL[machine])

@@ -6,17 +6,48 @@ else. Acts are only added; what still holds is what the fold over them says. Pur
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trialdm.domain.audit import canonical
+from trialdm.domain.crf import Form, Item
+from trialdm.domain.roles import ACTIONS
+
+#: Roles that sign forms.
+SIGNERS = ACTIONS["form.sign"]
 
 #: What a person says by signing.
 MEANINGS = {
     "form": "I have reviewed this form. To the best of my knowledge it is accurate and complete.",
     "casebook": "I have reviewed every form of this participant. To the best of my knowledge the casebook is accurate and complete.",
 }
+
+
+def beside(form: Form) -> frozenset[str]:
+    """Items of a form that stand beside what an investigator signs, and not under it.
+
+    They are given by people of whom none signs forms (a code by data management, the sponsor's assessment), or follow from such an
+    item without anybody typing them.
+    """
+    found = {item.name for item in form.items if item.by and not SIGNERS & set(item.by)}
+    while True:
+        follow = {item.name for item in form.items if not item.typed_in and found & _named(item)} - found
+        if not follow:
+            return frozenset(found)
+        found |= follow
+
+
+def _named(item: Item) -> set[str]:
+    return {name for expression in (item.value, item.show_if) if expression for name in expression.names}
+
+
+def under(document: Mapping[str, Any], beside: Collection[str]) -> dict[str, Any]:
+    """What a signature covers of a form's document: all of it but the answers to items that stand beside it."""
+    return {
+        part: {name: raw for name, raw in held.items() if name not in beside} if part in ("answers", "missing") else held
+        for part, held in document.items()
+    }
 
 
 def content(place: Mapping[str, Any], document: Mapping[str, Any]) -> str:

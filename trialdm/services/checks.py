@@ -105,8 +105,8 @@ def run(unit: Unit, trial: str, *, site: str = "", form: str = "", alerts: bool 
 
 
 def _in_parts(unit: Unit, trial: str, site: str) -> Iterator[Sequence[Participant]]:
-    wanted = select(Participant).where(Participant.trial_id == trial, Participant.site == site).order_by(Participant.number)
-    people = unit.session.scalars(wanted).all()
+    wanted = select(Participant).where(Participant.trial_id == trial, Participant.site == site)
+    people = unit.session.scalars(wanted.order_by(Participant.enrolled_site, Participant.number)).all()
     for start in range(0, len(people), _AT_ONCE):
         yield people[start : start + _AT_ONCE]
 

@@ -12,7 +12,6 @@ from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Conflict, Invalid, Missing
 from trialdm.domain.protocol import Protocol, Term
 from trialdm.services import casebooks, records, studies
-from trialdm.services.casebooks import Stored
 from trialdm.services.records import Submission
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import Participant
@@ -153,18 +152,13 @@ def uncoded(unit: Unit, trial: str) -> list[Waiting]:
     for book in casebooks.some_forms(unit, trial, people, {form.code}).values():
         for stored in book.all_of(form.code):
             said = stored.answers(form).values
-            if code.name in said or term.name not in said or stored.instance.restricted or not _open(stored):
+            if code.name in said or term.name not in said or stored.instance.restricted:
                 continue
             words = str(values.write(said[term.name]))
             at = stored.instance
             fits = tuple(safety.suggestions(words, terms))
             found.append(Waiting(book.participant.id, book.participant.site, at.visit, at.form, at.row, at.seq, words, fits))
     return found
-
-
-def _open(stored: Stored) -> bool:
-    """Whether the form can still be changed without taking a signature away."""
-    return stored.status in ("draft", "complete", "verified")
 
 
 def _items(protocol: Protocol) -> tuple[Form, Item, Item] | None:

@@ -7,16 +7,19 @@ third person has decided; from then on it is changed like any other, with a reas
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
-from trialdm.domain import signing
+from trialdm.domain import roles, signing
 from trialdm.domain.crf import Answers, Form, load
 from trialdm.domain.errors import Forbidden, Invalid
-from trialdm.services import casebooks, studies
-from trialdm.services.unit import Change, Unit
-from trialdm.store.tables import FormEntry, Participant
+from trialdm.domain.ethics.withdrawal import COLLECTS
+from trialdm.services import casebooks, participants, studies
+from trialdm.services.casebooks import Casebook
+from trialdm.services.unit import LONDON, Change, Unit
+from trialdm.store.tables import FormEntry, FormInstance, Participant
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,93 @@ def enter(unit: Unit, person: Participant, form: Form, place: tuple[str, str, in
     return standing(unit, person, form, place)
 
 
-def pending(unit: Unit, trial: str, people: Sequence[Participant]) -> list[tuple[Participant, tuple[str, str, int], int]]:
-    """Places at which a double entry has begun and the form has no version: whose, where, and how many entries there are."""
-    known = {person.id: person for person in people}
-    rows = unit.session.scalars(select(FormEntry).where(FormEntry.trial_id == trial).order_by(FormEntry.at))
-    counted: dict[tuple[str, str, str, int], int] = {}
-    for row in rows:
-        key = (row.participant_id, row.visit, row.form, row.row)
-        counted[key] = counted.get(key, 0) + 1
-    return [(known[ident], (visit, form, number), count) for (ident, visit, form, number), count in counted.items() if ident in known]
+# --- what waits ------------------------------------------------------------------------------------------------------
+
+#: What comes next at a place -> its words.
+STEPS = {"second": "Waiting for a second entry", "settle": "Differences to settle"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A form that has been begun and has no version yet: where it is, who entered it, and in how many answers two entries differ.
+
+    `next` is a key of `STEPS`; `yours` says that the reader may take this step.
+    """
+
+    participant: str
+    site: str
+    visit: str
+    form: str
+    row: int
+    next: str
+    entered_by: tuple[str, ...]
+    since: date
+    differ: int
+    yours: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as the API, the command line and CSV files give it."""
+        return {**vars(self), "entered_by": list(self.entered_by), "since": self.since.isoformat()}
+
+
+def listed(unit: Unit, trial: str, *, site: str = "") -> list[Line]:
+    """What waits for a second entry or a third person, the oldest first, at the sites whose forms the person sees.
+
+    Raises Forbidden, and Missing for an unknown site.
+    """
+    if site:
+        studies.protocol(unit, trial).site(site)
+    unit.require("form.see", trial, site or None)
+    people = {row.id: row for row, _ in participants.listed(unit, trial) if site in ("", row.site)}
+    begun = [(people[key[0]], key[1:], rows) for key, rows in _begun(unit, trial).items() if key[0] in people]
+    wanted = {form for protocol in studies.alive(unit, trial) for form in participants.closing_forms(protocol)}
+    books = casebooks.some_forms(unit, trial, {person.id: person for person, _, _ in begun}.values(), wanted)
+    names = casebooks.names(unit, (row.by for _, _, rows in begun for row in rows))
+    found = (_line(unit, books[person.id], place, rows, names) for person, place, rows in begun)
+    return sorted(filter(None, found), key=lambda x: (x.since, x.site, x.participant, x.visit, x.form, x.row))
+
+
+def _begun(unit: Unit, trial: str, *here: Any) -> dict[tuple[str, str, str, int], list[FormEntry]]:
+    """The entries of forms that have no version: by participant, visit, form and row."""
+    same = [getattr(FormEntry, name) == getattr(FormInstance, name) for name in ("trial_id", "participant_id", "visit", "form", "row")]
+    wanted = select(FormEntry).outerjoin(FormInstance, and_(*same)).where(FormEntry.trial_id == trial, FormInstance.id.is_(None), *here)
+    found: dict[tuple[str, str, str, int], list[FormEntry]] = {}
+    for row in unit.session.scalars(wanted.order_by(FormEntry.seq)):
+        found.setdefault((row.participant_id, row.visit, row.form, row.row), []).append(row)
+    return found
+
+
+def _line(unit: Unit, book: Casebook, place: tuple[str, str, int], rows: Sequence[FormEntry], names: Mapping[str, str]) -> Line | None:
+    """One line of the list; None for what the reader may not see, and for a form that the protocol has no more."""
+    person, trial = book.participant, book.participant.trial_id
+    protocol = studies.protocol_at(unit, trial, person.site)
+    form = next((one for one in protocol.forms if one.code == place[1]), None)
+    if form is None:
+        return None
+    entered = [load(form, json.loads(row.data)) for row in rows]
+    sees = unit.sees_allocations(trial, person.site)
+    if not sees and (form.restricted or any(form.row_restricted(answers.values) for answers in entered)):
+        return None
+    differ = different(form, *entered) if len(entered) == 2 else ()
+    may = roles.may_enter(unit.actor.grants, form.kind, trial, person.site) or unit.may("form.import", trial, person.site)
+    return Line(
+        person.id,
+        person.site,
+        *place,
+        "settle" if len(entered) == 2 else "second",
+        tuple(names.get(row.by, "") for row in rows),
+        rows[-1].at.astimezone(LONDON).date(),
+        sum(sees or not form.restricts(form.by_name[name]) for name in differ),
+        may and form.kind in COLLECTS[participants.withdrawal_level(protocol, book)] and unit.actor.id not in {row.by for row in rows},
+    )
+
+
+def next_row(unit: Unit, person: Participant, form: Form, visit: str, free: int, after: int = 0) -> int:
+    """The number of the row that somebody goes on to: `free` is the first that no saved row has.
+
+    After a row comes the next one that others have begun and that waits for this person; else a row that nobody has begun.
+    """
+    here = (FormEntry.participant_id == person.id, FormEntry.visit == visit, FormEntry.form == form.code)
+    begun = {key[3]: {row.by for row in rows} for key, rows in _begun(unit, person.trial_id, *here).items()}
+    theirs = [row for row, by in begun.items() if after and row > after and unit.actor.id not in by]
+    return min(theirs, default=max([free, *(row + 1 for row in begun)]))

@@ -19,6 +19,9 @@ from trialdm.services.unit import Unit
 from trialdm.store import keys
 from trialdm.store.tables import FormDraft
 
+#: The row under which the table of all rows of a form is kept: rows are counted from 1.
+TABLE = 0
+
 #: The largest draft, in characters of its JSON text.
 LARGEST = 300_000
 

@@ -218,7 +218,9 @@ def _against(unit: Unit, about: Target) -> Iterator[Detail]:
     elif scope == "form":
         yield from _against_form(unit, about)
         return
-    here = list(unit.session.scalars(select(Participant).where(*wanted).order_by(Participant.site, Participant.number)))
+    here = list(
+        unit.session.scalars(select(Participant).where(*wanted).order_by(Participant.site, Participant.enrolled_site, Participant.number))
+    )
     yield from _unfinished(unit, about.protocol, here)
     unsigned = [person.id for person in here if not signatures.casebook_signed(unit, about.protocol, person)]
     if unsigned and not about.protocol.historical:

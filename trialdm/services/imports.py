@@ -249,7 +249,7 @@ def _written(answers: Answers, name: str) -> str:
 
 
 def _answers(form: Form, line: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    """Answers of the items that a person gives; a number that stands for a missing reason is none."""
+    """Answers of the items that a person gives; a number that stands for a missing reason is none, and exports write times with seconds."""
     for item in form.items:
         if not item.typed_in:
             continue
@@ -258,7 +258,8 @@ def _answers(form: Form, line: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
             if ticked:
                 yield item.name, ticked
         elif line.get(item.name, "").strip() and line[item.name].strip() not in _reason_cells(item.holds):
-            yield item.name, line[item.name].strip()
+            cell = line[item.name].strip()
+            yield item.name, cell.removesuffix(":00") if item.holds == "time" and cell.count(":") == 2 else cell
 
 
 def _reason_cells(holds: str) -> Mapping[str, str]:

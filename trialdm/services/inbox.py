@@ -11,7 +11,7 @@ from typing import Any
 
 from trialdm.domain import ethics, pathway
 from trialdm.domain.protocol import Protocol
-from trialdm.services import approvals, clocks, delegations, holds, queries, register, signatures, studies, visits
+from trialdm.services import approvals, clocks, delegations, double_entry, holds, queries, register, signatures, studies, visits
 from trialdm.services.unit import Unit
 
 #: kind -> what the person is asked to do.
@@ -25,6 +25,8 @@ KINDS = {
     "lock": "Confirm as the second person",
     "signature": "Sign casebooks",
     "visit": "Hold a visit, or say why it was missed",
+    "second": "Enter forms a second time",
+    "settle": "Settle what two entries differ in",
     "query": "Answer queries",
     "answered": "Close queries that were answered",
 }
@@ -125,6 +127,15 @@ def _visits(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
         yield Waiting(protocol.id, "visit", what, one.site, one.window.closes, one.standing == "overdue", about)
 
 
+def _entries(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
+    """Forms that are entered twice and wait for the reader, by site."""
+    if protocol.treats or not unit.may("form.see", protocol.id):
+        return
+    counts = Counter((one.next, one.site) for one in double_entry.listed(unit, protocol.id) if one.yours)
+    for (step, site), count in sorted(counts.items()):
+        yield Waiting(protocol.id, step, f"{count} form{'' if count == 1 else 's'}", site, about={"site": site})
+
+
 def _queries(unit: Unit, protocol: Protocol) -> Iterator[Waiting]:
     """Queries that the reader may answer, and answered ones that the reader may close, by site."""
     if protocol.treats or not unit.may("query.see", protocol.id):
@@ -149,5 +160,6 @@ _SOURCES: tuple[Callable[[Unit, Protocol], Iterator[Waiting]], ...] = (
     _locks,
     _signatures,
     _visits,
+    _entries,
     _queries,
 )

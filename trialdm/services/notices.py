@@ -36,6 +36,7 @@ KINDS = {
     "delegation": "the delegation log",
     "modification": "a modification",
     "transfer": "a transfer between sites",
+    "participation": "a change of participation",
 }
 
 

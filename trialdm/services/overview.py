@@ -131,7 +131,8 @@ def _typed(unit: Unit, trial: str, people: dict[str, Participant]) -> Iterator[T
         person = people.get(row.participant_id)
         if person is not None:
             form = studies.protocol_at(unit, trial, person.site).form(row.form)
-            yield Task("typed", person.id, person.site, f"Save what you typed: {form.title}", row.visit, row.form, row.row)
+            what = f"{form.title}, all rows" if row.row == drafts.TABLE else form.title
+            yield Task("typed", person.id, person.site, f"Save what you typed: {what}", row.visit, row.form, row.row)
 
 
 #: Where a visit stands -> kind of task.

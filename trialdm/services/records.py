@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from trialdm.domain import audit, crf, ethics, lifecycle, roles, values
+from trialdm.domain import audit, crf, ethics, lifecycle, roles, signing, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.ethics import withdrawal
@@ -30,6 +30,7 @@ from trialdm.services import (
     holds,
     notices,
     participants,
+    participation,
     queries,
     register,
     seriousness,
@@ -495,8 +496,9 @@ def _write(
     before = stored.answers(place.form) if stored else Answers({}, {})
     status = stored.status if stored else lifecycle.INITIAL["form"]
     amended = stored is not None and stored.finished
-    event = "amend" if amended else "finish" if sent.complete else "save"
     changes = _changes(place.form, before, verdict.answers, stored is not None and bool(stored.instance.restricted))
+    beside = bool(changes) and {change.field for change in changes} <= signing.beside(place.form)
+    event = ("annotate" if beside and status == "signed" else "amend") if amended else "finish" if sent.complete else "save"
     again = place.form.kind == "eligibility" and bool(sent.reason.strip())
     if stored and not changes and (amended or event == "save") and not again:
         return view(unit, place)
@@ -517,6 +519,7 @@ def _write(
     restricted = place.form.row_restricted(verdict.answers.values)
     confirmed = [f.id for f in verdict.confirmed]
     new = lifecycle.move("form", status, event)
+    ends = participation.said(place.protocol, book) if _closes(place) else None
     instance, version = casebooks.write(
         unit, book, place.key, new, verdict.answers, restricted=restricted, reason=(code, text), confirmed=confirmed, gate=gate
     )
@@ -535,12 +538,14 @@ def _write(
     )
     changed = [change.field for change in changes]
     why = _why_void(unit, place, instance, changed)
-    signatures.void(unit, place.protocol, book, book.forms[place.key], changed, why)
+    signatures.void(unit, place.protocol, book, book.forms[place.key], changed, why, beside=beside)
     broken = [*lowered, *_rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})]
     if not place.protocol.historical:
         broken += seriousness.after_death(place, place.protocol, book)
     _note_findings(unit, place, instance, verdict, [*warned, *broken])
     broken += _factors_changed(unit, place, book)
+    if ends is not None:
+        participation.follow(unit, place.protocol, book, ends, sent.reason)
     _follow(unit, place, book, (*verdict.of("alert"), *broken))
     alerts.tell(unit, place, instance, stored, (*verdict.of("alert"), *broken), {change.field for change in changes})
     queries.follow(unit, place, book, verdict)
@@ -844,15 +849,20 @@ def next_row(book: Casebook, form: str, visit: str) -> int:
 
 # --- rows that were entered by mistake -------------------------------------------------------------------------------
 
-#: Kinds of forms whose rows can be removed. What moved a participant, opened a clock or stands in a log is corrected instead.
+#: Kinds of forms whose rows can be removed. What was consented to, operated on, reported or judged is corrected instead.
 _REMOVABLE = frozenset({"baseline", "outcome", "operative", "discharge", "safety", "visit"})
+
+
+def _closes(place: Place) -> bool:
+    """Whether the form says that a participation has ended."""
+    return place.form.code in participants.closing_forms(place.protocol)
 
 
 def removable(place: Place) -> bool:
     """Whether a row entered by mistake can be taken out: rows, and forms of an unscheduled visit."""
     loose = place.protocol.rows_at(place.form, place.visit) or place.visit.code == UNSCHEDULED
     meanings = {item.means for item in place.form.items}
-    return loose and place.form.kind in _REMOVABLE and not meanings & {"serious_aware", "death_date", "surgery_done", "withdrawal"}
+    return loose and (_closes(place) or (place.form.kind in _REMOVABLE and not meanings & {"serious_aware", "surgery_done"}))
 
 
 def remove(unit: Unit, place: Place, reason: str, version: int | None = None) -> None:
@@ -901,9 +911,12 @@ def _strike(unit: Unit, place: Place, book: Casebook, stored: Stored | None, eve
     was = stored.status
     new = lifecycle.move("form", was, event)
     code, text = reason_of(reason)
+    ends = participation.said(place.protocol, book) if _closes(place) else None
     instance, version = casebooks.write(unit, book, place.key, new, stored.answers(place.form), reason=(code, text))
     change = Change("status", was, new, _stream(place, instance))
     about = {"trial": place.protocol.id, **_about(place, instance)}
     unit.record(f"form.{event}", instance, version, changes=[change], reason_code=code, reason_text=text, **about)
     kept = book.forms.get(place.key) or book.removed[place.key]
     signatures.void(unit, place.protocol, book, kept, [], f"{unit.actor.name} {'removed' if event == 'remove' else 'restored'} a row")
+    if ends is not None:
+        participation.follow(unit, place.protocol, book, ends, reason)

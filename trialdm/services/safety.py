@@ -75,6 +75,12 @@ class Serious:
             "clock_committee": due.get("GOV-31", due.get("GOV-33", "")),
         }
 
+    def to_json(self, now: datetime) -> dict[str, Any]:
+        """The line as the API gives it: the columns of RP-05 with days as they are, where the form stands, and each clock."""
+        flat = {name: text or None for name, text in self.row_of(now).items() if not name.startswith("clock_")}
+        form = {"visit": self.visit, "form": self.form, "number": self.row, "state": self.state}
+        return {**flat, **form, "clocks": [clock(deadline, now) for deadline in self.clocks]}
+
 
 @dataclass(frozen=True)
 class Event:
@@ -108,6 +114,10 @@ class Event:
             "serious": self.serious,
             "outcome": self.outcome,
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as the API gives it."""
+        return {**{name: text or None for name, text in self.row_of().items()}, "number": self.row}
 
 
 def _iso(value: date | None) -> str:
@@ -224,6 +234,11 @@ def lights(unit: Unit, trial: str) -> list[Deadline]:
     return [deadline for deadline in clocks.listed(unit, trial) if deadline.rule in _RULES]
 
 
+def clock(deadline: Deadline, now: datetime) -> dict[str, Any]:
+    """A clock as the API gives it, with its light."""
+    return {**clocks.describe(deadline, now), "light": safety.LIGHTS[deadline.state(now)][0]}
+
+
 def clocks_table(unit: Unit, trial: str) -> list[dict[str, str]]:
     """RP-06 as rows."""
     now = clocks.now(unit)
@@ -239,6 +254,25 @@ def clocks_table(unit: Unit, trial: str) -> list[dict[str, str]]:
             "rule": d.rule,
         }
         for d in lights(unit, trial)
+    ]
+
+
+def expected_lists(unit: Unit, trial: str) -> list[dict[str, Any]]:
+    """The versions of the list of expected events, newest first, and which one is in force today."""
+    unit.require("trial.see", trial)
+    protocol = studies.protocol(unit, trial)
+    current = protocol.expected_on(unit.today)
+    versions = sorted(protocol.expected_events, key=lambda one: one.since, reverse=True)
+    return [
+        {
+            "name": one.name,
+            "from": one.since.isoformat(),
+            "in_force": one is current,
+            "expected": list(one.expected),
+            "not_expected": list(one.unexpected),
+            "source": one.source,
+        }
+        for one in versions
     ]
 
 

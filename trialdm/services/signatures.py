@@ -1,8 +1,9 @@
 """Electronic signatures under forms and casebooks, and what a change does to them.
 
 Whoever signs types their password again. A signature is bound to what the form says (`domain.signing`): any change of an
-answer makes it void, says so in the trail and on the page, and asks for another one. Restricted forms are signed by people
-who read them.
+answer makes it void, says so in the trail and on the page, and asks for another one. Answers that others give beside it, such as
+the code of an event, are not what an investigator signs, and leave it as it is. Restricted forms are signed by people who read
+them.
 """
 
 import json
@@ -71,12 +72,18 @@ def content(unit: Unit, stored: Stored) -> str:
     """What a signature under a form is bound to."""
     one = stored.instance
     version = unit.session.get_one(FormVersion, (one.trial_id, one.id, one.seq))
-    return _content(one, version)
+    return _content(unit, one, version)
 
 
-def _content(one: FormInstance, version: FormVersion) -> str:
+def _content(unit: Unit, one: FormInstance, version: FormVersion) -> str:
     place = {"trial": one.trial_id, "participant": one.participant_id, "visit": one.visit, "form": one.form, "row": one.row}
-    return signing.content({**place, "version": version.seq, "definition": version.definition_seq}, json.loads(version.data))
+    return signing.content({**place, "version": version.seq, "definition": version.definition_seq}, _under(unit, one, version, version))
+
+
+def _under(unit: Unit, one: FormInstance, version: FormVersion, signed: FormVersion) -> dict[str, Any]:
+    """What a version says of that which a signature under the version `signed` covers, by the definition of that one."""
+    definition = next(row for row in studies.loaded(unit, one.trial_id) if row.seq == signed.definition_seq)
+    return signing.under(json.loads(version.data), signing.beside(studies.parsed(definition).form(one.form)))
 
 
 # --- signing ---------------------------------------------------------------------------------------------------------
@@ -237,7 +244,7 @@ def _contents(unit: Unit, trial: str, participant: str) -> list[str]:
         )
         .where(FormInstance.trial_id == trial, FormInstance.participant_id == participant, FormInstance.status != "removed")
     )
-    return [_content(one, version) for one, version in rows]
+    return [_content(unit, one, version) for one, version in rows]
 
 
 def _casebook_act(
@@ -254,22 +261,23 @@ def _casebook_act(
 # --- what a change does ----------------------------------------------------------------------------------------------
 
 
-def void(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, items: Sequence[str], why: str) -> None:
+def void(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, items: Sequence[str], why: str, *, beside: bool = False) -> None:
     """A form was changed (`items` are those whose answers are others now): nobody has verified or signed it as it stands.
 
-    The signature under the casebook goes as well.
+    The signature under the casebook goes as well. Where all of the items stand `beside` what is signed, signatures hold.
     """
     one, person = stored.instance, book.participant
     before = marks(unit, one.trial_id, one.id) if one.seq > 1 else Marks()
     gone = [note(unit, one, "void", item=item, text=why) for item in items if before.verified(item)]
-    gone += [note(unit, one, "void", text=why)] if before.signature else []
+    signature = None if beside else before.signature
+    gone += [note(unit, one, "void", text=why)] if signature else []
     stream = _stream(unit, protocol, book, stored)
     if gone:
         changes = [Change("verified", sorted(row.item for row in gone if row.item), [], stream)] if any(row.item for row in gone) else []
-        changes += [Change("signature", before.signature.name, None, stream)] if before.signature else []
+        changes += [Change("signature", signature.name, None, stream)] if signature else []
         about = {"trial": one.trial_id, "entity": "form", "entity_id": one.id, "site": person.site}
         unit.record("form.void", *gone, changes=changes, **about)
-    under = of_casebook(unit, one.trial_id, person.id).signature
+    under = None if beside else of_casebook(unit, one.trial_id, person.id).signature
     if under is not None:
         row = _casebook_act(unit, one.trial_id, person.id, "void", text=why)
         about = {"trial": one.trial_id, "entity": "participant", "entity_id": person.id, "site": person.site}
@@ -293,13 +301,24 @@ def check(unit: Unit, trial: str) -> int:
             signed.pop(row.instance_id, None)
     for ident, row in signed.items():
         one = unit.session.get_one(FormInstance, (trial, ident))
-        version = unit.session.get_one(FormVersion, (trial, ident, row.version))
-        if one.seq != row.version or _content(one, version) != row.content:
+        if not _as_signed(unit, one, row):
             raise Broken(f"Form {ident} is not what was signed by {row.name}.", code="SIGN.CONTENT")
     for act in unit.session.scalars(select(CasebookAct).where(CasebookAct.trial_id == trial, CasebookAct.act == "sign")):
         _require_sealed(unit, act, f"the casebook of {act.participant_id}")
         count += 1
     return count
+
+
+def _as_signed(unit: Unit, one: FormInstance, row: FormAct) -> bool:
+    """Whether the signed version says what was signed, and every version since differs only in what stands beside it."""
+    wanted = select(FormVersion).where(
+        FormVersion.trial_id == one.trial_id, FormVersion.instance_id == one.id, FormVersion.seq >= row.version, FormVersion.seq <= one.seq
+    )
+    versions = unit.session.scalars(wanted.order_by(FormVersion.seq)).all()
+    if not versions or versions[0].seq != row.version or _content(unit, one, versions[0]) != row.content:
+        return False
+    signed = _under(unit, one, versions[0], versions[0])
+    return all(_under(unit, one, later, versions[0]) == signed for later in versions[1:])
 
 
 def _require_sealed(unit: Unit, row: FormAct | CasebookAct, what: str) -> None:
@@ -346,8 +365,8 @@ def waiting(unit: Unit, protocol: Protocol) -> list[Waiting]:
         select(Participant.id, Participant.site, func.count())
         .join(FormInstance, (FormInstance.trial_id == Participant.trial_id) & (FormInstance.participant_id == Participant.id))
         .where(Participant.trial_id == trial, FormInstance.status.in_(("complete", "verified")))
-        .group_by(Participant.id, Participant.site, Participant.number)
-        .order_by(Participant.site, Participant.number)
+        .group_by(Participant.id, Participant.site, Participant.enrolled_site, Participant.number)
+        .order_by(Participant.site, Participant.enrolled_site, Participant.number)
     )
     found = [
         Waiting(ident, site, states.get(ident, ""), count, states.get(ident) in _OVER)

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
-from trialdm.domain import audit, crf, query, schedule, values
+from trialdm.domain import audit, crf, query, schedule, signing, values
 from trialdm.domain.crf import Answers, Finding, Item
 from trialdm.domain.errors import Detail, Invalid, Stale, TrialError, Unanswered
 from trialdm.door.errors import status_of
@@ -22,6 +22,7 @@ from trialdm.services import (
     governance,
     holds,
     overview,
+    participants,
     previous,
     records,
     rows,
@@ -33,7 +34,7 @@ from trialdm.services.previous import Earlier
 from trialdm.services.records import Place, View
 from trialdm.services.unit import Unit
 from trialdm.web import queries, typed, wording
-from trialdm.web.layout import act, page
+from trialdm.web.layout import act, form_page, page
 from trialdm.web.questions import Sheet
 from trialdm.web.sign_in import interrupted
 from trialdm.web.typed import Typed
@@ -52,10 +53,9 @@ def show(trial: str, participant: str, visit: str, form: str, row: int | None = 
         if row is None and place.protocol.rows_at(place.form, place.visit):
             return _rows(unit, place)
         draft = drafts.of(unit, place)
-        entries = double_entry.standing(unit, place.participant, place.form, place.key) if place.form.double_entry else None
+        entries = _entries(unit, place)
         if draft is None and entries and entries.next == "settle" and not records.book(unit, place).get(*place.key):
-            agreed = typed.of_stored(crf.load(place.form, entries.agreed()))
-            return _page(unit, place, _sheet(unit, place, agreed), two=_two(unit, place, entries))
+            return _page(unit, place, _sheet(unit, place, typed.of_stored(crf.load(place.form, entries.agreed()))))
         if draft is None:
             return _page(unit, place, _sheet(unit, place), saved=request.args.get("saved", ""))
         fields = MultiDict((name, text) for name, texts in draft.fields.items() for text in texts)
@@ -72,8 +72,11 @@ def new(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
 
     def work(unit: Unit) -> str:
         place = records.locate(unit, trial, participant, visit, form)
-        at = replace(place, row=records.next_row(records.book(unit, place), place.form.code, visit))
-        return _url(at, after=request.args.get("after", type=int))
+        after = request.args.get("after", 0, type=int)
+        free = records.next_row(records.book(unit, place), place.form.code, visit)
+        if place.form.double_entry:
+            free = double_entry.next_row(unit, place.participant, place.form, visit, free, after)
+        return _url(replace(place, row=free), after=after or None)
 
     return redirect(read(work))
 
@@ -125,7 +128,7 @@ def save(trial: str, participant: str, visit: str, form: str, row: int | None = 
         return Response(read(lambda unit: _page(unit, place, _sheet(unit, place), saved=str(view.version), alerts=view.alerts)))
     if request.form.get("save") == "another":
         return redirect(url_for("forms.new", trial=trial, participant=participant, visit=visit, form=form, after=place.row), 303)
-    return redirect(_url(place, saved=view.version), 303)
+    return redirect(_url(place, saved=view.version) if view.version else _url(place, entered=1), 303)
 
 
 @pages.get("/<form>/audit")
@@ -166,17 +169,8 @@ def strike(trial: str, participant: str, visit: str, form: str, row: int | None 
 
 
 def _url(place: Place, endpoint: str = "forms.show", **more: Any) -> str:
-    """The address of a form; rows stand in it where the form has rows."""
-    row = place.row if place.protocol.rows_at(place.form, place.visit) else None
-    return url_for(
-        endpoint,
-        trial=place.protocol.id,
-        participant=place.participant.id,
-        visit=place.visit_code,
-        form=place.form.code,
-        row=row,
-        **more,
-    )
+    """The address of the form at a place."""
+    return form_page(place.protocol, place.participant.id, place.visit_code, place.form.code, place.row, endpoint=endpoint, **more)
 
 
 def _sheet(unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = (), agreed: Collection[str] = ()) -> Sheet:
@@ -251,13 +245,29 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         after=request.args.get("after", 0, type=int),
         previous=_previous(unit, sheet),
         beside_rows=_neighbours(place, book, sheet.blinded),
+        closing=participants.closing_forms(place.protocol),
+        under_seal=_under_seal(sheet),
+        entered="entered" in request.args and view.entries is not None,
+        two=_two(unit, place),
         **more,
     )
 
 
-def _two(unit: Unit, place: Place, found: double_entry.Standing) -> list[tuple[str, str, str, bool]]:
-    """Two entries of a form side by side, for the third person."""
-    if any(entry.by == unit.actor.id for entry in found.entries):
+def _entries(unit: Unit, place: Place) -> double_entry.Standing | None:
+    """How far the double entry of a form is; None for a form that one person enters."""
+    return double_entry.standing(unit, place.participant, place.form, place.key) if place.form.double_entry else None
+
+
+def _under_seal(sheet: Sheet) -> bool:
+    """Whether the reader can change something of the form that a signature covers."""
+    own = {item.name for item in sheet.items if item.typed_in} - sheet.view.of_others - sheet.view.hidden_from_reader
+    return bool(own - signing.beside(sheet.form))
+
+
+def _two(unit: Unit, place: Place) -> list[tuple[str, str, str, bool]]:
+    """Two entries of a form that differ side by side, for the third person."""
+    found = None if records.book(unit, place).get(*place.key) else _entries(unit, place)
+    if found is None or found.next != "settle" or any(entry.by == unit.actor.id for entry in found.entries):
         return []
     first, second = (_sheet(unit, place, typed.of_stored(entry.answers)) for entry in found.entries)
     return _beside(first, second)
@@ -336,11 +346,22 @@ def _rows(unit: Unit, place: Place) -> str:
         columns=used,
         rows=[(view, _url(view.place), [_shown(view, item, registers, blinded) for item in used]) for view in views],
         summary=_summary(views, blinded),
+        begun=_begun(unit, place),
+        steps=double_entry.STEPS,
         removed=[(row, _url(replace(place, row=row))) for row in sorted(_removed_rows(place, book, blinded))],
         obstacle=overview.entry(unit, place)[0],
         new=url_for("forms.new", **here),
         table=url_for("row_table.show", **here) if rows.short(place.form) else None,
     )
+
+
+def _begun(unit: Unit, place: Place) -> list[tuple[double_entry.Line, str]]:
+    """Rows that have been entered and have no version yet, with their addresses."""
+    if not place.form.double_entry:
+        return []
+    here = (place.participant.id, place.visit_code, place.form.code)
+    lines = double_entry.listed(unit, place.protocol.id, site=place.participant.site)
+    return [(one, _url(replace(place, row=one.row))) for one in lines if (one.participant, one.visit, one.form) == here]
 
 
 def _neighbours(place: Place, book: Casebook, blinded: bool) -> list[tuple[str, str, int, str]]:
@@ -380,6 +401,7 @@ ACTS = {
     "form.save": "Saved as draft",
     "form.finish": "Saved as complete",
     "form.amend": "Changed after it was complete",
+    "form.annotate": "Answered beside what is signed",
     "form.verify": "Compared with the source",
     "form.sign": "Signed",
     "form.void": "Signature or verification void",

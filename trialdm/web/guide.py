@@ -146,7 +146,7 @@ def _of_roles() -> dict[str, Any]:
 
 def _of_states() -> dict[str, Any]:
     drawn = {name: paths(machine, lifecycle.INITIAL[name]) for name, machine in lifecycle.MACHINES.items()}
-    return {"machines": lifecycle.MACHINES, "drawn": drawn, "label": lifecycle.label}
+    return {"machines": lifecycle.MACHINES, "back": lifecycle.BACK, "drawn": drawn, "label": lifecycle.label}
 
 
 def _of_protocol() -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """What every page has: the frame around it, and the words of dates and states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from flask import Flask, Response, redirect, render_template, request
+from flask import Flask, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 import trialdm
 from trialdm.domain import roles
 from trialdm.domain.errors import TrialError
-from trialdm.domain.protocol import NATIONS, Protocol
+from trialdm.domain.protocol import NATIONS, Protocol, Site
 from trialdm.door.errors import status_of
 from trialdm.door.security import actor, change, read
 from trialdm.services import people
@@ -50,10 +51,49 @@ def attached(content: str | bytes, name: str, mimetype: str) -> Response:
     return Response(content, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
+def sites_seen(unit: Unit, protocol: Protocol, action: str = "participant.see") -> list[Site]:
+    """The sites at which the person may do this, by which a list is narrowed."""
+    seen = unit.sites(action, protocol.id)
+    return [site for site in protocol.sites if seen is None or site.code in seen]
+
+
+def form_page(
+    protocol: Protocol, participant: str, visit: str, form: str, row: int = 1, *, endpoint: str = "forms.show", **more: Any
+) -> str:
+    """The address of a form of a participant; the row stands in it where the form has rows."""
+    numbered = row if protocol.rows_at(protocol.form(form), protocol.visit(visit)) else None
+    return url_for(endpoint, trial=protocol.id, participant=participant, visit=visit, form=form, row=numbered, **more)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The lines of a long list that one page shows, of how many there are; pages are counted from 1."""
+
+    lines: Sequence[Any]
+    total: int
+    number: int
+    last: int
+
+
+def part(found: Sequence[Any], size: int) -> Part:
+    """The part of a list that was asked for (`page` in the address)."""
+    last = -(-len(found) // size) or 1
+    number = min(max(request.args.get("page", 1, type=int), 1), last)
+    return Part(found[(number - 1) * size : number * size], len(found), number, last)
+
+
 def page(template: str, protocol: Protocol, **values: Any) -> str:
     """A page about a trial: `may` tells the template which ways lead on for this person."""
 
     def may(action: str, site: str | None = None) -> bool:
         return roles.may(actor().grants, roles.named(action, protocol.pathway), protocol.id, site)
 
-    return render_template(template, trial=protocol, word=protocol.machine, may=may, here=request.endpoint or "", **values)
+    return render_template(
+        template,
+        trial=protocol,
+        word=protocol.machine,
+        may=may,
+        here=request.endpoint or "",
+        form_page=partial(form_page, protocol),
+        **values,
+    )

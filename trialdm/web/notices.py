@@ -35,6 +35,8 @@ _PAGES = {
     "lock": ("signing.hold", ("scope", "ident")),
     "signature": ("signing.waiting", ()),
     "visit": ("forms.show", ("participant", "visit", "form")),
+    "second": ("worklists.entered_twice", ("site",)),
+    "settle": ("worklists.entered_twice", ("site",)),
     "query": ("queries.listing", ("site", "state")),
     "answered": ("queries.listing", ("site", "state")),
 }

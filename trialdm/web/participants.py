@@ -34,7 +34,7 @@ from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Participant
 from trialdm.web.grids import casebook_grid
-from trialdm.web.layout import page
+from trialdm.web.layout import page, part
 
 pages = Blueprint("participants", __name__, url_prefix="/trials/<trial>/participants")
 
@@ -128,15 +128,11 @@ def _listing(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
     rows = participants.listed(unit, trial)
     site, state = request.args.get("site", ""), request.args.get("state", "")
     found = [(row, held) for row, held in rows if site in ("", row.site) and state in ("", held)]
-    number = max(1, request.args.get("page", 1, type=int))
     return page(
         "participants.html",
         protocol,
-        rows=found[(number - 1) * _PER_PAGE : number * _PER_PAGE],
-        total=len(found),
+        part=part(found, _PER_PAGE),
         everybody=len(rows),
-        number=number,
-        last=-(-len(found) // _PER_PAGE) or 1,
         site=site,
         state=state,
         sites=sorted({row.site for row, _ in rows}),

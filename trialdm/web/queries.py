@@ -15,7 +15,7 @@ from trialdm.services.queries import Found, Line, Wanted
 from trialdm.services.records import Place
 from trialdm.services.unit import Unit
 from trialdm.web import wording
-from trialdm.web.layout import act, attached, page
+from trialdm.web.layout import act, attached, form_page, page, part, sites_seen
 from trialdm.web.typed import place
 
 pages = Blueprint("queries", __name__, url_prefix="/trials/<trial>")
@@ -56,21 +56,14 @@ def listing(trial: str) -> str:
     """The queries that the person may see, narrowed as they choose."""
 
     def work(unit: Unit) -> str:
-        protocol, wanted, number = studies.protocol(unit, trial), _wanted(), max(request.args.get("page", 1, type=int), 1)
-        found = queries.listed(unit, trial, wanted)
-        turns = [
-            (words, url_for("queries.listing", trial=trial, page=at, **{k: v for k, v in vars(wanted).items() if v}))
-            for words, at in (("Earlier queries", number - 1), ("Further queries", number + 1))
-            if 0 < at <= -(-len(found) // _ON_A_PAGE)
-        ]
+        protocol, wanted = studies.protocol(unit, trial), _wanted()
         return page(
             "queries.html",
             protocol,
-            total=len(found),
-            lines=found[(number - 1) * _ON_A_PAGE : number * _ON_A_PAGE],
-            turns=turns,
+            part=part(queries.listed(unit, trial, wanted), _ON_A_PAGE),
+            narrowed={name: value for name, value in vars(wanted).items() if value},
             wanted=wanted,
-            sites=_sites(unit, protocol),
+            sites=sites_seen(unit, protocol, "query.see"),
             forms=sorted({*_asked_about(unit, trial), *filter(None, [wanted.form])}),
             states=_STATES,
             origins=query.ORIGINS,
@@ -95,12 +88,6 @@ def _asked_about(unit: Unit, trial: str) -> set[str]:
 
 def _wanted() -> Wanted:
     return Wanted(**{name: request.args.get(name, "") for name in ("state", "site", "form", "origin", "band", "participant")})
-
-
-def _sites(unit: Unit, protocol: Protocol) -> list[str]:
-    """Codes of the sites whose queries the person sees."""
-    seen = unit.sites("query.see", protocol.id)
-    return [site.code for site in protocol.sites if seen is None or site.code in seen]
 
 
 def _file(rows: list[dict[str, Any]], name: str) -> Response:
@@ -153,22 +140,11 @@ def _new(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         item=item,
         saved=view.version,
         said=said,
-        back=address(at),
+        back=form_page(at.protocol, at.participant.id, at.visit_code, at.form.code, at.row),
         problem=problem,
         wrong=place(problem, _FIELDS),
         sent=request.form if problem else {},
     )
-
-
-def address(at: Place) -> str:
-    """The page of the form."""
-    return _form_page(at.protocol, at.participant.id, at.visit_code, at.form.code, at.row)
-
-
-def _form_page(protocol: Protocol, participant: str, visit: str, form: str, row: int) -> str:
-    found = protocol.form(form)
-    numbered = row if protocol.rows_at(found, protocol.visit(visit)) else None
-    return url_for("forms.show", trial=protocol.id, participant=participant, visit=visit, form=form, row=numbered)
 
 
 # --- one query -------------------------------------------------------------------------------------------------------
@@ -219,7 +195,7 @@ def _one(unit: Unit, trial: str, ident: str, problem: TrialError | None = None, 
         origins=query.ORIGINS,
         visit=protocol.visit(line.visit).label,
         form=protocol.form(line.form),
-        address=_form_page(protocol, line.participant, line.visit, line.form, line.row) + (f"#q-{line.item}" if line.item else ""),
+        address=form_page(protocol, line.participant, line.visit, line.form, line.row) + (f"#q-{line.item}" if line.item else ""),
         done=_DONE.get(request.args.get("done", ""), ""),
         problem=problem,
         event=event,
@@ -324,7 +300,7 @@ def _checks(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         "checks.html",
         protocol,
         outcome=checks.run(unit, trial, dry=True, **given) if looking else None,
-        sites=_sites(unit, protocol),
+        sites=sites_seen(unit, protocol, "query.see"),
         forms=[form for form in protocol.forms if form.kind != "system" and not (blinded and form.restricted)],
         wants=wants,
         opened=request.args.get("opened", type=int),

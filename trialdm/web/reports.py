@@ -13,7 +13,7 @@ from trialdm.door.security import change, read, signed_in
 from trialdm.services import flow, monitoring, recruitment, studies
 from trialdm.services.unit import Unit
 from trialdm.web import charts
-from trialdm.web.layout import attached, page
+from trialdm.web.layout import attached, page, part
 
 pages = Blueprint("reports", __name__, url_prefix="/trials/<trial>")
 
@@ -73,14 +73,10 @@ def forms_due(trial: str) -> str:
     def work(unit: Unit) -> str:
         protocol = studies.protocol(unit, trial)
         found = monitoring.due(unit, trial, **_narrowed())
-        number = max(1, request.args.get("page", 1, type=int))
         return page(
             "forms_due.html",
             protocol,
-            lines=found[(number - 1) * _LINES : number * _LINES],
-            total=len(found),
-            number=number,
-            last=-(-len(found) // _LINES) or 1,
+            part=part(found, _LINES),
             asked=_narrowed(),
             states=monitoring.STATES,
             sites=sorted({line.site for line in monitoring.due(unit, trial)}),

@@ -15,7 +15,7 @@ from trialdm.domain.errors import Detail, Missing, TrialError
 from trialdm.domain.values import MISSING_REASONS
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in, signed_in_or
-from trialdm.services import overview, records, rows
+from trialdm.services import drafts, overview, records, rows
 from trialdm.services.records import Place, Submission, View
 from trialdm.services.unit import Unit
 from trialdm.web import typed, wording
@@ -23,6 +23,9 @@ from trialdm.web.layout import page
 from trialdm.web.sign_in import interrupted
 
 pages = Blueprint("row_table", __name__, url_prefix="/trials/<trial>/participants/<participant>/visits/<visit>/forms")
+
+#: The fields of a page as they were typed.
+Fields = MultiDict[str, str]
 
 #: So many empty rows stand below those that are saved.
 _EMPTY = 7
@@ -53,7 +56,9 @@ def save(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
 
     def work(unit: Unit) -> list[View]:
         place = _place(unit, *where)
-        return rows.save(unit, place, _sent(unit, place))
+        saved = rows.save(unit, place, _sent(unit, place))
+        drafts.drop(unit, replace(place, row=drafts.TABLE))
+        return saved
 
     try:
         views = change(work)
@@ -62,6 +67,25 @@ def save(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
     if any(view.alerts for view in views):
         return Response(read(partial(_alerted, where=where, views=views)))
     return redirect(url_for("row_table.show", trial=trial, participant=participant, visit=visit, form=form, saved=len(views)), 303)
+
+
+@pages.post("/<form>/table/draft")
+@signed_in
+def keep(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
+    """Keep what was typed and is not saved, or forget it."""
+    discards = request.form.get("does") == "discard"
+    given = {name: texts for name, texts in request.form.lists() if name.partition(".")[0].isdecimal()}
+
+    def work(unit: Unit) -> None:
+        place = replace(_place(unit, trial, participant, visit, form), row=drafts.TABLE)
+        if discards:
+            drafts.drop(unit, place)
+        else:
+            drafts.keep(unit, place, given, 0)
+
+    change(work)
+    address = url_for("row_table.show", trial=trial, participant=participant, visit=visit, form=form)
+    return redirect(address, 303) if discards else Response(status=204)
 
 
 def _place(unit: Unit, trial: str, participant: str, visit: str, form: str) -> Place:
@@ -88,7 +112,7 @@ def _sent(unit: Unit, place: Place) -> list[tuple[int, Submission]]:
     stood = {line.row: line for line in _lines(unit, place, asked)}
     for row in sorted(int(name[:-8]) for name in request.form if name.endswith(".version") and name[:-8].isdecimal()):
         line = stood.get(row, Line(row, 0, "blank", {}))
-        cells = _typed(line.row, asked)
+        cells = _typed(request.form, line.row, asked)
         to_finish = complete and line.status == "draft"
         version = request.form.get(f"{line.row}.version", 0, type=int)
         if cells == dict(line.cells) and not to_finish and version == line.version:
@@ -101,8 +125,8 @@ def _sent(unit: Unit, place: Place) -> list[tuple[int, Submission]]:
     return found
 
 
-def _typed(row: int, asked: Sequence[Item]) -> dict[str, str]:
-    return {item.name: request.form.get(f"{row}.{item.name}", "").strip() for item in asked}
+def _typed(sent: Fields, row: int, asked: Sequence[Item]) -> dict[str, str]:
+    return {item.name: sent.get(f"{row}.{item.name}", "").strip() for item in asked}
 
 
 def _parted(asked: Sequence[Item], cells: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -142,8 +166,13 @@ def _alerted(unit: Unit, where: tuple[str, str, str, str], views: Sequence[View]
 def _page(unit: Unit, place: Place, problem: TrialError | None = None, *, alerts: Sequence[str] = (), saved: int = 0) -> str:
     asked = _asked(unit, place)
     lines = _lines(unit, place, asked)
-    if problem:
-        lines = [replace(line, cells=_typed(line.row, asked), version=_version(line)) for line in lines]
+    draft = None if problem else drafts.of(unit, replace(place, row=drafts.TABLE))
+    sent = request.form if problem else MultiDict((name, text) for name, texts in (draft.fields if draft else {}).items() for text in texts)
+    if problem or draft:
+        lines = [
+            replace(line, cells=_typed(sent, line.row, asked), version=_version(sent, line)) if _holds(sent, line) else line
+            for line in lines
+        ]
     wrong: dict[str, list[Detail]] = {}
     for detail in problem.details if problem else ():
         wrong.setdefault(detail.place, []).append(detail)
@@ -165,9 +194,15 @@ def _page(unit: Unit, place: Place, problem: TrialError | None = None, *, alerts
         missing_reasons=MISSING_REASONS,
         change_reasons=audit.CHANGE_REASONS,
         sent=request.form if problem else MultiDict[str, str](),
+        draft=draft,
     )
 
 
-def _version(line: Line) -> int:
+def _holds(sent: Fields, line: Line) -> bool:
+    """Whether the row stood in the table that was typed into."""
+    return f"{line.row}.version" in sent
+
+
+def _version(sent: Fields, line: Line) -> int:
     """The version from which the row was typed: a stale row stays stale until it is opened again."""
-    return request.form.get(f"{line.row}.version", line.version, type=int)
+    return sent.get(f"{line.row}.version", line.version, type=int)

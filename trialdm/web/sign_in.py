@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
@@ -42,9 +43,15 @@ def submit() -> AnyResponse:
 
 def interrupted() -> AnyResponse:
     """The sign-in page for somebody whose session ended while a form was filled in: what they typed goes on with them."""
-    fields = {name: given for name, given in request.form.lists() if name.partition(".")[0] in ("answer", "missing")}
+    fields = {name: given for name, given in request.form.lists() if _typed(name)}
     kept = json.dumps({"fields": fields, "version": request.form.get("version", "0")}, ensure_ascii=False)
     return Response(_page(kept=kept, target=request.path), 401)
+
+
+def _typed(name: str) -> bool:
+    """Whether a field of a form is what somebody types: an answer, a reason why there is none, or a cell of the table of rows."""
+    of = name.partition(".")[0]
+    return of in ("answer", "missing") or of.isdecimal()
 
 
 def _keep(secret: str, target: str, kept: str) -> None:
@@ -56,11 +63,12 @@ def _keep(secret: str, target: str, kept: str) -> None:
         version = int(document["version"])
     except (HTTPException, ValueError, KeyError, TypeError, AttributeError):
         return
-    if endpoint != "forms.show":
+    if endpoint not in ("forms.show", "row_table.show"):
         return
 
     def work(unit: Unit) -> None:
-        drafts.keep(unit, records.locate(unit, **{"row": 1, **where}), fields, version)
+        place = records.locate(unit, **{"row": 1, **where})
+        drafts.keep(unit, replace(place, row=drafts.TABLE) if endpoint == "row_table.show" else place, fields, version)
 
     with units().reading(SYSTEM) as unit:
         found = people.session_of(unit, secret)

@@ -15,7 +15,7 @@ from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.records import Place
 from trialdm.services.unit import Unit
 from trialdm.web import wording
-from trialdm.web.layout import act, page
+from trialdm.web.layout import act, page, part
 
 pages = Blueprint("signing", __name__, url_prefix="/trials/<trial>")
 
@@ -115,15 +115,11 @@ def progress(trial: str) -> str:
         unit.require("form.see", trial)
         protocol, site = studies.protocol(unit, trial), request.args.get("site", "")
         done, waiting = verification.progress(unit, trial, site)
-        number = max(1, request.args.get("page", 1, type=int))
         return page(
             "verification.html",
             protocol,
             done=sorted(done.items()),
-            waiting=waiting[(number - 1) * _A_PAGE : number * _A_PAGE],
-            total=len(waiting),
-            number=number,
-            last=-(-len(waiting) // _A_PAGE) or 1,
+            part=part(waiting, _A_PAGE),
             site=site,
             rules=protocol.verification,
         )
@@ -214,7 +210,7 @@ def held(trial: str) -> str:
 
     def work(unit: Unit) -> str:
         protocol = studies.protocol(unit, trial)
-        return page("holds.html", protocol, held=holds.held(unit, trial))
+        return page("holds.html", protocol, found=holds.held(unit, trial))
 
     return read(work)
 

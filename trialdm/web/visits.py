@@ -2,7 +2,6 @@
 
 from calendar import monthcalendar
 from datetime import date, timedelta
-from typing import Any
 
 from flask import Blueprint, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -14,7 +13,7 @@ from trialdm.door.security import read, signed_in
 from trialdm.services import studies, visits
 from trialdm.services.unit import Unit
 from trialdm.services.visits import PRESSING, Expected
-from trialdm.web.layout import attached, page
+from trialdm.web.layout import attached, page, sites_seen
 
 pages = Blueprint("visits", __name__, url_prefix="/trials/<trial>")
 
@@ -30,7 +29,8 @@ def listing(trial: str) -> str:
     def work(unit: Unit) -> str:
         found = visits.listed(unit, trial, site=_site(), standings=PRESSING)
         groups = [(standing, STANDINGS[standing], [one for one in found if one.standing == standing]) for standing in PRESSING]
-        return page("visits.html", studies.protocol(unit, trial), site=_site(), sites=_sites(unit, trial), groups=groups)
+        protocol = studies.protocol(unit, trial)
+        return page("visits.html", protocol, site=_site(), sites=sites_seen(unit, protocol), groups=groups)
 
     return read(work)
 
@@ -52,11 +52,12 @@ def month(trial: str) -> str:
         first = _month(unit.today)
         following = _following(first)
         found = visits.listed(unit, trial, site=_site(), since=first, until=following - timedelta(days=1))
+        protocol = studies.protocol(unit, trial)
         return page(
             "calendar.html",
-            studies.protocol(unit, trial),
+            protocol,
             site=_site(),
-            sites=_sites(unit, trial),
+            sites=sites_seen(unit, protocol),
             first=first,
             before=(first - timedelta(days=1)).replace(day=1),
             after=following,
@@ -79,12 +80,6 @@ def file(trial: str) -> AnyResponse:
 
 def _site() -> str:
     return request.args.get("site", "")
-
-
-def _sites(unit: Unit, trial: str) -> list[Any]:
-    """Sites whose participants the person sees."""
-    seen = unit.sites("participant.see", trial)
-    return [site for site in studies.protocol(unit, trial).sites if seen is None or site.code in seen]
 
 
 def _month(today: date) -> date:

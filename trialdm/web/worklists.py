@@ -1,18 +1,16 @@
-"""Lists that site staff work through: who has to consent again, and the log of everybody who was screened."""
-
-from typing import Any
+"""Lists that people work through: who has to consent again, what is entered twice, and the log of everybody who was screened."""
 
 from flask import Blueprint, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from trialdm.documents.tables import as_csv
 from trialdm.domain import screening as outcomes
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics.reconsent import URGENCIES
-from trialdm.domain.protocol import Protocol
 from trialdm.door.security import read, signed_in
-from trialdm.services import participants, reconsents, screening, studies
+from trialdm.services import double_entry, participants, reconsents, screening, studies
 from trialdm.services.unit import Unit
-from trialdm.web.layout import act, page
+from trialdm.web.layout import act, attached, form_page, page, sites_seen
 
 pages = Blueprint("worklists", __name__, url_prefix="/trials/<trial>")
 
@@ -30,7 +28,7 @@ def reconsent(trial: str) -> str:
             "reconsent.html",
             protocol,
             site=site,
-            sites=_sites(unit, protocol),
+            sites=sites_seen(unit, protocol),
             waiting=[(urgency, words, _of(lines, urgency)) for urgency, words in URGENCIES.items()],
             done=[line for line in lines if line.renewal.done],
         )
@@ -38,14 +36,37 @@ def reconsent(trial: str) -> str:
     return read(work)
 
 
-def _sites(unit: Unit, protocol: Protocol) -> list[Any]:
-    """Sites whose participants the person sees."""
-    seen = unit.sites("participant.see", protocol.id)
-    return [site for site in protocol.sites if seen is None or site.code in seen]
-
-
 def _of(lines: list[reconsents.Line], urgency: str) -> list[reconsents.Line]:
     return [line for line in lines if line.renewal.urgency == urgency and not line.renewal.done]
+
+
+# --- double entry ----------------------------------------------------------------------------------------------------
+
+
+@pages.get("/double-entry")
+@signed_in
+def entered_twice(trial: str) -> str:
+    """Forms that wait for a second entry, and those whose two entries differ."""
+
+    def work(unit: Unit) -> str:
+        protocol, site = studies.protocol(unit, trial), request.args.get("site", "")
+        lines = [(one, form_page(protocol, one.participant, one.visit, one.form, one.row)) for one in _entered(unit, trial)]
+        groups = [(step, words, [line for line in lines if line[0].next == step]) for step, words in double_entry.STEPS.items()]
+        return page("double_entry.html", protocol, site=site, sites=sites_seen(unit, protocol, "form.see"), groups=groups)
+
+    return read(work)
+
+
+@pages.get("/double-entry.csv")
+@signed_in
+def entered_twice_file(trial: str) -> AnyResponse:
+    """The same forms as CSV."""
+    rows = read(lambda unit: [{**one.to_json(), "entered_by": "; ".join(one.entered_by)} for one in _entered(unit, trial)])
+    return attached(as_csv(rows), f"{trial}-double-entry.csv", "text/csv")
+
+
+def _entered(unit: Unit, trial: str) -> list[double_entry.Line]:
+    return double_entry.listed(unit, trial, site=request.args.get("site", ""))
 
 
 # --- the screening log -----------------------------------------------------------------------------------------------
@@ -76,7 +97,7 @@ def add(trial: str) -> AnyResponse:
 def _log(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
     protocol = studies.protocol(unit, trial)
     site, came, reason = request.args.get("site", ""), request.args.get("outcome", ""), request.args.get("reason", type=int)
-    sites = _sites(unit, protocol)
+    sites = sites_seen(unit, protocol)
     entries = screening.log(unit, trial, site=site, came=came, reason=reason)
     return page(
         "screening.html",

@@ -100,36 +100,7 @@
     }
   }
 
-  let changed = false;
-
-  // --- what is typed is kept on the server until it is saved --------------------------------------------------------------
-
-  const kept = form.querySelector("[data-kept]");
-  const PAUSE = 3000;
-  let timer = 0;
-
-  function keep() {
-    window.clearTimeout(timer);
-    timer = 0;
-    if (!changed) return;
-    fetch(form.dataset.draft, { method: "POST", body: new FormData(form), credentials: "same-origin", keepalive: true })
-      .then((answer) => {
-        if (!answer.ok) throw new Error(answer.status);
-        const now = new Date().toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-        kept.textContent = `Kept for you at ${now}, not saved yet.`;
-      })
-      .catch(() => {
-        kept.textContent = "What you type is not kept at the moment: save before you leave the page.";
-      });
-  }
-
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "hidden" && timer) keep();
-  });
-
   form.addEventListener("input", (event) => {
-    changed = true;
-    if (!timer) timer = window.setTimeout(keep, PAUSE);
     const part = event.target.closest("[data-item]");
     if (part && event.target.matches("[data-missing]") && event.target.value) empty(part.dataset.item);
     else if (part && event.target.name.startsWith("answer.")) {
@@ -137,21 +108,6 @@
       if (reason) reason.value = "";
     }
     refresh();
-  });
-
-  /** Enter in a field moves nothing and saves nothing: a form is saved by its buttons. */
-  form.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && event.target.matches("input:not([type=submit])")) event.preventDefault();
-  });
-
-  form.addEventListener("submit", () => {
-    changed = false;
-    window.clearTimeout(timer);
-    timer = 0;
-  });
-
-  window.addEventListener("beforeunload", (event) => {
-    if (changed) event.preventDefault();
   });
 
   refresh();
