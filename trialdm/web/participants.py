@@ -86,7 +86,7 @@ def one(trial: str, participant: str) -> str:
             moves=moves,
             standings=STANDINGS,
             may_transfer=transfers.waits(unit, protocol, row),
-            names=casebooks.names(unit, {entry.by for entry in (*history, *moves)}),
+            names=casebooks.names(unit, {*(entry.by for entry in history), *(entry.by for entry in moves)}),
             added="added" in request.args,
             transferred="transferred" in request.args and bool(moves),
             followed=governance.followed(unit, protocol) if protocol.treats else None,

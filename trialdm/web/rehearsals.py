@@ -15,7 +15,7 @@ from trialdm.door.errors import status_of
 from trialdm.door.security import actor, change, read, signed_in
 from trialdm.rehearsal import report
 from trialdm.rehearsal.plots import plots
-from trialdm.rehearsal.simulate import Rehearsal, sha256
+from trialdm.rehearsal.simulate import Rehearsal, name_of, sha256
 from trialdm.services import rehearsals, studies
 from trialdm.services.jobs import Jobs
 from trialdm.services.rehearsals import Asked
@@ -183,7 +183,7 @@ def _form(unit: Unit, trial: str, name: str, problem: TrialError | None = None) 
         "rehearsal_new.html",
         protocol,
         scheme=definition,
-        own="" if definition.method == "list" else rehearsals.name_of(rehearsals.configuration(unit, trial, name)),
+        own="" if definition.method == "list" else name_of(rehearsals.configuration(unit, trial, name)),
         alternatives=rehearsals.alternatives(unit, trial, name),
         target=protocol.target_participants if whole else len(protocol.sites),
         assumed=_assumed(protocol, definition),

@@ -58,7 +58,7 @@ def signed(trial: str, participant: str) -> AnyResponse:
 
     try:
         done = change(work)
-        problem = signatures.wrong_password() if done is None else None
+        problem: TrialError | None = signatures.wrong_password() if done is None else None
     except TrialError as found:
         problem = found
     if problem is not None:

@@ -164,5 +164,5 @@ class _Words:
     def _value(self, name: str, tree: list[Any]) -> str:
         if tree[0] != "num":
             raise _Unworded
-        known = choices(self.form.by_name[name], self.registers, blinded=self.blinded)
-        return known.get(int(tree[1]), tree[1]) if tree[1].isdigit() else tree[1]
+        known, said = choices(self.form.by_name[name], self.registers, blinded=self.blinded), str(tree[1])
+        return known.get(int(said), said) if said.isdigit() else said
