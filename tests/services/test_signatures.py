@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from tests import builders
 from tests.builders import PASSWORD, TRIAL, World
 from trialdm.domain import signing
-from trialdm.domain.errors import Broken, TrialError, WrongState
+from trialdm.domain.errors import Broken, Refused, TrialError, WrongState
 from trialdm.services import casebooks, dictionaries, holds, participants, records, signatures, studies, verification
 from trialdm.services.records import Submission
 from trialdm.services.unit import SYSTEM, Unit
@@ -269,6 +269,18 @@ def test_a_signed_event_is_coded_and_stays_signed(world: World) -> None:
     regrade(world, ident, 3)
     assert status(world, ident, "EV", "AE") == "complete"
     assert world.read("monitor", lambda unit: signatures.of_casebook(unit, TRIAL, ident)).signature is None
+
+
+def test_an_event_is_coded_after_a_full_withdrawal_and_not_changed(sqlite_world: World) -> None:
+    """A code is no new data of the participant."""
+    world, ident = sqlite_world, signed_event(sqlite_world)
+    today = world.now.date().isoformat()
+    builders.put(world, ident, "EV", "STAT", {"st_status": 3, "st_date": today, "st_reason": None})
+    with pytest.raises(Refused) as refused:
+        regrade(world, ident, 3)
+    assert refused.value.code == "GATE.GOV-43"
+    code(world, ident, "L0102")
+    assert world.read("data-manager", lambda unit: dictionaries.uncoded(unit, TRIAL)) == []
 
 
 def test_a_verified_event_that_is_coded_has_its_code_still_to_be_verified(sqlite_world: World) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from trialdm.domain import crf, roles, values
+from trialdm.domain import crf, roles, signing, values
 from trialdm.domain.crf import Answers, Finding, Form, Item, Verdict
 from trialdm.domain.errors import Forbidden
 from trialdm.domain.values import NotAValue
@@ -38,6 +38,14 @@ def others(unit: Unit, place: "Place", stored: Stored | None) -> frozenset[str]:
     whole = starts(unit, place) or types_twice(unit, place, stored)
     given = (item for item in place.form.items if item.typed_in)
     return frozenset(item.name for item in given if not (_named(unit, place, item) if item.by else whole))
+
+
+def only_beside(unit: Unit, place: "Place", stored: Stored | None) -> bool:
+    """Whether all that the actor may give on a form that was begun stands beside what investigators sign (`signing.beside`)."""
+    if stored is None:
+        return False
+    theirs = others(unit, place, stored)
+    return {item.name for item in place.form.items if item.typed_in and item.name not in theirs} <= signing.beside(place.form)
 
 
 def named(unit: Unit, trial: str, site: str, item: Item) -> bool:

@@ -383,6 +383,8 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
         )
     holds.require_free(unit, protocol.id, place.participant, stored.instance if stored else None)
     standing = participants.standing(unit, protocol, book)
+    if answering.only_beside(unit, place, stored):  # a code or an assessment of what was collected: nothing is asked of anybody
+        standing = replace(standing, withdrawal_level=0)
     unit.attempt(protocol.id, "save-form", site=site)
     case = gates.case(unit, protocol.id, "save-form", site=site, participant=standing, form=form, visit=place.visit_code)
     if importer or not answering.starts(unit, place):
