@@ -301,7 +301,7 @@ def saved_by_doctor(unit: Unit, trial: str, site: str, stored: Stored) -> bool:
 
 def names(unit: Unit, accounts: Iterable[str]) -> dict[str, str]:
     """The names behind account ids."""
-    wanted = set(accounts)
+    wanted = {account for account in accounts if account}
     rows = unit.session.execute(select(Account.id, Account.name).where(Account.id.in_(wanted))).all() if wanted else []
     return {"system": "trialdm", **{ident: name for ident, name in rows}}
 

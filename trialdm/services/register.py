@@ -36,7 +36,12 @@ BESIDE = frozenset({"certificate"})
 
 
 def lock(unit: Unit, trial: str, *, shared: bool = False) -> None:
-    """Hold the trial's row: shared to act on its approvals, alone to change them. What was read before is read again."""
+    """Hold the trial's row: shared to act on its approvals, alone to change them. What was read before is read again.
+
+    A unit that only reads holds nothing.
+    """
+    if unit.only_reads:
+        return
     unit.session.execute(select(Trial.id).where(Trial.id == trial).with_for_update(read=shared))
     unit.turn_has_come()
     _read_again(unit, trial)

@@ -100,6 +100,11 @@ class Unit:
         """The day in Europe/London, which is what rules count in."""
         return self.now.astimezone(LONDON).date()
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether nothing can be written: such a unit waits for nobody."""
+        return self.clock is None
+
     def turn_has_come(self) -> None:
         """Look at the clock again, once what this unit waited for is held: what others wrote meanwhile lies before."""
         if self.clock is not None:

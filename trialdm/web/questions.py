@@ -61,6 +61,12 @@ class Question:
         return self.control in ("radios", "checkboxes")
 
     @property
+    def buttons(self) -> Iterator[tuple[str, str, str, bool]]:
+        """Each choice of a grouped question: the id of its control (the first has that of the question), code, words, and whether it is chosen."""
+        for number, (code, words) in enumerate(self.choices, 1):
+            yield (self.id if number == 1 else f"{self.id}-{number}"), code, words, code in self.chosen
+
+    @property
     def described_by(self) -> str:
         parts = [("condition", self.condition), ("hint", self.hints), ("error", self.errors)]
         return " ".join(f"{self.id}-{part}" for part, there in parts if there)
