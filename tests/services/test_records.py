@@ -335,3 +335,75 @@ def test_a_draft_that_was_moved_to_another_form_cannot_be_read(sqlite_world: Wor
     with world.instance.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE form_draft SET form = 'CLIN'")
     assert world.read("research-nurse", lambda unit: drafts.of(unit, records.locate(unit, TRIAL, ident, "V01", "CLIN"))) is None
+
+
+def test_a_row_that_was_put_back_is_changed_with_a_reason_only(world: World) -> None:
+    ident = builders.randomised(world)
+    builders.put(world, ident, "EV", "AE", {"ae_term": "Cough", "ae_ser": 0, "ae_sev": 1})
+
+    def place(unit: Unit) -> records.Place:
+        return records.locate(unit, TRIAL, ident, "EV", "AE")
+
+    world.run("research-nurse", lambda unit: records.remove(unit, place(unit), "entered twice"))
+    world.run("research-nurse", lambda unit: records.restore(unit, place(unit), "it was not"))
+    with pytest.raises(Invalid) as refused:
+        builders.put(world, ident, "EV", "AE", {"ae_term": "Cough", "ae_ser": 0, "ae_sev": 2})
+    assert refused.value.code == "CRF.REASON_NEEDED"
+    assert builders.put(world, ident, "EV", "AE", {"ae_term": "Cough", "ae_ser": 0, "ae_sev": 2}, reason="source").status == "complete"
+
+
+def test_a_reason_that_identifies_somebody_is_not_kept(sqlite_world: World) -> None:
+    world, ident = sqlite_world, builders.consented(sqlite_world)
+    builders.put(world, ident, "V01", "DEMO", {"age_years": 60})
+    with pytest.raises(Invalid) as refused:
+        builders.put(world, ident, "V01", "DEMO", {"age_years": 61}, reason="other: seen in the notes of 999.000.0018")
+    assert refused.value.code == "CRF.IDENTIFIER"
+
+
+def test_restricted_rows_of_an_open_form_answer_alike_whether_they_are_there_or_not(sqlite_world: World) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    for row in (501, 530):
+        with pytest.raises(Refused) as hidden:
+            world.read("research-nurse", lambda unit, row=row: records.locate(unit, TRIAL, ident, "EV", "DEVI", row))
+        assert hidden.value.code == "GATE.GOV-45"
+
+
+@pytest.mark.parametrize("row", [0, 10_000, 10**20])
+def test_a_row_that_no_form_has_is_not_there(sqlite_world: World, row: int) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    with pytest.raises(Missing):
+        world.read("research-nurse", lambda unit: records.locate(unit, TRIAL, ident, "EV", "AE", row))
+
+
+def test_a_crossover_opens_a_deviation_among_the_restricted_ones(sqlite_world: World) -> None:
+    """Its number leaves no gap that a blinded reader could see."""
+    world = sqlite_world
+    ident = next(one for one in iter(lambda: builders.randomised(world), "") if builders.arm_of(world, one) == 2)
+    builders.put(
+        world,
+        ident,
+        "V02",
+        "SURG",
+        {"surg_done": 1, "surg_date": builders.TODAY.isoformat(), "surg_side": 1, "surg_level": 12},
+        role="surgeon",
+    )
+    reop = {"re_date": builders.TODAY.isoformat(), "re_type": [5], "re_ind": 4, "re_planned": 0, "re_crossover": 1}
+    builders.put(world, ident, "EV", "REOP", reop, role="surgeon")
+    with world.units.reading(SYSTEM) as unit:
+        rows = unit.session.scalars(select(FormInstance.row).where(FormInstance.participant_id == ident, FormInstance.form == "DEVI")).all()
+    assert rows
+    assert min(rows) > 500
+
+
+def test_an_import_gives_no_item_that_names_other_roles(sqlite_world: World) -> None:
+    """The sponsor's and the investigator's assessments are theirs by every door."""
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    builders.put(world, ident, "EV", "AE", {"ae_term": "Cough", "ae_ser": 0, "ae_sev": 1})
+
+    def bring(unit: Unit) -> None:
+        place = records.locate(unit, TRIAL, ident, "EV", "SAE")
+        records.save(unit, place, records.Submission({"sae_rel_pi": 1}, {}, False, "r", (), None), imported=True)
+
+    with pytest.raises(Forbidden) as refused:
+        world.run("unblinded-data-manager", bring)
+    assert refused.value.code == "ROLE.ITEM"

@@ -362,6 +362,8 @@ def test_a_blinded_monitor_verifies_nothing_that_is_restricted(sqlite_world: Wor
 def test_progress_counts_what_the_reader_may_see(sqlite_world: World) -> None:
     ident = builders.ready(sqlite_world)
     done, waiting = sqlite_world.read("monitor", lambda unit: verification.progress(unit, TRIAL))
+    assert sqlite_world.read("research-nurse", lambda unit: verification.progress(unit, TRIAL))[1] == [], "a site is not told"
+    assert waiting
     assert done["S01"][0] == 0
     assert {(one.participant, one.form) for one in waiting} >= {(ident, "CONS"), (ident, "ELIG")}
     verify(sqlite_world, ident, "V01", "CONS")

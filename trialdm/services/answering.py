@@ -33,9 +33,9 @@ def enters(unit: Unit, place: "Place", stored: Stored | None) -> bool:
     return starts(unit, place) or (stored is not None and any(_named(unit, place, item) for item in place.form.items))
 
 
-def others(unit: Unit, place: "Place", stored: Stored | None) -> frozenset[str]:
-    """Items that only others may give."""
-    whole = starts(unit, place) or types_twice(unit, place, stored)
+def others(unit: Unit, place: "Place", stored: Stored | None, *, whole: bool = False) -> frozenset[str]:
+    """Items that only others may give; who may enter the `whole` form still gives no item that names other roles."""
+    whole = whole or starts(unit, place) or types_twice(unit, place, stored)
     given = (item for item in place.form.items if item.typed_in)
     return frozenset(item.name for item in given if not (_named(unit, place, item) if item.by else whole))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from trialdm.domain import audit, crf, ethics, lifecycle, roles, signing, values
+from trialdm.domain import audit, crf, ethics, identifiers, lifecycle, roles, signing, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.ethics import withdrawal
@@ -46,6 +46,9 @@ _RECORDING = ("open", "paused", "held", "closed_recruitment", "follow_up")
 
 #: Rows of deviations that restricted forms open count from here, so that their number tells a blinded reader nothing.
 _RESTRICTED_ROWS = 501
+
+#: No form has a row beyond this one.
+_MOST_ROWS = 9_999
 
 
 @dataclass(frozen=True)
@@ -166,9 +169,9 @@ def locate(unit: Unit, trial: str, participant: str, visit: str, form: str, row:
         unit.require("form.see", trial)
     if not any(found is offered for offered, _ in protocol.forms_at(at)):
         raise Missing(f"Form {found.code} is not filled at visit {visit}.", code="CRF.NOT_AT_VISIT")
-    if row < 1 or (row > 1 and not protocol.rows_at(found, at)):
+    if not 1 <= row <= _MOST_ROWS or (row > 1 and not protocol.rows_at(found, at)):
         raise Missing(f"Form {found.code} has no row {row} at visit {visit}.", code="CRF.NO_ROW", needs="Rows are counted from 1.")
-    if found.restricted and not unit.sees_allocations(trial, person.site):
+    if (found.restricted or (found.restricted_when and row >= _RESTRICTED_ROWS)) and not unit.sees_allocations(trial, person.site):
         raise _blinded()
     return Place(protocol, person, at, visit, found, row, studies.definition_at(unit, trial, person.site).seq)
 
@@ -320,7 +323,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
-    theirs = frozenset() if imported else answering.others(unit, place, stored)
+    theirs = answering.others(unit, place, stored, whole=imported)
     of_others = answering.kept(place, stored, sent, theirs)
     finished = sent.complete or (stored is not None and stored.finished)
     answers = {**of_others.values, **kept.values, **sent.answers}
@@ -507,14 +510,15 @@ def _write(
     if not place.protocol.historical:
         changed = [change.field for change in changes]
         factors.require_another_hand(unit, place.protocol, place.participant.id, place.form.code, place.visit_code, changed, row=place.row)
-    if amended and not sent.reason.strip():
+    again_complete = not amended and _once_complete(unit, stored)
+    if (amended or again_complete) and not sent.reason.strip():
         raise Invalid(
             "This form is complete: say why it is changed.",
             code="CRF.REASON_NEEDED",
             needs="A reason for the change.",
             details=[Detail("CRF.REASON_NEEDED", "Give the reason for the change.", "reason")],
         )
-    code, text = reason_of(sent.reason) if amended else ("", "")
+    code, text = reason_of(sent.reason) if amended or again_complete else ("", "")
     lowered = [] if place.protocol.historical else seriousness.lowered(place, before, verdict, sent.reason)
     if lowered and not code:
         code, text = reason_of(sent.reason)
@@ -556,6 +560,15 @@ def _write(
     return replace(seen, alerts=tuple(shown))
 
 
+def _once_complete(unit: Unit, stored: Stored | None) -> bool:
+    """Whether a draft was complete before: a row that was removed and put back, whose changes need a reason like those of any other."""
+    if stored is None or stored.status != "draft":
+        return False
+    one = stored.instance
+    earlier = (FormVersion.trial_id == one.trial_id, FormVersion.instance_id == one.id, FormVersion.status.in_(lifecycle.FINISHED))
+    return unit.session.scalar(select(FormVersion.seq).where(*earlier).limit(1)) is not None
+
+
 def _why_void(unit: Unit, place: Place, instance: FormInstance, changed: Sequence[str]) -> str:
     """What made signatures void, for people."""
     what = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "") if changed else "the form"
@@ -582,7 +595,15 @@ def _as_stored(answers: Answers, name: str) -> Any:
 
 
 def reason_of(given: str) -> tuple[str, str]:
-    """A reason for change as code and words: a known code stands alone or before a colon; anything else is `other`."""
+    """A reason for change as code and words: a known code stands alone or before a colon; anything else is `other`.
+
+    Raises Invalid for one that identifies a person: the trail keeps it for good.
+    """
+    found = next((one for one in identifiers.search(given) if one.severity == "block"), None)
+    if found:
+        detail = Detail("CRF.IDENTIFIER", f"This looks like {found.words}: take it out.", "reason")
+        what = f"The reason holds what looks like {found.words}."
+        raise Invalid(what, code="CRF.IDENTIFIER", needs="Words that identify nobody.", details=[detail])
     code, _, text = given.strip().partition(":")
     if code.strip() in audit.CHANGE_REASONS:
         return code.strip(), text.strip()
@@ -807,8 +828,9 @@ def open_deviation(
     rows = book.rows(form.code, "EV")
     if any(str(s.answers(form).values.get(item_of["deviation_text"], "")).startswith(where) for s in rows):
         return
-    used = [s.instance.row for s in rows if (s.instance.row >= _RESTRICTED_ROWS) == restricted]
-    row = max(used, default=_RESTRICTED_ROWS - 1 if restricted else 0) + 1
+    hidden = restricted or form.row_restricted({item_of["deviation_type"]: kind})
+    used = [s.instance.row for s in rows if (s.instance.row >= _RESTRICTED_ROWS) == hidden]
+    row = max(used, default=_RESTRICTED_ROWS - 1 if hidden else 0) + 1
     answers = {
         item_of["deviation_type"]: kind,
         item_of["deviation_class"]: graded,

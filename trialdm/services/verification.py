@@ -123,11 +123,19 @@ class Waiting:
     items: int
 
 
+def knows_sample(unit: Unit, trial: str) -> bool:
+    """Whether the person may know which forms are in the sample."""
+    return unit.may("form.verify", trial) or unit.may("hold.move", trial)
+
+
 def progress(unit: Unit, trial: str, site: str = "") -> tuple[dict[str, tuple[int, int]], list[Waiting]]:
-    """By site, how many forms are verified of how many are to be; and those that wait, for whoever may see participants there."""
+    """By site, how many forms are verified of how many are to be; and those that wait, for whoever verifies or cleans the data.
+
+    Nobody else is told which forms they are: a site that knew the sample could prepare for it.
+    """
     done: dict[str, tuple[int, int]] = {}
     waiting: list[Waiting] = []
-    marks = _all_marks(unit, trial)
+    marks, told = _all_marks(unit, trial), knows_sample(unit, trial)
     for book, protocol in _books(unit, trial, site):
         person = book.participant
         sees = unit.sees_allocations(trial, person.site)
@@ -142,7 +150,7 @@ def progress(unit: Unit, trial: str, site: str = "") -> tuple[dict[str, tuple[in
             left = sum(not known.verified(name) for name in needed)
             verified, all_of_them = done.get(person.site, (0, 0))
             done[person.site] = (verified + (not left), all_of_them + 1)
-            if left:
+            if left and told:
                 waiting.append(Waiting(person.id, person.site, visit, code, row, left, len(needed)))
     return done, waiting
 

@@ -62,7 +62,7 @@ class Question:
 
     @property
     def buttons(self) -> Iterator[tuple[str, str, str, bool]]:
-        """Each choice of a grouped question: the id of its control (the question's own for the first), code, words, whether it is chosen."""
+        """Each choice of a grouped question: the id of its control (the question's own for the first), code, words, whether chosen."""
         for number, (code, words) in enumerate(self.choices, 1):
             yield (self.id if number == 1 else f"{self.id}-{number}"), code, words, code in self.chosen
 

@@ -121,6 +121,7 @@ def progress(trial: str) -> str:
             done=sorted(done.items()),
             part=part(waiting, _A_PAGE),
             site=site,
+            told=verification.knows_sample(unit, trial),
             rules=protocol.verification,
         )
 
