@@ -107,14 +107,17 @@ CASES: list[tuple[tuple[str, str, str], Row]] = [
         ("item", "PAIN.pain_site_map", "lines of the field", "2", "3", "none"),
     ),
     (
-        (PAIN, "     lines: 2, required: false", "     lines: 2, required: false, scan: true"),
-        ("item", "PAIN.pain_site_map", "looked through", "no", "yes", "none"),
+        (PAIN, "     lines: 2, required: false, scan: true", "     lines: 2, required: false"),
+        ("item", "PAIN.pain_site_map", "looked through", "yes", "no", "none"),
     ),
     (
         (PAIN, "     lines: 2, required: false", "     lines: 2, required: false, restricted: true"),
         ("item", "PAIN.pain_site_map", "hidden", "no", "yes", "alters"),
     ),
-    ((PAIN, "type: text, length: 500,\n     lines: 2,", "type: date,"), ("item", "PAIN.pain_site_map", "type", "text", "date", "breaks")),
+    (
+        (PAIN, "type: text, length: 500,\n     lines: 2, required: false, scan: true", "type: date, required: false"),
+        ("item", "PAIN.pain_site_map", "type", "text", "date", "breaks"),
+    ),
     (
         (PAIN, 'show_if: "visit_no >= 3"', 'show_if: "visit_no >= 4"'),
         ("item", "PAIN.rlp_any", "condition", "visit_no >= 3", "visit_no >= 4", "alters"),

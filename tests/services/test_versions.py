@@ -118,7 +118,10 @@ def test_what_answers_stand_in_cannot_go(world: World) -> None:
     gone = refused(world, NO_MAP)
     assert (gone.code, [detail.place for detail in gone.details]) == ("PROTOCOL.BREAKS", ["PAIN.pain_site_map"])
     cases: list[tuple[Edit, str]] = [
-        ((PAIN_FORM, "type: text, length: 500,\n     lines: 2,", "type: int,"), "PAIN.pain_site_map"),
+        (
+            (PAIN_FORM, "type: text, length: 500,\n     lines: 2, required: false, scan: true", "type: int, required: false"),
+            "PAIN.pain_site_map",
+        ),
         ((f"{TRIAL}/forms/eq5d.yaml", "V01: required, ", ""), "EQ5D"),
         ((LISTS, 'CL_ASSIST: {1: "Self"', 'CL_ASSIST: {7: "Self"'), "CL_ASSIST.1"),
     ]
