@@ -1,7 +1,10 @@
 """The expression language in Python: the golden table, and that nothing but the documented error ever comes out."""
 
 import contextlib
+import gc
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -212,3 +215,44 @@ def test_row_functions_go_over_the_rows_only() -> None:
         parse("sum_rows(fact)", names, rows=rows)
     with pytest.raises(ExpressionError, match="neither an item"):
         parse("n", names, rows=rows)
+
+
+class Litter:
+    """Garbage whose collection lets other threads go on, wherever it happens."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        for _ in range(20):
+            pass
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads that change places as often as they can."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(50, 2, 2)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+
+
+@pytest.mark.usefixtures("restless")
+def test_threads_may_read_expressions_at_once() -> None:
+    long = " and ".join(f"(n + {i} > m or not n == {i})" for i in range(30))
+
+    def read(depth: int) -> None:
+        if depth:
+            return read(depth - 1)
+        for _ in range(20):
+            assert len([Litter() for _ in range(5)]) == 5
+            with pytest.raises(ExpressionError, match="too long"):
+                parse(long, {})
+        return None
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(read, [i % 7 * 5 for i in range(16)]))

@@ -53,7 +53,13 @@ class Server:
             self.port = probe.getsockname()[1]
         command = [sys.executable, "-m", "trialdm", "--instance", str(self.folder), "serve", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", str(THREADS)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=log)
+
+    @property
+    def log(self) -> Path:
+        """What the servers of this instance say when something breaks."""
+        return self.folder / "servers.log"
 
     def wait(self) -> None:
         """Until it answers."""
@@ -201,7 +207,7 @@ def test_many_clients_and_killed_servers_give_everybody_one_allocation(world: Wo
         clients = Clients(servers, token(world))
         told = clients.ask_all(wanted, lambda: kill_some(servers, clients, len(wanted)))
         again = clients.ask_all(sorted(set(wanted)))
-    assert {answer.body.get("code", "") for answer in (*told, *again)} == {"", "ALLOC.ALREADY"}
+    assert {answer.body.get("code", "") for answer in (*told, *again)} == {"", "ALLOC.ALREADY"}, servers[0].log.read_text()[-20_000:]
     rows = {row.participant_id: row for row in assert_whole(world)}
     assert set(rows) == set(idents)
     keys = {row.subject: row.key for row in stored(world, Idempotency)}

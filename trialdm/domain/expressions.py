@@ -19,6 +19,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
+from threading import Lock
 from typing import Any
 
 #: What an answer of each type is to an expression.
@@ -634,6 +635,10 @@ _NODES: dict[str, Callable[..., Evaluator]] = {
 }
 
 
+#: Python 3.11 keeps one count of depth for all threads that read a syntax tree, and fails where two of them read at once.
+_ONE_READER = Lock()
+
+
 def parse(
     source: str,
     names: Mapping[str, Name],
@@ -649,7 +654,8 @@ def parse(
     and, where possible, the mend.
     """
     try:
-        parsed = ast.parse(source.strip(), mode="eval")
+        with _ONE_READER:
+            parsed = ast.parse(source.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ExpressionError(f"'{source}' cannot be read as an expression") from None
     if sum(1 for _ in ast.walk(parsed)) > _MAX_NODES:

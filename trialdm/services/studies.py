@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import date
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import and_, bindparam, func, or_, select
@@ -28,14 +29,21 @@ PROPOSED, IN_FORCE = "proposed", "in_force"
 _KNOWN: dict[str, Protocol] = {}
 _MOST_KNOWN = 32
 
+#: Held while a protocol is read: a server that has just started reads it once, not once for each request that waits for it.
+_READING = Lock()
+
 
 def parsed(row: Definition) -> Protocol:
     """The protocol that a loaded version defines."""
     found = _KNOWN.get(row.sha256)
-    if found is None:
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        found = _KNOWN[row.sha256] = load_protocol(json.loads(row.texts))
+    if found is not None:
+        return found
+    with _READING:
+        found = _KNOWN.get(row.sha256)
+        if found is None:
+            if len(_KNOWN) >= _MOST_KNOWN:
+                _KNOWN.clear()
+            found = _KNOWN[row.sha256] = load_protocol(json.loads(row.texts))
     return found
 
 
