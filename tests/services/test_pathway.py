@@ -147,6 +147,25 @@ def test_the_number_is_filled_and_the_states_follow(audit: World) -> None:
     assert month.answers.values["au2_month"] == 3
 
 
+def test_a_case_that_was_ended_by_mistake_goes_on(audit: World) -> None:
+    notified(audit)
+    ident = case(audit)
+    operated(audit, ident, DAY)
+    followed(audit, ident, "M03", DAY + timedelta(days=90))
+    found = []
+    for why in (1, 2, 0):
+
+        def end(unit: Unit, why: int = why) -> str:
+            place = records.locate(unit, AUDIT, ident, "END", cases.END)
+            version = records.view(unit, place).version or None
+            answers = {"au3_reason": why, "au3_date": today(audit).isoformat()}
+            records.save(unit, place, records.Submission(answers, {}, True, "source: the letter", (), version))
+            return studies.state(unit, AUDIT, "case", ident)
+
+        found.append(audit.run("auditor", end))
+    assert found == ["died", "closed", "follow_up"]
+
+
 # --- who sees which --------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from tests import builders
 from tests.builders import TRIAL, World
-from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
+from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, Stale, TrialError, Unanswered, Unconditional, WrongState
 from trialdm.services import drafts, gates, participants, records, studies, trail
 from trialdm.services.unit import LONDON, SYSTEM, Unit
 from trialdm.store.tables import FormDraft, FormInstance, FormVersion
@@ -407,3 +407,63 @@ def test_an_import_gives_no_item_that_names_other_roles(sqlite_world: World) -> 
     with pytest.raises(Forbidden) as refused:
         world.run("unblinded-data-manager", bring)
     assert refused.value.code == "ROLE.ITEM"
+
+
+DEVIATION = {
+    "dv_class": 1,
+    "dv_date": builders.TODAY.isoformat(),
+    "dv_found": builders.TODAY.isoformat(),
+    "dv_desc": "What",
+    "dv_capa": "Done",
+}
+
+
+def deviations(world: World, ident: str) -> dict[int, Any]:
+    """Type of each deviation by its row."""
+
+    def work(unit: Unit) -> dict[int, Any]:
+        place = records.locate(unit, TRIAL, ident, "EV", "DEVI")
+        return {s.instance.row: s.answers(place.form).values.get("dv_type") for s in records.book(unit, place).rows("DEVI", "EV")}
+
+    return world.read("principal-investigator", work)
+
+
+def test_a_deviation_takes_its_number_among_those_that_the_same_people_see(sqlite_world: World) -> None:
+    """Typed by hand: what row was asked for, what was typed, and where it stands. Blinded people see 1, 2 and 3 without a gap."""
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    typed = [(1, 6, 1), (2, 4, 501), (2, 6, 2), (502, 96, 3), (4, 5, 502)]
+    for row, kind, stands in typed:
+        view = builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": kind}, only=True, role="principal-investigator", row=row)
+        assert view.place.row == stands
+    assert deviations(world, ident) == {1: 6, 2: 6, 3: 96, 501: 4, 502: 5}
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_row_that_blinded_people_have_seen_does_not_vanish(sqlite_world: World, complete: bool) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    place = {"only": True, "role": "principal-investigator", "complete": complete, "reason": "source"}
+    builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": 6} if complete else {"dv_desc": "What"}, **place)
+    with pytest.raises(WrongState) as refused:
+        builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": 4}, **place)
+    assert refused.value.code == "CRF.ROW_OPEN"
+    view = builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": 4}, row=2, **place)
+    assert view.place.row == 501
+    builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": 6}, row=501, **place)
+    assert set(deviations(world, ident)) == {1, 501}
+
+
+@pytest.mark.parametrize("version", [None, 1, 7])
+def test_a_blinded_person_is_told_the_same_of_a_restricted_row_whatever_version_they_name(sqlite_world: World, version: int | None) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": 4}, only=True, role="principal-investigator")
+    place = world.read("principal-investigator", lambda unit: records.locate(unit, TRIAL, ident, "EV", "DEVI", 501))
+    with pytest.raises(Refused) as refused:
+        world.run("research-nurse", lambda unit: records.save(unit, place, records.Submission({}, version=version)))
+    assert refused.value.code == "GATE.GOV-45"
+
+
+def test_a_blinded_person_records_no_deviation_of_a_restricted_type(sqlite_world: World) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    with pytest.raises(TrialError) as refused:
+        builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": 4}, only=True)
+    assert (refused.value.code, deviations(world, ident)) == ("GATE.GOV-45", {})

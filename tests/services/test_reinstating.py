@@ -1,7 +1,8 @@
 """A withdrawal, a loss or a death that was entered by mistake: corrected or removed by the investigator alone, and everything follows."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -153,3 +154,52 @@ def test_one_withdrawal_of_two_leaves_the_other(sqlite_world: World) -> None:
     assert refusal(lambda: remove(world, ident, "STAT", "research-nurse", row=2)) == "ROLE.PARTICIPANT.REINSTATE"
     remove(world, ident, "STAT", row=2)
     assert (state(world, ident), level(world, ident)) == ("withdrawn", 2)
+
+
+def visit(world: World, ident: str, code: str, day: date, **given: Any) -> None:
+    world.at(day)
+    said = {"vs_done": 1, "vs_date": day.isoformat(), "vs_mode": 3} if not given else given
+    builders.put(world, ident, code, "VISI", said, reason="source: entered for the wrong person", role="research-nurse")
+
+
+END = TODAY + timedelta(days=650)
+
+
+def test_a_last_visit_that_did_not_take_place_leads_back_into_follow_up(world: World, ident: str) -> None:
+    visit(world, ident, "V04", DAY)
+    visit(world, ident, "V09", END)
+    assert state(world, ident) == "completed"
+    visit(world, ident, "V09", END, vs_done=0, vs_notdone=1)
+    assert state(world, ident) == "follow_up"
+    assert events(world, ident)[-3:] == ["correct", "operate", "follow-up"]
+    visit(world, ident, "V04", END, vs_done=0, vs_notdone=1)
+    assert state(world, ident) == "operated"
+
+
+def test_a_withdrawal_leads_on_from_the_end_and_its_removal_back_to_it(world: World, ident: str) -> None:
+    visit(world, ident, "V09", END)
+    status(world, ident, 3, END)
+    assert state(world, ident) == "withdrawn"
+    remove(world, ident, "STAT")
+    assert state(world, ident) == "completed"
+
+
+def test_an_operation_that_was_not_done_leads_back(world: World, ident: str) -> None:
+    not_done = {"surg_done": 0}
+    builders.put(world, ident, "V02", "SURG", not_done, role="surgeon", reason="source: it was called off")
+    assert (state(world, ident), events(world, ident)[-2:]) == ("not_operated", ["correct", "not-operate"])
+
+
+def test_a_withdrawal_is_put_off_by_the_investigator_alone(world: World, ident: str) -> None:
+    status(world, ident, 3, DAY)
+    later = {"st_status": 3, "st_date": (DAY + timedelta(days=3)).isoformat()}
+    earlier = {"st_status": 3, "st_date": (DAY - timedelta(days=3)).isoformat()}
+    world.at(DAY + timedelta(days=5))
+
+    def put(given: dict[str, Any], role: str) -> None:
+        builders.put(world, ident, "EV", "STAT", given, only=True, role=role, reason="source: the letter")
+
+    put(earlier, "research-nurse")
+    assert refusal(lambda: put(later, "research-nurse")) == "ROLE.PARTICIPANT.REINSTATE"
+    put(later, "principal-investigator")
+    assert state(world, ident) == "withdrawn"

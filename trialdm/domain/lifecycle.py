@@ -48,7 +48,7 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "follow-up": (("operated", "not_operated"), "follow_up"),
         "complete": (("follow_up",), "completed"),
         "withdraw": (
-            ("consented", "eligible", "ineligible", "randomised", "operated", "not_operated", "follow_up"),
+            ("consented", "eligible", "ineligible", "randomised", "operated", "not_operated", "follow_up", "completed"),
             "withdrawn",
         ),
         "lose": (("randomised", "operated", "not_operated", "follow_up"), "lost"),
@@ -121,9 +121,15 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
     },
 }
 
-#: Steps by which an end that was entered by mistake is taken back: machine -> event -> the states that it may leave. Each reaches
-#: the state in which the thing was before them.
-BACK: Mapping[str, Mapping[str, tuple[str, ...]]] = {"participant": {"reinstate": ("withdrawn", "lost", "died")}}
+#: Steps by which something that was entered by mistake is taken back: machine -> event -> the states that it may leave. Each reaches
+#: the newest state before them.
+BACK: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "participant": {
+        "reinstate": ("withdrawn", "lost", "died"),
+        "correct": ("operated", "not_operated", "follow_up", "completed"),
+    },
+    "case": {"correct": ("operated", "follow_up", "closed", "died")},
+}
 
 #: The state in which each kind of thing starts.
 INITIAL = {
@@ -201,6 +207,11 @@ def move(machine: str, state: str, event: str) -> str:
             needs=f"It needs to be {' or '.join(label(source) for source in sources)} first.",
         )
     return target
+
+
+def way_back(machine: str, state: str) -> str:
+    """The step of `BACK` that leaves a state, or nothing."""
+    return next((event for event, sources in BACK.get(machine, {}).items() if state in sources), "")
 
 
 def back(machine: str, passed: Sequence[str], event: str) -> str:

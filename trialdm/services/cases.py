@@ -170,7 +170,8 @@ def _known(protocol: Protocol, book: Casebook) -> Known | None:
 
 def _ended(protocol: Protocol, book: Casebook) -> date | None:
     stored = book.get(AT_END, END, 1)
-    day = stored.answers(protocol.form(END)).values.get("au3_date") if stored and stored.finished else None
+    answers = stored.answers(protocol.form(END)).values if stored and stored.finished else {}
+    day = answers.get("au3_date") if answers.get("au3_reason") else None
     return day if isinstance(day, date) else None
 
 

@@ -1,71 +1,137 @@
-"""What has ended a participant's participation, and what follows where that was entered by mistake.
+"""Where a participant or a case stands by what finished forms say, and what follows where that was corrected.
 
-A withdrawal, a loss to follow-up or a death stands as long as a finished form says so. Whoever enters such a form can make it
-stricter; only the principal investigator, who answers for what a participant wants, takes a withdrawal or a death back, with a
-reason, and the trial manager is told. Nothing that was refused meanwhile comes back, and nothing that was kept goes.
+Most steps are taken when a form is first completed. Where a form about one of them is corrected or removed later, the subject goes
+back to the last state that still stands, and on from there. Whoever enters such a form can make it stricter; only the principal
+investigator, who answers for what a participant wants, takes a withdrawal or a death back, with a reason, and the trial manager is
+told. Nothing that was refused meanwhile comes back, and nothing that was kept goes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 from trialdm.domain import lifecycle
+from trialdm.domain.crf import Form
 from trialdm.domain.ethics.withdrawal import LEVELS
-from trialdm.domain.protocol import Protocol
+from trialdm.domain.protocol import Protocol, Visit
 from trialdm.services import notices, participants, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
 
-#: Kind of an end -> the step that it causes, in the order in which they follow on one another.
-_STEPS = {"withdrawn": "withdraw", "lost": "lose", "died": "die"}
+#: Meanings of the items that say where a participant stands.
+_SAY = frozenset({"surgery_done", "visit_date", "withdrawal", "death_date"})
+
+#: machine -> the steps that forms cause, in the order in which they follow on one another.
+_STEPS = {
+    "participant": ("operate", "not-operate", "follow-up", "complete", "withdraw", "lose", "die"),
+    "case": ("operate", "follow-up", "close", "die"),
+}
 
 
 @dataclass(frozen=True)
-class Ends:
-    """What finished forms say now: the level of withdrawal, and the states that they cause."""
+class Said:
+    """What finished forms say now: the level of withdrawal and its day, and the states after the beginning that they speak for."""
 
     level: int
     states: frozenset[str]
+    since: date | None = None
 
-    def loosened(self, before: "Ends") -> bool:
-        """Whether a withdrawal or a death was taken back. Somebody who was lost may be found by anybody."""
-        return self.level < before.level or "died" in before.states - self.states
+    def loosened(self, before: "Said") -> bool:
+        """Whether a withdrawal or a death was taken back or put off. Somebody who was lost may be found by anybody."""
+        later = before.since is not None and self.since is not None and self.since > before.since
+        return later or self.level < before.level or "died" in before.states - self.states
 
 
-def said(protocol: Protocol, book: Casebook) -> Ends:
+def concerns(protocol: Protocol, form: Form) -> bool:
+    """Whether the form says where its participant or case stands."""
+    return protocol.machine == "case" or bool(_SAY & {item.means for item in form.items})
+
+
+def said(protocol: Protocol, book: Casebook) -> Said:
     """What the finished forms of a participant say."""
-    level = participants.withdrawal_level(protocol, book)
-    return Ends(level, frozenset(end.kind for end in participants.ends(protocol, book, "lost")) & frozenset(_STEPS))
+    if protocol.machine == "case":
+        return Said(0, frozenset(_of_case(protocol, book)))
+    ends = (end.kind for end in participants.ends(protocol, book, "lost"))
+    since = min((one.on for one in participants.withdrawals(protocol, book)), default=None)
+    return Said(participants.withdrawal_level(protocol, book), frozenset((*_of_participant(protocol, book), *ends)), since)
 
 
-def follow(unit: Unit, protocol: Protocol, book: Casebook, before: Ends, reason: str) -> None:
-    """Take the participant to where they stand after a form about an end was corrected or removed.
+def last_visit(protocol: Protocol) -> int:
+    """The number of the last scheduled visit, after which participation is complete."""
+    return max((visit.number for visit in _scheduled(protocol)), default=0)
+
+
+def _scheduled(protocol: Protocol) -> list[Visit]:
+    return [visit for visit in protocol.visits if visit.kind == "scheduled"]
+
+
+def _of_participant(protocol: Protocol, book: Casebook) -> Iterator[str]:
+    done = _finished(protocol, book, "surgery_done")
+    yield from ("operated" if answer == 1 else "not_operated" for _, answer in done[:1])
+    numbers = {visit.code: visit.number for visit in _scheduled(protocol)}
+    seen = {numbers[at] for at, day in _finished(protocol, book, "visit_date") if at in numbers and day}
+    if seen:
+        yield "follow_up"
+    if last_visit(protocol) in seen:
+        yield "completed"
+
+
+def _of_case(protocol: Protocol, book: Casebook) -> Iterator[str]:
+    if _finished(protocol, book, "case_date"):
+        yield "operated"
+    ends = _finished(protocol, book, "case_end")
+    yield from ("died" if answer == 1 else "closed" for _, answer in ends if answer)
+    own = {found[0].code for name in ("case_date", "case_end") if (found := protocol.meaning(name))}
+    seen = {protocol.visit(at).number for (at, code, _), stored in book.forms.items() if stored.finished and code not in own}
+    if seen:
+        yield "follow_up"
+    if last_visit(protocol) in seen:
+        yield "closed"
+
+
+def _finished(protocol: Protocol, book: Casebook, meaning: str) -> list[tuple[str, Any]]:
+    """Visit and answer of each finished form that holds the item with a meaning."""
+    found = protocol.meaning(meaning)
+    if found is None:
+        return []
+    form, item = found
+    return [(s.instance.visit, s.answers(form).values.get(item.name)) for s in book.all_of(form.code) if s.finished]
+
+
+def follow(unit: Unit, protocol: Protocol, book: Casebook, before: Said, reason: str) -> None:
+    """Take somebody to where they stand after a form that says it was corrected or removed.
 
     Raises Forbidden where something is taken back by anybody but the principal investigator; nothing is then saved.
     """
     now, trial, person = said(protocol, book), protocol.id, book.participant
-    if protocol.historical or protocol.machine != "participant" or now == before:
+    if protocol.historical or now == before:
         return
-    loosened = now.loosened(before)
+    loosened = protocol.machine == "participant" and now.loosened(before)
     if loosened:
         unit.require("participant.reinstate", trial, person.site)
-    _step_back(unit, trial, book, now, reason)
+    _step_back(unit, protocol, book, now, reason)
     if loosened:
         _tell(unit, protocol, book, before, now, reason)
 
 
-def _step_back(unit: Unit, trial: str, book: Casebook, now: Ends, reason: str) -> None:
-    """From an end that nothing says any more to the state before it, and on to those ends that still stand."""
-    person = book.participant
-    passed = [row.state for row in studies.history(unit, trial, "participant", person.id)]
-    if not passed or passed[-1] not in lifecycle.BACK["participant"]["reinstate"] or passed[-1] in now.states:
-        return
-    state = lifecycle.back("participant", passed, "reinstate")
-    studies.enter(unit, trial, "participant", person.id, "reinstate", state, reason=reason, site=person.site)
-    for end, event in _STEPS.items():
-        if end in now.states and lifecycle.may("participant", studies.state(unit, trial, "participant", person.id), event):
-            studies.move(unit, trial, "participant", person.id, event, reason=reason, site=person.site)
+def _step_back(unit: Unit, protocol: Protocol, book: Casebook, now: Said, reason: str) -> None:
+    """From states that nothing says any more to one that stands, and on to those that do."""
+    trial, machine, person = protocol.id, protocol.machine, book.participant
+    passed = [row.state for row in studies.history(unit, trial, machine, person.id)]
+    moved = False
+    while passed and passed[-1] not in now.states and (event := lifecycle.way_back(machine, passed[-1])):
+        passed.append(lifecycle.back(machine, passed, event))
+        studies.enter(unit, trial, machine, person.id, event, passed[-1], reason=reason, site=person.site)
+        moved = True
+    for step in _STEPS[machine] if moved else ():
+        if lifecycle.MACHINES[machine][step][1] in now.states and lifecycle.may(
+            machine, studies.state(unit, trial, machine, person.id), step
+        ):
+            studies.move(unit, trial, machine, person.id, step, reason=reason, site=person.site)
 
 
-def _tell(unit: Unit, protocol: Protocol, book: Casebook, before: Ends, now: Ends, reason: str) -> None:
+def _tell(unit: Unit, protocol: Protocol, book: Casebook, before: Said, now: Said, reason: str) -> None:
     """The trial manager hears of it: what was said before, what stands now, who took it back and why."""
     person = book.participant
     state = lifecycle.label(studies.state(unit, protocol.id, "participant", person.id))
@@ -82,5 +148,5 @@ def _tell(unit: Unit, protocol: Protocol, book: Casebook, before: Ends, now: End
     )
 
 
-def _words(ends: Ends) -> str:
-    return "; ".join([LEVELS[ends.level].words, *sorted(ends.states - {"withdrawn"})])
+def _words(found: Said) -> str:
+    return "; ".join([LEVELS[found.level].words, *sorted(found.states & {"lost", "died"})])

@@ -180,6 +180,12 @@ def _blinded() -> Refused:
     return Refused("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role at this site.")
 
 
+def _require_seen(unit: Unit, place: Place, stored: Stored | None) -> None:
+    """Raises Refused for a blinded person where the row holds what would unblind them."""
+    if stored and stored.instance.restricted and not unit.sees_allocations(place.protocol.id, place.participant.site):
+        raise _blinded()
+
+
 def book(unit: Unit, place: Place) -> Casebook:
     """The casebook in which the form stands."""
     return casebooks.read(unit, place.protocol.id, place.participant)
@@ -226,8 +232,7 @@ def saved(unit: Unit, place: Place) -> tuple[Casebook, Stored]:
     stored = book.get(*place.key)
     if stored is None:
         raise Missing(f"Form {place.form.code} at {place.visit_code} has not been saved.", code="CRF.BLANK")
-    if stored.instance.restricted and not unit.sees_allocations(place.protocol.id, place.participant.site):
-        raise _blinded()
+    _require_seen(unit, place, stored)
     return book, stored
 
 
@@ -241,8 +246,7 @@ def view(unit: Unit, place: Place) -> View:
     beside = context(unit, place, book)
     answers = stored.answers(place.form) if stored else Answers(dict(beside.system), {})
     blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
-    if blinded and stored and stored.instance.restricted:
-        raise _blinded()
+    _require_seen(unit, place, stored)
     full = _with_arm(unit, place, answers, book)
     hidden = frozenset(i.name for i in place.form.items if blinded and place.form.restricts(i))
     return View(
@@ -319,6 +323,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)
     gate = require_entry(unit, place, book, imported=imported)
+    _require_seen(unit, place, stored)
     _require_there(place, book)
     _same_definition(unit, place, sent.definition)
     _same_version(stored, sent.version)
@@ -337,6 +342,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     )
     verdict, awaited = answering.judged(place, verdict, theirs)
     _judge(unit, place, verdict)
+    place = _numbered(place, book, stored, verdict.answers)
     if place.form.double_entry and stored is None and not imported:
         found = double_entry.standing(unit, place.participant, place.form, place.key)
         double_entry.require_whole(sent.complete)
@@ -525,7 +531,7 @@ def _write(
     restricted = place.form.row_restricted(verdict.answers.values)
     confirmed = [f.id for f in verdict.confirmed]
     new = lifecycle.move("form", status, event)
-    ends = participation.said(place.protocol, book) if _closes(place) else None
+    ends = participation.said(place.protocol, book) if participation.concerns(place.protocol, place.form) else None
     instance, version = casebooks.write(
         unit, book, place.key, new, verdict.answers, restricted=restricted, reason=(code, text), confirmed=confirmed, gate=gate
     )
@@ -742,8 +748,7 @@ def _events(unit: Unit, place: Place, book: Casebook) -> list[str]:
     if "death_date" in meanings:
         return ["die"]
     if place.visit.kind == "scheduled" and "visit_date" in meanings and answers.get(meanings["visit_date"]):
-        last = max((v.number for v in place.protocol.visits if v.kind == "scheduled"), default=0)
-        return ["follow-up", "complete"] if place.visit.number == last else ["follow-up"]
+        return ["follow-up", "complete"] if place.visit.number == participation.last_visit(place.protocol) else ["follow-up"]
     return []
 
 
@@ -755,9 +760,9 @@ def _case_events(place: Place, book: Casebook) -> list[str]:
     if "case_date" in meanings:
         return ["operate"]
     if "case_end" in meanings:
-        return ["die"] if answers.get(meanings["case_end"]) == 1 else ["close"]
-    last = max((v.number for v in place.protocol.visits if v.kind == "scheduled"), default=0)
-    return ["follow-up", "close"] if place.visit.number == last else ["follow-up"]
+        why = answers.get(meanings["case_end"])
+        return ["die"] if why == 1 else ["close"] if why else []
+    return ["follow-up", "close"] if place.visit.number == participation.last_visit(place.protocol) else ["follow-up"]
 
 
 def _note_unblinding(unit: Unit, place: Place, answers: Mapping[str, Any]) -> None:
@@ -829,8 +834,7 @@ def open_deviation(
     if any(str(s.answers(form).values.get(item_of["deviation_text"], "")).startswith(where) for s in rows):
         return
     hidden = restricted or form.row_restricted({item_of["deviation_type"]: kind})
-    used = [s.instance.row for s in rows if (s.instance.row >= _RESTRICTED_ROWS) == hidden]
-    row = max(used, default=_RESTRICTED_ROWS - 1 if hidden else 0) + 1
+    row = next_row(book, form.code, "EV", restricted=hidden)
     answers = {
         item_of["deviation_type"]: kind,
         item_of["deviation_class"]: graded,
@@ -865,10 +869,33 @@ def write_row(
     signatures.void(unit, at.protocol, book, book.forms[at.key], [], "the system added a form")
 
 
-def next_row(book: Casebook, form: str, visit: str) -> int:
-    """The number that a new row takes: one that no row has, or had before it was removed."""
-    used = [row for at, code, row in (*book.forms, *book.removed) if (code, at) == (form, visit) and row < _RESTRICTED_ROWS]
-    return max(used, default=0) + 1
+def next_row(book: Casebook, form: str, visit: str, *, restricted: bool = False) -> int:
+    """The number that a new row takes: one that no row has, or had before it was removed. Restricted rows count by themselves."""
+    used = [
+        row for at, code, row in (*book.forms, *book.removed) if (code, at) == (form, visit) and (row >= _RESTRICTED_ROWS) == restricted
+    ]
+    return max(used, default=_RESTRICTED_ROWS - 1 if restricted else 0) + 1
+
+
+def _numbered(place: Place, book: Casebook, stored: Stored | None, answers: Answers) -> Place:
+    """Where a row belongs by what it holds: a new one takes its number among those that a blinded reader sees, or among the others.
+
+    Raises WrongState for an open row that would become a restricted one: blinded people know that it is there.
+    """
+    if place.form.restricted_when is None:
+        return place
+    restricted = place.form.row_restricted(answers.values)
+    if restricted == (place.row >= _RESTRICTED_ROWS):
+        return place
+    if stored is None:
+        return replace(place, row=next_row(book, place.form.code, place.visit_code, restricted=restricted))
+    if restricted and not stored.instance.restricted:
+        raise WrongState(
+            f"Row {place.row} is seen by blinded people, who would notice that it has gone.",
+            code="CRF.ROW_OPEN",
+            needs="Record this as a new row: it is kept apart by itself. Say on this row that it was entered by mistake.",
+        )
+    return place
 
 
 # --- rows that were entered by mistake -------------------------------------------------------------------------------
@@ -925,9 +952,7 @@ def _require_loose(unit: Unit, place: Place, book: Casebook, stored: Stored | No
     if not reason.strip():
         detail = Detail("CRF.REASON_NEEDED", "Say why.", "reason")
         raise Invalid("Say why the row is removed or restored.", code="CRF.REASON_NEEDED", needs="A reason.", details=[detail])
-    blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
-    if blinded and stored.instance.restricted:
-        raise _blinded()
+    _require_seen(unit, place, stored)
 
 
 def _strike(unit: Unit, place: Place, book: Casebook, stored: Stored | None, event: str, reason: str) -> None:
@@ -935,7 +960,7 @@ def _strike(unit: Unit, place: Place, book: Casebook, stored: Stored | None, eve
     was = stored.status
     new = lifecycle.move("form", was, event)
     code, text = reason_of(reason)
-    ends = participation.said(place.protocol, book) if _closes(place) else None
+    ends = participation.said(place.protocol, book) if participation.concerns(place.protocol, place.form) else None
     instance, version = casebooks.write(unit, book, place.key, new, stored.answers(place.form), reason=(code, text))
     change = Change("status", was, new, _stream(place, instance))
     about = {"trial": place.protocol.id, **_about(place, instance)}

@@ -124,6 +124,7 @@ def save(trial: str, participant: str, visit: str, form: str, row: int | None = 
         if problem.code == "GATE.GOV-25":
             place, given = read(lambda unit: _given(unit, records.locate(unit, trial, participant, visit, form, row or 1)))
         return Response(read(partial(_again, place=place, given=given, problem=problem)), status_of(problem))
+    place = view.place
     if view.alerts:
         return Response(read(lambda unit: _page(unit, place, _sheet(unit, place), saved=str(view.version), alerts=view.alerts)))
     if request.form.get("save") == "another":
