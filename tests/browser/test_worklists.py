@@ -122,8 +122,14 @@ def test_figures_of_completeness_lead_to_what_they_count(visit, check):
     press(page, due)
     assert page.locator("h1 .count").inner_text() == count
     check(page)
-    visitor.go("/monitoring/primary")
-    check(page)
+    for figure in ("entry", "visits-done", "deviations", "primary-lacking"):
+        visitor.go("/monitoring")
+        link = page.locator(f"tbody tr:first-child a[href$='/monitoring/figures/{figure}']").first
+        count = link.evaluate("link => link.firstChild.textContent.trim()") if link.count() else "0"
+        visitor.go(f"/monitoring/figures/{figure}")
+        if figure != "entry":
+            assert page.locator("h1 .count").inner_text() == count
+        check(page)
 
 
 def test_derived_items_of_everybody_and_of_one(visit, check):

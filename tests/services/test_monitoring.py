@@ -18,6 +18,14 @@ def listed(world: World, role: str = "data-manager", **asked: str) -> list[monit
     return world.read(role, lambda unit: monitoring.due(unit, TRIAL, **asked))
 
 
+def counted(world: World, figure: str, role: str = "data-manager") -> list[monitoring.Line]:
+    return world.read(role, lambda unit: monitoring.listed(unit, TRIAL, figure))
+
+
+def primary(world: World) -> tuple[int, int]:
+    return of(world).counts["primary-due"], of(world).counts["primary-there"]
+
+
 def operated(world: World) -> str:
     ident = builders.randomised(world)
     given = {"surg_done": 1, "surg_date": builders.TODAY.isoformat(), "surg_side": 1, "surg_level": 12}
@@ -47,25 +55,45 @@ def test_every_figure_is_the_length_of_its_list(world: World) -> None:
     found = of(world)
     assert found.due == len(listed(world))
     assert (found.complete, found.drafts, found.missing) == tuple(len(listed(world, state=state)) for state in monitoring.STATES)
-    assert (found.visits_due, found.visits_done, found.visits_overdue) == (1, 1, 0)
+    assert (found.counts["visits-due"], found.counts["visits-done"], found.counts["visits-overdue"]) == (1, 1, 0)
+    assert found.counts == {figure: len(counted(world, figure)) for figure in monitoring.FIGURES}
+    assert found.lag in {line.days for line in counted(world, "entry")}
     assert found.drafts == 1
     assert found.lag is not None
 
 
 def test_the_primary_outcome_is_due_when_its_visit_is(world: World) -> None:
     ident = operated(world)
-    assert (of(world).primary_due, of(world).primary) == (0, 0)
+    assert primary(world) == (0, 0)
     world.at(builders.TODAY + timedelta(days=420))
-    assert (of(world).primary_due, of(world).primary_percent) == (1, 0)
-    assert world.read("data-manager", lambda unit: monitoring.without_primary(unit, TRIAL)) == [(ident, "S01")]
+    assert (primary(world), of(world).primary_percent) == ((1, 0), 0)
+    assert [(line.participant, line.site) for line in counted(world, "primary-lacking")] == [(ident, "S01")]
     builders.put(world, ident, "V07", "PAIN", {"rlp_any": 0, "plp_any": 0, "plp_sens": 0, "pain_assist": 1})
-    assert (of(world).primary, of(world).primary_percent) == (1, 100)
+    assert (primary(world), of(world).primary_percent) == ((1, 1), 100)
 
 
 def test_a_blinded_reader_counts_nothing_that_is_restricted(world: World) -> None:
     operated(world)
     forms = {role: {line.form for line in listed(world, role)} for role in ("data-manager", "unblinded-data-manager")}
     assert forms["unblinded-data-manager"] - forms["data-manager"] == {"SURG", "NERV"}
+
+
+def test_deviations_count_those_that_everybody_may_know_of_and_that_are_some(world: World) -> None:
+    ident, day = builders.randomised(world), builders.TODAY.isoformat()
+    said = {"dv_date": day, "dv_found": day, "dv_desc": "What"}
+    for row, (kind, grade) in enumerate([(6, 1), (96, 2), (4, 2), (6, 0)], 1):
+        capa = {"dv_capa": "Done"} if grade else {}
+        given = {**said, **capa, "dv_type": kind, "dv_class": grade}
+        builders.put(world, ident, "EV", "DEVI", given, only=True, role="principal-investigator", row=row)
+    assert [(line.row, line.words) for line in counted(world, "deviations")] == [(1, "Visit window, Minor"), (2, "Other, Major")]
+
+
+def test_a_form_that_was_entered_once_of_twice_is_a_draft(world: World) -> None:
+    ident = operated(world)
+    world.at(builders.TODAY + timedelta(days=91))
+    builders.put(world, ident, "V05", "VISI", {"vs_done": 1, "vs_date": (builders.TODAY + timedelta(days=91)).isoformat(), "vs_mode": 3})
+    builders.put(world, ident, "V05", "PRPB")
+    assert [line.state for line in listed(world, form="PRPB", visit="V05")] == ["draft"]
 
 
 @pytest.mark.parametrize("role", ["statistician-blinded", "sponsor", "surgeon"])

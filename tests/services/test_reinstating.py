@@ -158,7 +158,7 @@ def test_one_withdrawal_of_two_leaves_the_other(sqlite_world: World) -> None:
 
 def visit(world: World, ident: str, code: str, day: date, **given: Any) -> None:
     world.at(day)
-    said = {"vs_done": 1, "vs_date": day.isoformat(), "vs_mode": 3} if not given else given
+    said = given or {"vs_done": 1, "vs_date": day.isoformat(), "vs_mode": 3}
     builders.put(world, ident, code, "VISI", said, reason="source: entered for the wrong person", role="research-nurse")
 
 

@@ -94,7 +94,7 @@ MEANINGS = {
     "visit_done": "whether the visit took place",
     "row_date": "day of the event that a row describes",
     "deviation_type": "type of a deviation",
-    "deviation_class": "class of a deviation",
+    "deviation_class": "class of a deviation: code 0 says that it is none after all",
     "deviation_date": "day on which a deviation occurred",
     "deviation_found": "day on which a deviation was found",
     "deviation_text": "what a deviation was",
@@ -585,13 +585,20 @@ def limits(low: Decimal | None, high: Decimal | None, unit: str) -> str:
     return f"at least {low}{unit}" if high is None else f"from {low} to {high}{unit}"
 
 
+#: Who the people of a register are, said to whoever names another.
+_AMONG = {
+    "assessors": " (people of this site who enter outcomes, cannot see the allocation, have not learned it and did not operate; if "
+    "somebody else did assess, give a missing reason and record a deviation of blinding)"
+}
+
+
 def _codes(item: Item, value: Value, context: Context) -> list[Finding]:
     known = context.registers.get(item.source, {}) if item.source else item.codelist.labels if item.codelist else {}
     given = value if isinstance(value, tuple) else (value,)
     unknown = [str(code) for code in given if code not in known]
     if not unknown:
         return []
-    message = f"{item.subject}: {', '.join(unknown)} is not one of the choices."
+    message = f"{item.subject}: {', '.join(unknown)} is not one of the choices{_AMONG.get(item.source, '')}."
     return [_finding(item, "CRF.CODE", "hard", message)]
 
 

@@ -19,7 +19,14 @@ from trialdm.domain.values import Value
 Key = tuple[str, str, int]
 
 #: Facts of a visit that values of a visit may name, with the type of each.
-VISIT_FACTS = {"visit": "text", "visit_no": "int", "window_open": "date", "window_close": "date", "window_last": "date"}
+VISIT_FACTS = {
+    "visit": "text",
+    "visit_no": "int",
+    "window_open": "date",
+    "window_close": "date",
+    "window_first": "date",
+    "window_last": "date",
+}
 
 #: Facts of a row that a derivation over rows may name beside its items.
 ROW_FACTS = {"visit": "text", "visit_no": "int", "row": "int"}
@@ -237,6 +244,7 @@ def _visits(protocol: Protocol, facts: Mapping[str, Any], answers: Mapping[Key, 
                 "visit_no": visit.number,
                 "window_open": window.opens if window else None,
                 "window_close": window.closes if window else None,
+                "window_first": schedule.first_day(visit, protocol.visits, facts),
                 "window_last": schedule.last_day(visit, protocol.visits, facts),
             },
         )

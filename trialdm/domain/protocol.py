@@ -29,6 +29,7 @@ BUILT_IN_FACTS = {
     "rand_dtm": "dtm",
     "window_open": "date",
     "window_close": "date",
+    "window_first": "date",
     "window_last": "date",
 }
 

@@ -58,6 +58,15 @@ def last_day(visit: Visit, visits: Sequence[Visit], anchors: Mapping[str, Any]) 
     return own.target + (following - own.target) // 2 if own and following else None
 
 
+def first_day(visit: Visit, visits: Sequence[Visit], anchors: Mapping[str, Any]) -> date | None:
+    """The first day that counts as this visit, and not as the scheduled one before it. None for the first, and without a window."""
+    own = window(visit, anchors)
+    earlier = [(w.target, v) for v in visits if v.number < visit.number and (w := window(v, anchors))] if own else []
+    before = max(earlier, key=lambda one: one[0], default=None)
+    last = last_day(before[1], visits, anchors) if before else None
+    return last + timedelta(days=1) if last else None
+
+
 def due(today: date, visit: Visit, anchors: Mapping[str, Any]) -> Literal["not due", "due", "overdue", "no window"]:
     """Whether a visit that has not happened yet is expected now."""
     own = window(visit, anchors)

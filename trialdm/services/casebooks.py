@@ -270,6 +270,7 @@ def beside(
         "now": local.replace(second=0, microsecond=0),
         "window_open": window.opens if window else None,
         "window_close": window.closes if window else None,
+        "window_first": schedule.first_day(visit, visits, known),
         "window_last": last,
     }
     if form.restricted:

@@ -171,6 +171,11 @@ def _begun(unit: Unit, trial: str, *here: Any) -> dict[tuple[str, str, str, int]
     return found
 
 
+def begun(unit: Unit, trial: str) -> set[tuple[str, str, str]]:
+    """Participant, visit and form of what was entered once or twice and is not settled yet."""
+    return {key[:3] for key in _begun(unit, trial)}
+
+
 def _line(unit: Unit, book: Casebook, place: tuple[str, str, int], rows: Sequence[FormEntry], names: Mapping[str, str]) -> Line | None:
     """One line of the list; None for what the reader may not see, and for a form that the protocol has no more."""
     person, trial = book.participant, book.participant.trial_id

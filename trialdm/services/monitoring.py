@@ -4,7 +4,7 @@ A form is due once its visit took place or its window has closed, or a later vis
 that the reader may see, and can be shown as these lines.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -12,8 +12,10 @@ from typing import Any
 
 from sqlalchemy import select
 
+from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol, Visit
-from trialdm.services import casebooks, participants, studies, visits
+from trialdm.domain.schedule import STANDINGS
+from trialdm.services import casebooks, double_entry, participants, studies, visits
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import LONDON, Unit, remember
 from trialdm.store.tables import FormInstance, FormVersion
@@ -34,22 +36,46 @@ class Due:
 
 
 @dataclass(frozen=True)
+class Line:
+    """What a figure counts: whose, where, and what there is to say of it. `days` is what a median is taken of."""
+
+    participant: str
+    site: str
+    visit: str = ""
+    form: str = ""
+    row: int = 1
+    words: str = ""
+    days: int = 0
+
+
+#: Figure -> what stands over the list of its lines.
+FIGURES = {
+    "visits-due": "Visits that are due: done, missed or overdue",
+    "visits-done": "Visits done",
+    "visits-missed": "Visits missed",
+    "visits-overdue": "Visits overdue",
+    "primary-due": "Primary outcome due",
+    "primary-there": "Primary outcome there",
+    "primary-lacking": "Primary outcome lacking",
+    "deviations": "Deviations",
+    "entry": "Days from visit to first entry",
+}
+
+
+@dataclass(frozen=True)
 class Place:
-    """How complete one site is, or all of them together. Days are calendar days; `lag` is the median from visit to first entry."""
+    """How complete one site is, or all of them together. `counts` has the length of the list of each of `FIGURES`.
+
+    Days are calendar days; `lag` is the median from visit to first entry.
+    """
 
     site: str
     participants: int
     due: int
     complete: int
     drafts: int
-    visits_due: int
-    visits_done: int
-    visits_missed: int
-    visits_overdue: int
-    primary_due: int
-    primary: int
+    counts: Mapping[str, int]
     lag: int | None
-    deviations: int
 
     @property
     def missing(self) -> int:
@@ -62,7 +88,8 @@ class Place:
 
     @property
     def primary_percent(self) -> int | None:
-        return self.primary * 100 // self.primary_due if self.primary_due else None
+        due = self.counts["primary-due"]
+        return self.counts["primary-there"] * 100 // due if due else None
 
 
 @dataclass(frozen=True)
@@ -72,13 +99,14 @@ class _Known:
     book: Casebook
     protocol: Protocol
     expected: tuple[visits.Expected, ...]
-    lines: tuple[Due, ...]
+    due: tuple[Due, ...]
+    lists: Mapping[str, tuple[Line, ...]]
 
 
 def due(unit: Unit, trial: str, *, site: str = "", form: str = "", visit: str = "", state: str = "") -> list[Due]:
     """The forms that are due at the sites that the person sees, by site and number; what is given narrows the list."""
     unit.require("report.monitoring", trial, site or None)
-    found = [line for known in _known(unit, trial) for line in known.lines]
+    found = [line for known in _known(unit, trial) for line in known.due]
     return [
         line
         for line in found
@@ -93,27 +121,37 @@ def by_site(unit: Unit, trial: str) -> list[Place]:
     sites: dict[str, list[_Known]] = {}
     for known in everybody:
         sites.setdefault(known.book.participant.site, []).append(known)
-    lags = _lags(unit, trial, everybody)
-    found = [_place(code, here, lags) for code, here in sorted(sites.items())]
-    return [_place("", everybody, lags), *found] if len(found) > 1 else found
+    found = [_place(code, here) for code, here in sorted(sites.items())]
+    return [_place("", everybody), *found] if len(found) > 1 else found
+
+
+def listed(unit: Unit, trial: str, figure: str, site: str = "") -> list[Line]:
+    """What a figure counts (`FIGURES`), at one site or all that the person sees. Raises Missing for a figure that there is not."""
+    unit.require("report.monitoring", trial, site or None)
+    if figure not in FIGURES:
+        raise Missing(f"There is no figure '{figure}'.", code="REPORT.FIGURE", needs=f"One of: {', '.join(FIGURES)}.")
+    return [line for known in _known(unit, trial) if site in ("", known.book.participant.site) for line in known.lists[figure]]
 
 
 def _known(unit: Unit, trial: str) -> list[_Known]:
     def find() -> list[_Known]:
         people = participants.listed(unit, trial)
         books = casebooks.whole(unit, trial, [person for person, _ in people])
-        found = []
+        first, begun, found = _first_saved(unit, trial), double_entry.begun(unit, trial), []
         for person, state in people:
-            protocol = studies.protocol_at(unit, trial, person.site)
-            expected = tuple(visits.of_person(unit, protocol, books[person.id], state))
-            lines = tuple(_due_of(unit, books[person.id], protocol, expected))
-            found.append(_Known(books[person.id], protocol, expected, lines))
+            protocol, book = studies.protocol_at(unit, trial, person.site), books[person.id]
+            expected = tuple(visits.of_person(unit, protocol, book, state))
+            due = tuple(_due_of(unit, book, protocol, expected, begun))
+            found.append(_Known(book, protocol, expected, due, _lists(book, protocol, expected, first)))
         return found
 
     return remember(unit, ("monitored", trial), find)
 
 
-def _due_of(unit: Unit, book: Casebook, protocol: Protocol, expected: Sequence[visits.Expected]) -> Iterator[Due]:
+def _due_of(
+    unit: Unit, book: Casebook, protocol: Protocol, expected: Sequence[visits.Expected], begun: Collection[tuple[str, str, str]]
+) -> Iterator[Due]:
+    """Forms that are due. One that was entered once of twice is a draft."""
     person, facts = book.participant, book.facts(protocol)
     sees = unit.sees_allocations(protocol.id, person.site)
     for visit in protocol.visits:
@@ -123,7 +161,8 @@ def _due_of(unit: Unit, book: Casebook, protocol: Protocol, expected: Sequence[v
             if how != "required" or form.kind == "system" or (form.restricted and not sees) or not form.applies(facts):
                 continue
             rows = book.rows(form.code, visit.code)
-            state = "missing" if not rows else "complete" if all(row.finished for row in rows) else "draft"
+            once = (person.id, visit.code, form.code) in begun
+            state = "complete" if rows and all(row.finished for row in rows) else "draft" if rows or once else "missing"
             yield Due(person.id, person.site, visit.code, form.code, state)
 
 
@@ -140,65 +179,76 @@ def _reached(book: Casebook, protocol: Protocol, expected: Sequence[visits.Expec
     return any(one.visit in codes and one.standing in ("open", "overdue", "done", "missed") for one in expected)
 
 
-def _place(site: str, here: Sequence[_Known], lags: dict[str, list[int]]) -> Place:
-    forms = [line for known in here for line in known.lines]
-    standings = [one.standing for known in here for one in known.expected]
-    primary = [has for known in here if (has := _primary(known)) is not None]
-    days = [day for known in here for day in lags.get(known.book.participant.id, ())]
+def _place(site: str, here: Sequence[_Known]) -> Place:
+    forms = [line for known in here for line in known.due]
+    days = [line.days for known in here for line in known.lists["entry"]]
     return Place(
         site,
         len(here),
         len(forms),
         sum(line.state == "complete" for line in forms),
         sum(line.state == "draft" for line in forms),
-        sum(one in ("done", "missed", "overdue") for one in standings),
-        standings.count("done"),
-        standings.count("missed"),
-        standings.count("overdue"),
-        len(primary),
-        sum(primary),
+        {figure: sum(len(known.lists[figure]) for known in here) for figure in FIGURES},
         round(median(days)) if days else None,
-        sum(_deviations(known) for known in here),
     )
 
 
-def _primary(known: _Known) -> bool | None:
+#: Standings of a visit that was due.
+_WERE_DUE = ("done", "missed", "overdue")
+
+
+def _lists(
+    book: Casebook, protocol: Protocol, expected: Sequence[visits.Expected], first: Mapping[str, datetime]
+) -> dict[str, tuple[Line, ...]]:
+    """What each of `FIGURES` counts of one participant."""
+    person = book.participant
+    were_due = [one for one in expected if one.standing in _WERE_DUE]
+    visited = [(one.standing, Line(person.id, person.site, one.visit, one.form, words=STANDINGS[one.standing])) for one in were_due]
+    has = _primary(book, protocol, were_due)
+    primary = (Line(person.id, person.site),) if has is not None else ()
+    return {
+        "visits-due": tuple(line for _, line in visited),
+        **{f"visits-{kind}": tuple(line for standing, line in visited if standing == kind) for kind in _WERE_DUE},
+        "primary-due": primary,
+        "primary-there": primary if has else (),
+        "primary-lacking": () if has else primary,
+        "deviations": tuple(_deviations(book, protocol)),
+        "entry": tuple(_entered(book, protocol, first)),
+    }
+
+
+def _primary(book: Casebook, protocol: Protocol, were_due: Sequence[visits.Expected]) -> bool | None:
     """Whether every answer of the primary outcome is there; None while its visit has not come, or is not expected."""
-    wanted = known.protocol.primary_outcome
+    wanted = protocol.primary_outcome
     at = {fact.visit for fact in wanted}
-    if not wanted or not any(one.visit in at and one.standing in ("done", "missed", "overdue") for one in known.expected):
+    if not wanted or not any(one.visit in at for one in were_due):
         return None
-    return all(known.book.answer(known.protocol.form(fact.form), fact.visit, fact.item) is not None for fact in wanted)
+    return all(book.answer(protocol.form(fact.form), fact.visit, fact.item) is not None for fact in wanted)
 
 
-def without_primary(unit: Unit, trial: str, site: str = "") -> list[tuple[str, str]]:
-    """Participants (with their sites) whose primary outcome is due and not there."""
-    unit.require("report.monitoring", trial, site or None)
-    people = [known for known in _known(unit, trial) if site in ("", known.book.participant.site) and _primary(known) is False]
-    return [(known.book.participant.id, known.book.participant.site) for known in people]
+def _deviations(book: Casebook, protocol: Protocol) -> Iterator[Line]:
+    """Deviations that everybody may know of, without those that were none (class 0)."""
+    graded, typed = protocol.meaning("deviation_class"), protocol.meaning("deviation_type")
+    for stored in book.all_of(graded[0].code) if graded and typed else ():
+        answers = stored.answers(graded[0]).values if graded else {}
+        if graded is None or typed is None or stored.instance.restricted or answers.get(graded[1].name) == 0:
+            continue
+        said = [item.codelist.labels.get(answers.get(item.name)) if item.codelist else None for item in (typed[1], graded[1])]  # type: ignore[arg-type]
+        one = stored.instance
+        yield Line(one.participant_id, book.participant.site, one.visit, one.form, one.row, ", ".join(words for words in said if words))
 
 
-def _deviations(known: _Known) -> int:
-    """Deviations that everybody may know of."""
-    found = known.protocol.meaning("deviation_type")
-    return sum(not stored.instance.restricted for stored in known.book.all_of(found[0].code)) if found else 0
-
-
-def _lags(unit: Unit, trial: str, everybody: Iterable[_Known]) -> dict[str, list[int]]:
-    """By participant, the days from each visit to the first entry of each of its forms that everybody may read."""
-    first = _first_saved(unit, trial)
-    found: dict[str, list[int]] = {}
-    for known in everybody:
-        dated = known.protocol.meaning("visit_date")
-        for (visit, code, _), stored in known.book.forms.items() if dated else ():
-            day = casebooks.as_day(known.book.answer(dated[0], visit, dated[1].name)) if dated else None
-            saved = first.get(stored.instance.id)
-            if day is None or saved is None or stored.restricted(known.protocol.form(code)):
-                continue
-            delay = (saved.astimezone(LONDON).date() - day).days
-            if delay >= 0:
-                found.setdefault(known.book.participant.id, []).append(delay)
-    return found
+def _entered(book: Casebook, protocol: Protocol, first: Mapping[str, datetime]) -> Iterator[Line]:
+    """The forms of visits that everybody may read, each with the days from its visit to its first entry."""
+    dated = protocol.meaning("visit_date")
+    for (visit, code, row), stored in book.forms.items() if dated else ():
+        day = casebooks.as_day(book.answer(dated[0], visit, dated[1].name)) if dated else None
+        saved = first.get(stored.instance.id)
+        if day is None or saved is None or stored.restricted(protocol.form(code)):
+            continue
+        delay = (saved.astimezone(LONDON).date() - day).days
+        if delay >= 0:
+            yield Line(book.participant.id, book.participant.site, visit, code, row, f"{delay} day{'' if delay == 1 else 's'}", delay)
 
 
 def _first_saved(unit: Unit, trial: str) -> dict[str, datetime]:
@@ -230,14 +280,14 @@ def table(places: Iterable[Place]) -> list[dict[str, Any]]:
             "forms_draft": one.drafts,
             "forms_missing": one.missing,
             "percent_complete": one.percent,
-            "visits_due": one.visits_due,
-            "visits_done": one.visits_done,
-            "visits_missed": one.visits_missed,
-            "visits_overdue": one.visits_overdue,
-            "primary_due": one.primary_due,
-            "primary_complete": one.primary,
+            "visits_due": one.counts["visits-due"],
+            "visits_done": one.counts["visits-done"],
+            "visits_missed": one.counts["visits-missed"],
+            "visits_overdue": one.counts["visits-overdue"],
+            "primary_due": one.counts["primary-due"],
+            "primary_complete": one.counts["primary-there"],
             "days_to_entry": one.lag,
-            "deviations": one.deviations,
+            "deviations": one.counts["deviations"],
         }
         for one in places
     ]

@@ -21,8 +21,10 @@ from trialdm.services import (
     alerts,
     allocations,
     answering,
+    assessors,
     casebooks,
     cases,
+    contradictions,
     disclosures,
     double_entry,
     factors,
@@ -193,7 +195,6 @@ def book(unit: Unit, place: Place) -> Casebook:
 
 def context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
     """What the rules of this form may see beside it."""
-    trial = place.protocol.id
     arm = allocations.arm_of(unit, place.protocol, place.participant.id) if place.form.restricted else None
     stored = book.get(*place.key)
     return casebooks.context(
@@ -204,10 +205,22 @@ def context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
         place.visit,
         place.visit_code,
         place.row,
-        registers=register.choices(unit, trial) if any(item.source for item in place.form.items) else {},
+        registers=_registers(unit, place, book, stored),
         arm=arm,
         system=_system_values(place, stored),
     )
+
+
+def _registers(unit: Unit, place: Place, book: Casebook, stored: Stored | None) -> Mapping[str, Mapping[int, str]]:
+    """The registers from which this form takes choices. An assessor who was named stays one, whatever they have learned since."""
+    taken = [item for item in place.form.items if item.source]
+    everybody = register.choices(unit, place.protocol.id) if taken else {}
+    asked = [item.name for item in taken if item.source == assessors.REGISTER]
+    if not asked:
+        return everybody
+    given = stored.answers(place.form).values if stored else {}
+    named = {number: name for number, name in everybody[assessors.REGISTER].items() if number in {given.get(item) for item in asked}}
+    return {**everybody, assessors.REGISTER: {**assessors.able(unit, place.protocol, book), **named}}
 
 
 def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:
@@ -340,6 +353,9 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
         complete=finished,
         confirmed=sent.confirm,
     )
+    before = stored.answers(place.form) if stored else Answers({}, {})
+    if not place.protocol.historical:
+        verdict = replace(verdict, findings=(*verdict.findings, *contradictions.found(place, book, before, verdict.answers)))
     verdict, awaited = answering.judged(place, verdict, theirs)
     _judge(unit, place, verdict)
     place = _numbered(place, book, stored, verdict.answers)
@@ -413,12 +429,7 @@ def _require_there(place: Place, book: Casebook) -> None:
 
 def _require_no_surgeon(unit: Unit, place: Place, book: Casebook) -> None:
     """Raises Forbidden where the actor is named as a surgeon of the participant's operation: whoever operated assesses nothing."""
-    protocol = place.protocol
-    operative = [form for form in protocol.forms if form.kind == "operative"]
-    asked = [(form, item.name) for form in operative for item in form.items if item.source == "surgeons"]
-    named = {stored.answers(form).values.get(item) for form, item in asked for stored in book.all_of(form.code)}
-    own = {c.surgeon for c in register.read(unit, protocol.id).credentials if c.person == unit.actor.id}
-    if named & own:
+    if unit.actor.id in assessors.operated(unit, place.protocol, book):
         raise Forbidden(
             f"You operated on participant {place.participant.id}: another assessor is needed.",
             code="ROLE.OPERATED",
@@ -704,11 +715,13 @@ def _factors_changed(unit: Unit, place: Place, book: Casebook) -> list[Finding]:
 
 
 def _follow(unit: Unit, place: Place, book: Casebook, alerts: Sequence[Finding]) -> None:
-    """The steps that a saved form causes: states of the participant, and deviations."""
+    """The steps that a form causes once it is complete: states of the participant, and deviations."""
     stored = book.get(*place.key)
-    if stored and stored.finished:
-        _move_participant(unit, place, book)
-        _note_unblinding(unit, place, stored.answers(place.form).values)
+    if not stored or not stored.finished:
+        return
+    _move_participant(unit, place, book)
+    _note_unblinding(unit, place, stored.answers(place.form).values)
+    _settle_deviations(unit, place, book, {finding.id for finding in alerts})
     for finding in alerts:
         if finding.deviation is not None:
             _open_deviation(unit, place, book, finding)
@@ -793,7 +806,6 @@ def _note_unblinding(unit: Unit, place: Place, answers: Mapping[str, Any]) -> No
 
 def _open_deviation(unit: Unit, place: Place, book: Casebook, finding: Finding) -> None:
     """A draft deviation about a fact that broke a rule, once for each check and form."""
-    where = f"{finding.id} at {place.visit_code} {place.form.code}" + (f" row {place.row}" if place.row > 1 else "")
     stored = book.get(*place.key)
     days = [casebooks.as_day(stored.answers(place.form).values.get(name)) for name in finding.items] if stored else []
     day = next((d for d in days if d is not None), unit.today)
@@ -803,12 +815,54 @@ def _open_deviation(unit: Unit, place: Place, book: Casebook, finding: Finding) 
             place.protocol,
             book,
             finding.deviation,
-            where,
+            _where(place, finding.id),
             finding.message,
             day,
             restricted=place.form.restricted,
             graded=finding.deviation_class,
         )
+
+
+def _where(place: Place, rule: str) -> str:
+    """The start of the text of a deviation that a rule opened at a place."""
+    return f"{rule} at {place.visit_code} {place.form.code}" + (f" row {place.row}" if place.row > 1 else "")
+
+
+#: The class of a deviation that is none after all.
+_NO_DEVIATION = 0
+
+#: Rules that are judged again whenever the form that dates a fact is saved (`_rules_broken`).
+_JUDGED_AGAIN = ("GOV-", "THEATRE-")
+
+
+def _settle_deviations(unit: Unit, place: Place, book: Casebook, broken: Collection[str]) -> None:
+    """Deviations that the system opened here, that nobody has touched since, and whose rule the corrected answers no longer break.
+
+    They stay, as complete forms of the class "not a deviation".
+    """
+    found = place.protocol.meaning("deviation_class")
+    if found is None or found[1].codelist is None or _NO_DEVIATION not in found[1].codelist.labels:
+        return
+    form = found[0]
+    text = next(item.name for item in form.items if item.means == "deviation_text")
+    checks = {check.id for check in place.form.checks}
+    for stored in book.rows(form.code, "EV"):
+        answers = stored.answers(form)
+        said = str(answers.values.get(text, ""))
+        rule = said.partition(" ")[0]
+        judged = rule in checks or rule.startswith(_JUDGED_AGAIN)
+        if (
+            stored.status != "draft"
+            or stored.instance.seq > 1
+            or not judged
+            or rule in broken
+            or not said.startswith(f"{_where(place, rule)}: ")
+        ):
+            continue
+        note = f"{said} The answers were corrected on {unit.today.isoformat()}, and the rule is kept."
+        at = replace(place, visit=place.protocol.visit("EV"), visit_code="EV", form=form, row=stored.instance.row)
+        settled = {**answers.to_json()["answers"], found[1].name: _NO_DEVIATION, text: note[:1000]}
+        write_row(unit, at, book, settled, "deviation.settle", event="finish", restricted=bool(stored.instance.restricted))
 
 
 def open_deviation(
@@ -831,7 +885,9 @@ def open_deviation(
     form = found[0]
     item_of = {i.means: i.name for i in form.items if i.means}
     rows = book.rows(form.code, "EV")
-    if any(str(s.answers(form).values.get(item_of["deviation_text"], "")).startswith(where) for s in rows):
+    said = [s.answers(form).values for s in rows]
+    stands = [one for one in said if one.get(item_of["deviation_class"]) != _NO_DEVIATION]
+    if any(str(one.get(item_of["deviation_text"], "")).startswith(f"{where}: ") for one in stands):
         return
     hidden = restricted or form.row_restricted({item_of["deviation_type"]: kind})
     row = next_row(book, form.code, "EV", restricted=hidden)
@@ -849,13 +905,14 @@ def open_deviation(
 def write_row(
     unit: Unit, at: Place, book: Casebook, answers: Mapping[str, Any], action: str, *, event: str, restricted: bool = False
 ) -> None:
-    """A new row of a form that the system writes after an act of somebody (`event`: save or finish), recorded as that act."""
-    blank = lifecycle.INITIAL["form"]
-    status = lifecycle.move("form", blank, event)
+    """A row of a form that the system writes after an act of somebody (`event`: save or finish), recorded as that act."""
+    stored = book.get(*at.key)
+    was, before = (stored.status, stored.answers(at.form)) if stored else (lifecycle.INITIAL["form"], Answers({}, {}))
+    status = lifecycle.move("form", was, event)
     verdict = crf.validate(at.form, answers, {}, context(unit, at, book), complete=event == "finish", confirmed=())
     hidden = restricted or at.form.row_restricted(verdict.answers.values)
     instance, version = casebooks.write(unit, book, at.key, status, verdict.answers, restricted=hidden)
-    shown = Change("status", blank, status, _stream(at, instance))
+    shown = Change("status", was, status, _stream(at, instance))
     unit.record(
         action,
         instance,
@@ -863,10 +920,12 @@ def write_row(
         trial=at.protocol.id,
         entity="form",
         entity_id=instance.id,
-        changes=[shown, *_changes(at.form, Answers({}, {}), verdict.answers, restricted)],
+        changes=[shown, *_changes(at.form, before, verdict.answers, restricted)],
         site=at.participant.site,
     )
-    signatures.void(unit, at.protocol, book, book.forms[at.key], [], "the system added a form")
+    signatures.void(
+        unit, at.protocol, book, book.forms[at.key], [], "the system added a form" if stored is None else "the system settled a form"
+    )
 
 
 def next_row(book: Casebook, form: str, visit: str, *, restricted: bool = False) -> int:
@@ -921,6 +980,7 @@ def remove(unit: Unit, place: Place, reason: str, version: int | None = None) ->
     book = casebooks.read(unit, place.protocol.id, place.participant)
     stored = book.get(*place.key)
     _require_loose(unit, place, book, stored, reason)
+    contradictions.require_unnamed(place, book)
     _same_version(stored, version if version is not None or stored is None else stored.instance.seq)
     _strike(unit, place, book, stored, "remove", reason)
 

@@ -411,6 +411,7 @@ ACTS = {
     "form.confirm": "Answers confirmed as right",
     "form.alert": "Alert",
     "deviation.open": "Deviation opened by the system",
+    "deviation.settle": "Settled by the system: no deviation after all",
     **{f"query.{act}": f"Query {words[0].lower()}{words[1:]}" for act, words in query.ACTS.items()},
     "query.restrict": "Query restricted with its row",
 }

@@ -59,6 +59,7 @@ def monitored(trial: str) -> str:
             "monitoring.html",
             studies.protocol(unit, trial),
             places=places,
+            figures=monitoring.FIGURES,
             groups=[(key, heading, monitoring.groups(lines, key)) for key, heading in (("visit", "Visit"), ("form", "Form"))],
         )
 
@@ -85,14 +86,17 @@ def forms_due(trial: str) -> str:
     return read(work)
 
 
-@pages.get("/monitoring/primary")
+@pages.get("/monitoring/figures/<figure>")
 @signed_in
-def without_primary(trial: str) -> str:
-    """Participants whose primary outcome is due and not there."""
+def counted(trial: str, figure: str) -> str:
+    """What one of the figures counts, line by line."""
 
     def work(unit: Unit) -> str:
         site = request.args.get("site", "")
-        return page("without_primary.html", studies.protocol(unit, trial), people=monitoring.without_primary(unit, trial, site), site=site)
+        found = monitoring.listed(unit, trial, figure, site)
+        longest = sorted(found, key=lambda line: -line.days)
+        heading = monitoring.FIGURES[figure]
+        return page("counted.html", studies.protocol(unit, trial), part=part(longest, _LINES), figure=figure, heading=heading, site=site)
 
     return read(work)
 
