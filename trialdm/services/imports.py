@@ -106,7 +106,13 @@ def _judge(unit: Unit, trial: str, form_code: str, text: str, reason: str) -> Ou
     warnings: list[Cell] = []
     errors: list[Cell] = []
     changes: list[Altered] = []
+    first: dict[tuple[str, ...], int] = {}
     for number, line in lines:
+        where = tuple(line.get(name, "").strip().upper() or "1" for name in ("participant", "visit", "row"))
+        if first.setdefault(where, number) != number:
+            message = f"this form stands in row {first[where]} of the file already: leave one of them out"
+            errors.append(Cell(number, "participant", line["participant"], message))
+            continue
         try:
             changed, altered, soft = _save_line(unit, protocol, form, number, line, reason)
             saved, unchanged = saved + changed, unchanged + (not changed)
@@ -199,7 +205,7 @@ def _save_line(
     left = [i for i in form.items if i.typed_in and not _columns(i) & line.keys() and not (hides and form.restricts(i))]
     answers = {**{i.name: values.write(before.values[i.name]) for i in left if i.name in before.values}, **dict(_answers(form, line))}
     missing = {**{i.name: before.missing[i.name] for i in left if i.name in before.missing}, **dict(_reasons(form, line))}
-    if stored and stored.finished and _same(form, before, answers, missing, hides):
+    if stored and _same(form, before, answers, missing, hides):
         return False, [], []
     sent = Submission(answers, missing, complete=True, reason=reason, version=version)
     warnings: list[Cell] = []
