@@ -233,7 +233,7 @@ def put(
         version = sent.get("version", records.view(unit, place).version or None)
         confirm = sent.get("confirm", _every_soft(place.form))
         submission = Submission(answers, sent.get("missing", missing), sent.get("complete", True), sent.get("reason", ""), confirm, version)
-        return records.save(unit, place, submission)
+        return records.save(unit, place, replace(submission, notes=sent.get("notes", {})))
 
     return world.run(role, work, site)
 

@@ -112,8 +112,10 @@ def test_an_unusual_answer_is_confirmed(nurse):
     press(page, "text=Save as complete")
     assert page.locator(".error-summary h2").inner_text() == "Check these answers"
     page.check("#confirm-PAIN-01")
+    page.fill("#note-PAIN-01", "as on the paper")
     press(page, "text=Confirm and save")
     assert "Saved as complete" in page.locator(".saved").inner_text()
+    assert "as on the paper" in page.locator("section", has=page.locator("#answered")).inner_text()
 
 
 def test_what_is_confirmed_stays_confirmed_beside_what_is_not(nurse):
@@ -194,7 +196,7 @@ def test_a_change_of_a_complete_form_needs_a_reason_and_stands_in_the_trail(nurs
     assert "Saved as complete" in page.locator(".saved").inner_text()
     page.locator("[data-item=rlp_worst] .trail").click()
     row = page.locator("#rlp_worst tr").nth(1).inner_text()
-    assert all(words in row for words in ("6", "5", "typing: read 6 for 5"))
+    assert all(words in row for words in ("6", "5", "Pages", "Typing error: read 6 for 5"))
 
 
 def test_nothing_is_lost_when_somebody_else_saved_meanwhile(visit, check):
@@ -273,6 +275,9 @@ def test_what_is_irregular_is_saved_and_said(visit, check):
     visitor.go(f"/participants/{person}/visits/V08/forms/VISI")
     fill(page, vs_done="1", vs_date="20/11/2026", vs_mode="3")
     press(page, "text=Save as complete")
+    assert "nearer to the visit before" in page.locator(".error-summary").inner_text()
+    page.check("#confirm-VISI-14")
+    press(page, "text=Confirm and save")
     assert "lies outside its window" in page.locator(".alerts").inner_text()
     assert page.locator(".form-status .state").inner_text() == "Complete"
     check(page)

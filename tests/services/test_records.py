@@ -360,6 +360,38 @@ def test_a_reason_that_identifies_somebody_is_not_kept(sqlite_world: World) -> N
     assert refused.value.code == "CRF.IDENTIFIER"
 
 
+def test_what_is_said_to_a_prompt_is_kept_shown_and_in_the_trail(world: World) -> None:
+    """AC-09: an average above the worst is asked about, and can be answered with a reason."""
+    ident, said = builders.consented(world), "Typed as on the paper, see the diary"
+    given = {"limb_worst": 4, "limb_avg": 6, "pain_assist": 1}
+    with pytest.raises(Unanswered) as asked:
+        builders.put(world, ident, "V01", "PAIN", given, only=True, confirm=())
+    code = asked.value.details[0].code
+    builders.put(world, ident, "V01", "PAIN", given, only=True, confirm=(code,), notes={code: f" {said} ", "PAIN-99": "nothing"})
+
+    def shown(unit: Unit) -> list[tuple[str, str]]:
+        place = records.locate(unit, TRIAL, ident, "V01", "PAIN")
+        return records.answered(unit, place, records.view(unit, place))
+
+    assert world.read("monitor", shown) == [(asked.value.details[0].message, said)]
+    trailed = [line.new for line in history(world, ident, "V01", "PAIN") if line.action == "form.confirm"]
+    assert trailed == [f"{asked.value.details[0].message} Answer: {said}"]
+    builders.put(world, ident, "V01", "PAIN", {**given, "limb_avg": 3}, only=True, reason="source")
+    assert world.read("monitor", shown) == []
+
+
+@pytest.mark.parametrize(("words", "code"), [("seen in 999 000 0018", "CRF.IDENTIFIER"), ("x" * 501, "CRF.NOTE")], ids=["number", "long"])
+def test_what_is_said_to_a_prompt_is_short_and_names_nobody(sqlite_world: World, words: str, code: str) -> None:
+    world, ident = sqlite_world, builders.consented(sqlite_world)
+    given = {"limb_worst": 4, "limb_avg": 6, "pain_assist": 1}
+    with pytest.raises(Unanswered) as asked:
+        builders.put(world, ident, "V01", "PAIN", given, only=True, confirm=())
+    rule = asked.value.details[0].code
+    with pytest.raises(Invalid) as refused:
+        builders.put(world, ident, "V01", "PAIN", given, only=True, confirm=(rule,), notes={rule: words})
+    assert (refused.value.code, version_count(world, "PAIN")) == (code, 0)
+
+
 def test_restricted_rows_of_an_open_form_answer_alike_whether_they_are_there_or_not(sqlite_world: World) -> None:
     world, ident = sqlite_world, builders.randomised(sqlite_world)
     for row in (501, 530):

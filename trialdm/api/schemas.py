@@ -585,6 +585,12 @@ class FormBody(Schema):
     complete = fields.Boolean(load_default=False, truthy={True}, falsy={False})
     reason = fields.String(load_default="", validate=validate.Length(max=1000))
     confirm = fields.List(fields.String(), load_default=list)
+    notes = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(validate=validate.Length(max=500)),
+        load_default=dict,
+        metadata={"description": "Why answers that were asked about are right, by the id of the finding in `confirm`."},
+    )
     definition = fields.Integer(
         strict=True, metadata={"description": "The `definition` of the form that was read: refused where the site works with another now."}
     )

@@ -146,7 +146,7 @@ def write(
     *,
     restricted: bool = False,
     reason: tuple[str, str] = ("", ""),
-    confirmed: Sequence[str] = (),
+    confirmed: Mapping[str, str] | None = None,
     gate: Mapping[str, Any] | None = None,
 ) -> tuple[FormInstance, FormVersion]:
     """The next version of the form at a place (visit, form, row), which the caller records. A row once restricted stays so.
@@ -190,7 +190,7 @@ def write(
         saved_by=unit.actor.id,
         reason_code=reason[0],
         reason_text=reason[1],
-        confirmed=json.dumps(sorted(confirmed)) if confirmed else "",
+        confirmed=json.dumps(confirmed, sort_keys=True, ensure_ascii=False) if confirmed else "",
         gate=json.dumps(gate, separators=(",", ":"), ensure_ascii=False) if gate else "",
     )
     unit.add(version)
@@ -221,6 +221,12 @@ def some_forms(unit: Unit, trial: str, people: Iterable[Participant], forms: Ite
         if ident in books:
             books[ident].allocated_at = at
     return books
+
+
+def confirmed(version: FormVersion) -> dict[str, str]:
+    """The soft findings that somebody confirmed with a version, each with what was said to it (nothing, in a list of earlier times)."""
+    found = json.loads(version.confirmed) if version.confirmed else {}
+    return found if isinstance(found, dict) else dict.fromkeys(found, "")
 
 
 def context(

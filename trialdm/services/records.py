@@ -49,6 +49,9 @@ _RECORDING = ("open", "paused", "held", "closed_recruitment", "follow_up")
 #: Rows of deviations that restricted forms open count from here, so that their number tells a blinded reader nothing.
 _RESTRICTED_ROWS = 501
 
+#: Characters of what is said to a prompt.
+_LONGEST_NOTE = 500
+
 #: No form has a row beyond this one.
 _MOST_ROWS = 9_999
 
@@ -56,6 +59,8 @@ _MOST_ROWS = 9_999
 @dataclass(frozen=True)
 class Submission:
     """What somebody wants to save. `answers` and `missing` are as sent; `version` is the one that it starts from.
+
+    `confirm` names the soft findings whose answers are right after all, and `notes` says why, by the name of the finding.
 
     `definition` is the loaded version of the protocol under which the form was opened, where the sender says it.
     """
@@ -67,9 +72,10 @@ class Submission:
     confirm: tuple[str, ...] = ()
     version: int | None = None
     definition: int | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
-_BODY = {"answers": dict, "missing": dict, "complete": bool, "reason": str, "confirm": list, "definition": int}
+_BODY = {"answers": dict, "missing": dict, "complete": bool, "reason": str, "confirm": list, "notes": dict, "definition": int}
 
 
 def submission(body: Any, version: int | None = None) -> Submission:
@@ -82,7 +88,7 @@ def submission(body: Any, version: int | None = None) -> Submission:
         for name, kind in _BODY.items()
         if name in body and (not isinstance(body[name], kind) or (kind is int and isinstance(body[name], bool)))
     ]
-    for name in ("missing", "confirm"):
+    for name in ("missing", "confirm", "notes"):
         inner = body.get(name, ())
         if not wrong and any(not isinstance(part, str) for part in (inner.values() if isinstance(inner, dict) else inner)):
             wrong.append(Detail("CRF.BODY", f"'{name}' holds something that is not text", name))
@@ -96,6 +102,7 @@ def submission(body: Any, version: int | None = None) -> Submission:
         tuple(body.get("confirm", ())),
         version,
         body.get("definition"),
+        body.get("notes", {}),
     )
 
 
@@ -291,6 +298,20 @@ def _flagged(unit: Unit, place: Place, stored: Stored | None) -> list[Finding]:
         return []
     kept = unit.session.get(FormVersion, (place.protocol.id, stored.instance.id, stored.instance.seq))
     return cases.flags(place.form, json.loads(kept.gate)["reasons"]) if kept and kept.gate else []
+
+
+def answered(unit: Unit, place: Place, view: View) -> list[tuple[str, str]]:
+    """The prompts that were confirmed with the version that stands, each with what was said to it, as the reader may see them."""
+    book = casebooks.read(unit, place.protocol.id, place.participant)
+    stored = book.get(*place.key)
+    kept = unit.session.get(FormVersion, (place.protocol.id, stored.instance.id, stored.instance.seq)) if stored else None
+    if stored is None or kept is None or not kept.confirmed:
+        return []
+    notes, full = casebooks.confirmed(kept), stored.answers(place.form).to_json()
+    verdict = crf.validate(
+        place.form, full["answers"], full["missing"], context(unit, place, book), complete=stored.finished, confirmed=tuple(notes)
+    )
+    return [(f.message, notes[f.id]) for f in verdict.confirmed if not f.items or not set(f.items) <= view.hidden_from_reader]
 
 
 def _summary(place: Place, book: Casebook, beside: crf.Context, blinded: bool) -> dict[str, Any]:
@@ -540,7 +561,7 @@ def _write(
     if lowered and not code:
         code, text = reason_of(sent.reason)
     restricted = place.form.row_restricted(verdict.answers.values)
-    confirmed = [f.id for f in verdict.confirmed]
+    confirmed = {f.id: _note(sent.notes.get(f.id, "")) for f in verdict.confirmed}
     new = lifecycle.move("form", status, event)
     ends = participation.said(place.protocol, book) if participation.concerns(place.protocol, place.form) else None
     instance, version = casebooks.write(
@@ -565,7 +586,7 @@ def _write(
     broken = [*lowered, *_rules_broken(unit, place, book, {finding.rule for finding in verdict.of("alert")})]
     if not place.protocol.historical:
         broken += seriousness.after_death(place, place.protocol, book)
-    _note_findings(unit, place, instance, verdict, [*warned, *broken])
+    _note_findings(unit, place, instance, verdict, [*warned, *broken], confirmed)
     broken += _factors_changed(unit, place, book)
     if ends is not None:
         participation.follow(unit, place.protocol, book, ends, sent.reason)
@@ -616,22 +637,40 @@ def reason_of(given: str) -> tuple[str, str]:
 
     Raises Invalid for one that identifies a person: the trail keeps it for good.
     """
-    found = next((one for one in identifiers.search(given) if one.severity == "block"), None)
-    if found:
-        detail = Detail("CRF.IDENTIFIER", f"This looks like {found.words}: take it out.", "reason")
-        what = f"The reason holds what looks like {found.words}."
-        raise Invalid(what, code="CRF.IDENTIFIER", needs="Words that identify nobody.", details=[detail])
+    _require_nobody(given, "reason", "The reason")
     code, _, text = given.strip().partition(":")
     if code.strip() in audit.CHANGE_REASONS:
         return code.strip(), text.strip()
     return "other", given.strip()
 
 
-def _note_findings(unit: Unit, place: Place, instance: FormInstance, verdict: Verdict, warned: Sequence[Finding]) -> None:
-    """The prompts that somebody answered, and the alerts that arose, as entries of the trail."""
+def _require_nobody(given: str, where: str, what: str) -> None:
+    """Raises Invalid for words that identify a person."""
+    found = next((one for one in identifiers.search(given) if one.severity == "block"), None)
+    if found:
+        detail = Detail("CRF.IDENTIFIER", f"This looks like {found.words}: take it out.", where)
+        raise Invalid(
+            f"{what} holds what looks like {found.words}.", code="CRF.IDENTIFIER", needs="Words that identify nobody.", details=[detail]
+        )
+
+
+def _note(given: str) -> str:
+    """Why answers that look wrong are right. Raises Invalid for words that are too many, or that identify a person."""
+    text = given.strip()
+    if len(text) > _LONGEST_NOTE:
+        raise Invalid(f"A note has at most {_LONGEST_NOTE} characters.", code="CRF.NOTE", needs="Fewer words.")
+    _require_nobody(text, "note", "The note")
+    return text
+
+
+def _note_findings(
+    unit: Unit, place: Place, instance: FormInstance, verdict: Verdict, warned: Sequence[Finding], notes: Mapping[str, str]
+) -> None:
+    """The prompts that somebody answered, each with what was said, and the alerts that arose, as entries of the trail."""
     about, stream = {"trial": place.protocol.id, **_about(place, instance)}, _stream(place, instance)
     if verdict.confirmed:
-        unit.record("form.confirm", changes=[Change(f.id, None, f.message, stream) for f in verdict.confirmed], **about)
+        said = [Change(f.id, None, f"{f.message} Answer: {notes[f.id]}" if notes[f.id] else f.message, stream) for f in verdict.confirmed]
+        unit.record("form.confirm", changes=said, **about)
     alerts = [*verdict.of("alert"), *warned]
     if alerts:
         unit.record("form.alert", changes=[Change(f.id, None, f.message, stream) for f in alerts], **about)

@@ -142,7 +142,7 @@ def history(trial: str, participant: str, visit: str, form: str, row: int | None
         place = records.locate(unit, trial, participant, visit, form, row or 1)
         sheet = _sheet(unit, place)
         acts, changes = _parted(sheet, trail.of_form(unit, place))
-        return page("form_audit.html", place.protocol, place=place, acts=acts, changes=changes, back=_url(place))
+        return page("form_audit.html", place.protocol, place=place, acts=acts, changes=changes, doors=wording.DOORS, back=_url(place))
 
     return read(work)
 
@@ -230,6 +230,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         window=schedule.window(place.visit, book.facts(place.protocol)),
         saved=saved == str(view.version) and view.version > 0,
         alerts=[f for f in (alerts or view.alerts) if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
+        answered=() if sheet.details else records.answered(unit, place, view),
         saved_by=casebooks.names(unit, [view.saved_by]).get(view.saved_by, ""),
         has_rows=place.protocol.rows_at(place.form, place.visit),
         address=_url(place),

@@ -24,7 +24,13 @@ Result = TypeVar("Result")
 def register(app: Flask) -> None:
     """Give templates their filters and what they ask of every page."""
     app.jinja_env.filters.update(
-        day=wording.day, moment=wording.moment, month=wording.month, state=wording.state, nation=NATIONS.get, zipped=zip
+        day=wording.day,
+        moment=wording.moment,
+        month=wording.month,
+        state=wording.state,
+        nation=NATIONS.get,
+        zipped=zip,
+        in_words=wording.reason,
     )
     constant = {"held": _held, "idle_minutes": int(people.IDLE.total_seconds() // 60), "version": trialdm.__version__}
     app.context_processor(lambda: constant)

@@ -285,7 +285,9 @@ def _trail(unit: Unit, view: View, names: dict[str, str], registers: wording.Reg
             wording.stored(item, raw, registers, blinded=hides) if item else "" if raw is None else str(raw) for raw in (line.old, line.new)
         )
         what = names.get(line.field, line.field)
-        rows.append((wording.moment(line.at), line.person, forms.ACTS.get(line.action, line.action), what, old, new, line.reason))
+        rows.append(
+            (wording.moment(line.at), line.person, forms.ACTS.get(line.action, line.action), what, old, new, wording.reason(line.reason))
+        )
     return Rows(caption, ("When", "Who", "What", "Question", "Before", "After", "Why"), rows)
 
 

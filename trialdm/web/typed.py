@@ -88,6 +88,7 @@ def submission(form: Form, typed: Typed, sent: MultiDict[str, str]) -> Submissio
         confirm=tuple(sent.getlist("confirm")),
         version=version,
         definition=definition,
+        notes={name.removeprefix("note."): text for name, text in sent.items() if name.startswith("note.") and text.strip()},
     )
 
 

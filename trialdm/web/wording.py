@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from trialdm.domain import lifecycle, values
+from trialdm.domain.audit import CHANGE_REASONS
 from trialdm.domain.crf import Form, Item
 from trialdm.domain.values import MISSING_REASONS, PartialDate, Value
 from trialdm.services.unit import LONDON
@@ -44,6 +45,12 @@ def month(text: str) -> str:
 def state(value: str) -> str:
     """A state of a trial, site or participant, with a capital first."""
     return lifecycle.label(value).capitalize()
+
+
+def reason(text: str) -> str:
+    """A reason for a change as the trail keeps it (`source: the letter`) in words."""
+    code, _, said = text.partition(":")
+    return ": ".join(part for part in (CHANGE_REASONS[code], said.strip()) if part) if code in CHANGE_REASONS else text
 
 
 def choices(item: Item, registers: Registers, *, blinded: bool) -> dict[int, str]:
