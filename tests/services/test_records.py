@@ -357,7 +357,7 @@ def test_a_reason_that_identifies_somebody_is_not_kept(sqlite_world: World) -> N
     builders.put(world, ident, "V01", "DEMO", {"age_years": 60})
     with pytest.raises(Invalid) as refused:
         builders.put(world, ident, "V01", "DEMO", {"age_years": 61}, reason="other: seen in the notes of 999.000.0018")
-    assert refused.value.code == "CRF.IDENTIFIER"
+    assert refused.value.code == "GATE.GOV-41"
 
 
 def test_what_is_said_to_a_prompt_is_kept_shown_and_in_the_trail(world: World) -> None:
@@ -380,7 +380,7 @@ def test_what_is_said_to_a_prompt_is_kept_shown_and_in_the_trail(world: World) -
     assert world.read("monitor", shown) == []
 
 
-@pytest.mark.parametrize(("words", "code"), [("seen in 999 000 0018", "CRF.IDENTIFIER"), ("x" * 501, "CRF.NOTE")], ids=["number", "long"])
+@pytest.mark.parametrize(("words", "code"), [("seen in 999 000 0018", "GATE.GOV-41"), ("x" * 501, "CRF.NOTE")], ids=["number", "long"])
 def test_what_is_said_to_a_prompt_is_short_and_names_nobody(sqlite_world: World, words: str, code: str) -> None:
     world, ident = sqlite_world, builders.consented(sqlite_world)
     given = {"limb_worst": 4, "limb_avg": 6, "pain_assist": 1}

@@ -84,9 +84,7 @@ def words(text: str, *, needed: str = "") -> str:
         raise Invalid(needed, code="QUERY.WORDS", needs="A sentence in words.")
     if len(said) > LONGEST:
         raise Invalid(f"At most {LONGEST} characters are kept; this has {len(said)}.", code="QUERY.WORDS", needs="A shorter text.")
-    found = next((one for one in identifiers.search(said) if one.severity == "block"), None)
-    if found:
-        raise Invalid(f"This looks like {found.words}. Remove it.", code="GATE.GOV-41", needs="A text that identifies nobody.")
+    identifiers.require_none(said, "text")
     return said
 
 

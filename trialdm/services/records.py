@@ -637,21 +637,11 @@ def reason_of(given: str) -> tuple[str, str]:
 
     Raises Invalid for one that identifies a person: the trail keeps it for good.
     """
-    _require_nobody(given, "reason", "The reason")
+    identifiers.require_none(given, "reason")
     code, _, text = given.strip().partition(":")
     if code.strip() in audit.CHANGE_REASONS:
         return code.strip(), text.strip()
     return "other", given.strip()
-
-
-def _require_nobody(given: str, where: str, what: str) -> None:
-    """Raises Invalid for words that identify a person."""
-    found = next((one for one in identifiers.search(given) if one.severity == "block"), None)
-    if found:
-        detail = Detail("CRF.IDENTIFIER", f"This looks like {found.words}: take it out.", where)
-        raise Invalid(
-            f"{what} holds what looks like {found.words}.", code="CRF.IDENTIFIER", needs="Words that identify nobody.", details=[detail]
-        )
 
 
 def _note(given: str) -> str:
@@ -659,7 +649,7 @@ def _note(given: str) -> str:
     text = given.strip()
     if len(text) > _LONGEST_NOTE:
         raise Invalid(f"A note has at most {_LONGEST_NOTE} characters.", code="CRF.NOTE", needs="Fewer words.")
-    _require_nobody(text, "note", "The note")
+    identifiers.require_none(text, "note")
     return text
 
 

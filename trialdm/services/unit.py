@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, UOWTransaction
 
 import trialdm
 from trialdm.definitions.sources import BadDefinition
-from trialdm.domain import audit, roles
+from trialdm.domain import audit, identifiers, roles
 from trialdm.domain.errors import Conflict, Forbidden, Missing, Refused, SignedOut, TrialError
 from trialdm.domain.roles import Grant
 from trialdm.store import tables
@@ -197,8 +197,10 @@ class Unit:
     ) -> None:
         """Write the audit entry of an act: one row for each changed field, or one for an act that changes none.
 
-        `things` are the rows that the entry accounts for. Values are committed to with a fresh salt each.
+        `things` are the rows that the entry accounts for. Values are committed to with a fresh salt each. Raises Invalid for a reason
+        that holds what identifies a person.
         """
+        identifiers.require_none(reason_text, "reason")
         self._recorded.update(id(thing) for thing in things)
         for change in changes or (Change(""),):
             self._enter(action, trial, entity, entity_id, change, reason_code, reason_text, site)
