@@ -323,6 +323,22 @@ def test_what_was_typed_is_kept_until_it_is_saved_or_discarded(visit, check):
     assert page.input_value("#q-rlp_worst") == ""
 
 
+def test_what_was_typed_in_a_session_that_ended_is_nobody_elses(nurse):
+    page = nurse.page
+    path = blank(nurse)
+    nurse.go(path)
+    fill(page, rlp_any="1", rlp_worst="8")
+    page.context.clear_cookies()
+    press(page, "text=Save as draft")
+    assert "rlp_worst" not in page.content()
+    page.fill("#email", "si.s01@demo.example")
+    page.fill("#password", nurse.site.passwords["si.s01@demo.example"])
+    press(page, "main button")
+    assert page.url.endswith(path)
+    assert page.locator(".draft").count() == 0
+    assert page.input_value("#q-rlp_worst") == ""
+
+
 def test_a_session_that_ends_half_way_loses_nothing(nurse):
     page = nurse.page
     path = blank(nurse)

@@ -74,6 +74,19 @@ def mine(unit: Unit, trial: str) -> list[FormDraft]:
     return list(unit.session.scalars(wanted.order_by(FormDraft.at.desc())))
 
 
+def sealed_for(unit: Unit, account: str, text: str) -> str:
+    """What somebody typed before their session ended, for the page to carry until they sign in again: nobody else reads it there."""
+    return base64.b64encode(keys.seal(_key(unit), text.encode("utf-8", "replace"), bound_to=f"carried|{account}")).decode()
+
+
+def carried(unit: Unit, sealed: str) -> str | None:
+    """What the actor typed and a page has carried; None where somebody else typed it, and for anything else."""
+    try:
+        return keys.unseal(_key(unit), base64.b64decode(sealed, validate=True), bound_to=f"carried|{unit.actor.id}").decode()
+    except (Broken, ValueError):
+        return None
+
+
 def _row(unit: Unit, place: Place) -> FormDraft | None:
     return unit.session.get(FormDraft, tuple(_where(unit, place).values()))
 

@@ -42,9 +42,12 @@ def submit() -> AnyResponse:
 
 
 def interrupted() -> AnyResponse:
-    """The sign-in page for somebody whose session ended while a form was filled in: what they typed goes on with them."""
+    """The sign-in page for somebody whose session ended while a form was filled in: what they typed goes on with them alone."""
     fields = {name: given for name, given in request.form.lists() if _typed(name)}
-    kept = json.dumps({"fields": fields, "version": request.form.get("version", "0")}, ensure_ascii=False)
+    text = json.dumps({"fields": fields, "version": request.form.get("version", "0")}, ensure_ascii=False)
+    typist = request.form.get("typist", "")
+    with units().reading(NOBODY) as unit:
+        kept = drafts.sealed_for(unit, typist, text) if typist else ""
     return Response(_page(kept=kept, target=request.path), 401)
 
 
@@ -55,10 +58,17 @@ def _typed(name: str) -> bool:
 
 
 def _keep(secret: str, target: str, kept: str) -> None:
-    """What was typed before the session ended becomes the person's draft of that form; whatever cannot is left."""
+    """What the person typed before the session ended becomes their draft of that form; whatever cannot is left."""
+    with units().reading(SYSTEM) as unit:
+        found = people.session_of(unit, secret)
+        person = people.actor(unit, found[1], "web") if found else None
+    if person is None:
+        return
+    with units().reading(person) as unit:
+        text = drafts.carried(unit, kept)
     try:
         endpoint, where = current_app.url_map.bind(request.host).match(urlsplit(target).path, method="GET")
-        document = json.loads(kept)
+        document = json.loads(text or "")
         fields = {str(name): [str(text) for text in given] for name, given in document["fields"].items()}
         version = int(document["version"])
     except (HTTPException, ValueError, KeyError, TypeError, AttributeError):
@@ -70,12 +80,8 @@ def _keep(secret: str, target: str, kept: str) -> None:
         place = records.locate(unit, **{"row": 1, **where})
         drafts.keep(unit, replace(place, row=drafts.TABLE) if endpoint == "row_table.show" else place, fields, version)
 
-    with units().reading(SYSTEM) as unit:
-        found = people.session_of(unit, secret)
-        person = people.actor(unit, found[1], "web") if found else None
-    if person is not None:
-        with suppress(TrialError):
-            units().run(person, work)
+    with suppress(TrialError):
+        units().run(person, work)
 
 
 @pages.post("/sign-out")
