@@ -8,6 +8,7 @@ from flask_bootstrap import Bootstrap5
 from waitress import create_server
 
 from trialdm import api, web
+from trialdm.documents.press import Press
 from trialdm.domain.errors import Invalid
 from trialdm.door import errors, health, security
 from trialdm.instance import Instance
@@ -29,6 +30,7 @@ def create_app(instance: Instance) -> Flask:
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.extensions["trialdm"] = instance
+    app.extensions["trialdm-press"] = Press()
     app.extensions["trialdm-jobs"] = jobs.Jobs(instance.units, instance.settings.folder, instance.settings.mail)
     Bootstrap5(app)
     security.register(app)

@@ -92,6 +92,9 @@ BAD: list[Any] = [
     ("an unknown rule", PAIN, "message: Check both.", "message: Check both., rule: GOV-8", [
         "forms/pain.yaml:13: rule: must be like GOV-08"]),
     # names across places
+    ("a form with the name of another table", "demo/forms/visits.yaml", "",
+     "form: VISITS\ntitle: Visits\nkind: outcome\nvisits: {V01: optional}\nitems:\n  - {name: one, label: One, type: yn}\n", [
+        "forms/visits.yaml:1: 'VISITS' is the name of another table of an export: give the form another code"]),
     ("an arm twice", TOP, "code: 2, name: STD", "code: 1, name: STD", ["protocol.yaml:6: arm '1' is defined twice"]),
     ("a site twice", TOP, "code: S02", "code: S01", ["protocol.yaml:9: site 'S01' is defined twice"]),
     ("a visit number twice", TOP, "V02, number: 2", "V02, number: 1", ["protocol.yaml:19: visit number '1' is defined twice"]),

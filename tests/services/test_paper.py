@@ -1,6 +1,8 @@
 """Forms on paper: what the blank, the filled and the annotated ones say, and what blinded readers do not find in them."""
 
 import re
+from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.documents import page
 from trialdm.documents.page import Ask, Document
+from trialdm.documents.press import Press
 from trialdm.domain import naming
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import BUILT_IN_FACTS
@@ -157,6 +160,39 @@ def test_a_document_escapes_what_people_wrote(sqlite_world: World) -> None:
     ident = builders.consented(sqlite_world)
     builders.put(sqlite_world, ident, "V01", "ANLG", {"an_any": 1, "an_class": 1, "an_drug": "<b>paracetamol</b>", "an_days7": 3})
     assert "&lt;b&gt;paracetamol" in filled(sqlite_world, ident, visit="V01", form="ANLG")
+
+
+def test_a_long_document_is_made_beside_the_request_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, goes_on = [], Event()
+
+    def slowly(text: str) -> bytes:
+        made.append(text)
+        assert goes_on.wait(10)
+        return b"%PDF of " + str(len(made)).encode()
+
+    monkeypatch.setattr(page, "pdf", slowly)
+    press, document = Press(), page.Document("Title", "Printed at 09:00.", ())
+    assert press.pdf(document, patience=0.01) is None
+    assert press.pdf(replace(document, lead="Printed at 09:01."), patience=0.01) is None
+    goes_on.set()
+    assert press.pdf(document, patience=10) == b"%PDF of 1"
+    assert press.pdf(replace(document, title="Another"), patience=10) == b"%PDF of 2"
+    assert ["09:00" in text for text in made] == [True, True]
+
+
+def test_a_document_that_could_not_be_made_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def fails(text: str) -> bytes:
+        tried.append(text)
+        raise ValueError("no paper")
+
+    monkeypatch.setattr(page, "pdf", fails)
+    press, document = Press(), page.Document("Title", "", ())
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no paper"):
+            press.pdf(document, patience=10)
+    assert len(tried) == 2
 
 
 def test_a_document_becomes_a_pdf(sqlite_world: World) -> None:

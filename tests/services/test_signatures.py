@@ -164,7 +164,7 @@ def test_a_change_makes_signature_and_verification_void_and_says_so(world: World
     ]
     marks = world.read("monitor", lambda unit: _marks(unit, ident, "DEMO"))
     assert (marks.signature, marks.verified("age_years"), marks.verified("sex")) == (None, False, True)
-    assert marks.voided[1].text == "Research-Nurse S01 changed age_years"
+    assert marks.voided[1].text == "Research-Nurse S01 changed 'Age at consent'"
     assert verify(world, ident, "V01", "DEMO", ["age_years"]) == "verified", "everything else is verified still"
 
 

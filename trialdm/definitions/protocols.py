@@ -178,6 +178,9 @@ def _build(
     folder: _Folder, top: Mapping[str, Any], codelists: dict[str, Codelist], raw_forms: list[tuple[Source, dict[str, Any]]]
 ) -> Protocol:
     source, trial = folder.protocol, top["trial"]
+    for own, raw in raw_forms:
+        if raw["form"].lower() in naming.TABLES:
+            folder.say(own, ("form",), f"'{raw['form']}' is the name of another table of an export: give the form another code")
     _unique(folder, source, "arms", top["arms"], "code", "arm")
     _unique(folder, source, "arms", top["arms"], "name", "arm")
     _unique(folder, source, "sites", top["sites"], "code", "site")

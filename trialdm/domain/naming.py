@@ -21,6 +21,9 @@ MISSING_CODES = range(-95, -90)
 KEYS = ("participant", "site", "visit", "visit_no", "row")
 ROW_COLUMNS = ("form_status", "form_version", "saved_at")
 
+#: Tables of a package that are no form: no form takes one of their names.
+TABLES = frozenset({"participants", "visits", "derived", "derived_visits"})
+
 _SPSS = "all and by eq ge gt le lt ne not or to with"
 _STATA = "_all _b _cons _n _pi _skip aggregate array boolean break byte case catch class colvector complex const continue default \
 delegate delete do double else eltypedef end enum explicit export external float for friend function global goto if in int \

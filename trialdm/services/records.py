@@ -609,7 +609,8 @@ def _once_complete(unit: Unit, stored: Stored | None) -> bool:
 
 def _why_void(unit: Unit, place: Place, instance: FormInstance, changed: Sequence[str]) -> str:
     """What made signatures void, for people."""
-    what = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "") if changed else "the form"
+    labels = [f"'{place.form.by_name[name].label}'" if name in place.form.by_name else name for name in changed[:3]]
+    what = ", ".join(labels) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "") if changed else "the form"
     return f"{unit.actor.name} changed {what if _stream(place, instance) == 'open' else 'the form'}"
 
 

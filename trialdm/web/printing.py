@@ -3,11 +3,12 @@
 import importlib.util
 from collections.abc import Callable
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.documents import page as documents
 from trialdm.documents.page import Document
+from trialdm.documents.press import Press
 from trialdm.door.security import read, signed_in
 from trialdm.services import participants, studies
 from trialdm.services.unit import Unit
@@ -133,7 +134,8 @@ def _given(
     participant: str = "",
 ) -> AnyResponse:
     if kind:
-        return Response(documents.pdf(documents.html(read(work))), mimetype="application/pdf")
+        made = _press().pdf(read(work))
+        return Response(made, mimetype="application/pdf") if made else Response(read(lambda unit: _wait(unit, trial, back)), 202)
 
     def shown(unit: Unit) -> str:
         site = participants.find(unit, trial, participant, "form.see").site if participant else ""
@@ -143,3 +145,13 @@ def _given(
         return page("document.html", protocol, document=work(unit), warning=_HOW, downloads=downloads, back=back, by_hand=documents.ask)
 
     return Response(read(shown))
+
+
+def _wait(unit: Unit, trial: str, back: tuple[str, str]) -> str:
+    """The page that asks for the file again until it is there."""
+    return page("being_made.html", studies.protocol(unit, trial), back=back, again=request.full_path.rstrip("?"))
+
+
+def _press() -> Press:
+    found: Press = current_app.extensions["trialdm-press"]
+    return found

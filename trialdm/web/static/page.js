@@ -75,4 +75,7 @@
   }
 
   if (waiting) window.setTimeout(look, 1000);
+
+  const again = document.querySelector("[data-again]");
+  if (again) window.setTimeout(() => window.location.reload(), Number(again.dataset.again) * 1000);
 })();
