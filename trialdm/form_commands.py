@@ -170,8 +170,8 @@ def form_sign(terminal: Terminal, trial: str, participant: str, visit: str, form
 
     def work(unit: Unit, password: str) -> list[Act] | None:
         place = records.locate(unit, trial, participant, visit, form, row)
-        book, stored = records.saved(unit, place)
-        return signatures.sign(unit, place.protocol, book, [stored], password)
+        book, _ = records.saved(unit, place)
+        return signatures.sign(unit, place.protocol, book, {place.key: None}, password)
 
     _signed(terminal, work)
 
@@ -206,8 +206,8 @@ def form_verify(terminal: Terminal, trial: str, participant: str, visit: str, fo
 
     def work(unit: Unit) -> str:
         place = records.locate(unit, trial, participant, visit, form, row)
-        book, stored = records.saved(unit, place)
-        return verification.verify(unit, place.protocol, book, stored, items or None)
+        book, _ = records.saved(unit, place)
+        return verification.verify(unit, place.protocol, book, place.key, items or None)
 
     status = terminal.change(work)
     terminal.say({"status": status}, f"The form is {lifecycle.label(status)}.")

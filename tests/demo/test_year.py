@@ -139,14 +139,13 @@ class Year:
         one = self._form(unit, "complete", "verified", "draft")
         if one is not None:
             book = casebooks.read(unit, build.TRIAL, participants.known(unit, build.TRIAL, one.participant_id))
-            stored = book.get(one.visit, one.form, one.row)
-            signatures.sign(unit, self.protocol, book, [stored] if stored else [], self.password)
+            signatures.sign(unit, self.protocol, book, {(one.visit, one.form, one.row): one.seq}, self.password)
 
     def compare(self, unit: Unit) -> None:
         one = self._form(unit, "complete", "verified", "signed", "draft")
         if one is not None:
             book, stored = records.saved(unit, self._place(unit, one))
-            verification.verify(unit, self.protocol, book, stored)
+            verification.verify(unit, self.protocol, book, stored.key)
 
     def hold(self, unit: Unit) -> None:
         """Any step that leads on from where something is held, or one that does not."""

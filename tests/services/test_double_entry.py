@@ -131,14 +131,16 @@ def test_after_a_full_withdrawal_nobody_is_asked_to_enter_a_form_again(world: Wo
     assert asked(world, "data-manager") == []
 
 
-def test_a_row_that_was_imported_meanwhile_waits_for_nobody(sqlite_world: World) -> None:
+def test_a_file_does_not_stand_for_the_second_entry(sqlite_world: World) -> None:
     world, ident = sqlite_world, builders.randomised(sqlite_world)
     row = {"prpb_frame": 1, **{f"prpb_{n}": 3 for n in range(1, 8)}}
     typed(world, ident, "research-nurse", row)
     assert [line.form for line in world.read("monitor", lambda unit: double_entry.listed(unit, TRIAL))] == ["PRPB"]
     text = f"participant,visit,row,{','.join(row)}\n{ident},V05,1,{','.join(map(str, row.values()))}\n"
-    assert world.run("data-manager", lambda unit: imports.load(unit, TRIAL, "PRPB", text)).saved == 1
-    assert world.read("monitor", lambda unit: double_entry.listed(unit, TRIAL)) == []
+    with pytest.raises(imports.BadRows) as refused:
+        world.run("data-manager", lambda unit: imports.load(unit, TRIAL, "PRPB", text))
+    assert "which two people enter" in refused.value.outcome.errors[0].message
+    assert [line.form for line in world.read("monitor", lambda unit: double_entry.listed(unit, TRIAL))] == ["PRPB"]
 
 
 def test_a_form_of_the_shipped_trial_is_entered_twice(world: World) -> None:

@@ -84,8 +84,8 @@ def test_a_filled_form_says_answers_reasons_who_saved_and_who_signed(world: Worl
 
     def sign(unit: Unit) -> None:
         place = records.locate(unit, TRIAL, ident, "V01", "PAIN")
-        book, stored = records.saved(unit, place)
-        signatures.sign(unit, place.protocol, book, [stored], builders.PASSWORD)
+        book, _ = records.saved(unit, place)
+        signatures.sign(unit, place.protocol, book, {place.key: 1}, builders.PASSWORD)
 
     world.run("principal-investigator", sign)
     text = filled(world, ident, visit="V01", form="PAIN", audit=True)

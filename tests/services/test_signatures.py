@@ -13,7 +13,7 @@ from tests import builders
 from tests.builders import PASSWORD, TRIAL, World
 from trialdm.domain import signing
 from trialdm.domain.errors import Broken, Refused, TrialError, WrongState
-from trialdm.services import casebooks, dictionaries, holds, participants, records, signatures, studies, verification
+from trialdm.services import casebooks, dictionaries, holds, imports, participants, records, signatures, studies, trail, verification
 from trialdm.services.records import Submission
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent, FormInstance, FormVersion
@@ -24,8 +24,7 @@ def sign(world: World, ident: str, *forms: tuple[str, str], role: str = "princip
 
     def work(unit: Unit) -> Any:
         book = casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident))
-        chosen = [book.forms[(visit, form, 1)] for visit, form in forms]
-        return signatures.sign(unit, studies.protocol(unit, TRIAL), book, chosen, password)
+        return signatures.sign(unit, studies.protocol(unit, TRIAL), book, {(*at, 1): None for at in forms}, password)
 
     return world.run(role, work)
 
@@ -41,7 +40,7 @@ def sign_casebook(world: World, ident: str, role: str = "principal-investigator"
 def verify(world: World, ident: str, visit: str, form: str, items: list[str] | None = None, role: str = "monitor") -> str:
     def work(unit: Unit) -> str:
         book = casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident))
-        return verification.verify(unit, studies.protocol(unit, TRIAL), book, book.forms[(visit, form, 1)], items)
+        return verification.verify(unit, studies.protocol(unit, TRIAL), book, (visit, form, 1), items)
 
     return world.run(role, work)
 
@@ -494,3 +493,103 @@ def test_what_has_consequences_is_corrected_not_removed(sqlite_world: World, vis
         records.remove(unit, records.locate(unit, TRIAL, ident, visit, form), "by mistake")
 
     assert code_of(lambda: sqlite_world.run("research-nurse", work)) == "CRF.NOT_REMOVABLE"
+
+
+# --- what blinded people read of it ----------------------------------------------------------------------------------
+
+
+def reintervened(world: World) -> str:
+    """Somebody with a reintervention of which the surgeon has said everything."""
+    ident = builders.randomised(world)
+    operated = {"surg_done": 1, "surg_date": builders.TODAY.isoformat(), "surg_side": 1, "surg_level": 12}
+    builders.put(world, ident, "V02", "SURG", operated, role="surgeon")
+    again = {"re_date": builders.TODAY.isoformat(), "re_type": [5], "re_ind": 4, "re_planned": 0, "re_crossover": 0}
+    builders.put(world, ident, "EV", "REOP", again, role="surgeon")
+    return ident
+
+
+def read_by(world: World, role: str, ident: str, form: str = "REOP") -> list[trail.Line]:
+    return world.read(role, lambda unit: trail.of_form(unit, records.locate(unit, TRIAL, ident, "EV", form)))
+
+
+def test_marks_and_their_end_tell_a_blinded_reader_of_no_restricted_item(sqlite_world: World) -> None:
+    world = sqlite_world
+    ident = reintervened(world)
+    verify(world, ident, "EV", "REOP", ["re_ind", "re_type", "re_crossover"], role="unblinded-data-manager")
+    changed = {"re_crossover": 1, "re_type": [6], "re_ind": 3}
+    builders.put(world, ident, "EV", "REOP", changed, role="surgeon", reason="source: the operation note")
+    told = {
+        (line.action, str(value)) for line in read_by(world, "monitor", ident) for value in (line.old, line.new) if line.field == "verified"
+    }
+    assert told == {("form.verify", "['re_ind']"), ("form.verify", "None"), ("form.void", "['re_ind']"), ("form.void", "[]")}
+    everything = "".join(f"{line.old}{line.new}{line.reason}" for line in read_by(world, "unblinded-data-manager", ident))
+    assert "re_crossover" in everything
+
+
+def test_a_reason_that_goes_with_restricted_answers_only_is_hidden_with_them(sqlite_world: World) -> None:
+    world = sqlite_world
+    ident = reintervened(world)
+    sign(world, ident, ("EV", "REOP"))
+    stored = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "REOP"))).answers.to_json()
+    given = {name: value for name, value in stored["answers"].items() if name not in ("re_days", "re_type")}
+    builders.put(world, ident, "EV", "REOP", {**given, "re_type": [6]}, only=True, role="surgeon", reason="source: TMR after all")
+    assert "TMR after all" in "".join(line.reason for line in read_by(world, "unblinded-data-manager", ident))
+    assert "TMR after all" not in "".join(line.reason for line in read_by(world, "monitor", ident))
+
+
+SERIOUS = {
+    "sae_ae_no": 1,
+    "sae_crit": [3],
+    "sae_aware": f"{builders.TODAY}T08:00",
+    "sae_reported": f"{builders.TODAY}T09:00",
+    "sae_rel_pi": 1,
+}
+SERIOUS |= {"sae_proc": [4], "sae_narr": "A fall."}
+
+
+def test_who_has_verified_everything_already_may_say_so_again(sqlite_world: World) -> None:
+    """A blinded monitor verified all that they read; then only the restricted narrative changes, and the form is to be verified again."""
+    world = sqlite_world
+    ident = builders.randomised(world)
+    builders.put(world, ident, "EV", "SAE", SERIOUS, role="principal-investigator")
+    judged = {"sae_ci_aware": builders.TODAY.isoformat(), "sae_rel_ci": 1, "sae_exp": 1}
+    builders.put(world, ident, "EV", "SAE", judged, role="chief-investigator", only=True)
+    assert verify(world, ident, "EV", "SAE") == "verified"
+    given = {name: value for name, value in SERIOUS.items() if name != "sae_narr"} | {"sae_narr": "A fall at home."}
+    builders.put(world, ident, "EV", "SAE", given, only=True, role="principal-investigator", reason="source: more is known")
+    assert status(world, ident, "EV", "SAE") == "complete"
+    assert verify(world, ident, "EV", "SAE") == "verified"
+    moved = [(line.action, line.new) for line in read_by(world, "monitor", ident, "SAE") if line.field == "status"]
+    assert moved[-1] == ("form.verify", "verified")
+
+
+def test_what_was_read_is_what_is_signed_or_marked(sqlite_world: World) -> None:
+    """A page or a program says which version was read: nothing is signed or marked of another one."""
+    world = sqlite_world
+    ident = builders.ready(world)
+    at = ("V01", "DEMO", 1)
+
+    def act(role: str, work: Callable[[Unit, casebooks.Casebook], Any]) -> Any:
+        return world.run(role, lambda unit: work(unit, casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident))))
+
+    with world.units.reading(world.actor("principal-investigator")) as unit:
+        seen = signatures.standing(unit, TRIAL, ident)
+    amend(world, ident, age_years=61)
+    acts: list[tuple[str, Callable[[Unit, casebooks.Casebook], Any]]] = [
+        ("principal-investigator", lambda unit, book: signatures.sign(unit, world.protocol, book, {at: 1}, PASSWORD)),
+        ("principal-investigator", lambda unit, book: signatures.sign_casebook(unit, world.protocol, book, PASSWORD, seen=seen)),
+        ("monitor", lambda unit, book: verification.verify(unit, world.protocol, book, at, None, seen=1)),
+    ]
+    assert [code_of(lambda role=role, work=work: act(role, work)) for role, work in acts] == ["CRF.STALE"] * 3
+    assert status(world, ident, "V01", "DEMO") == "complete"
+    assert act("monitor", lambda unit, book: verification.verify(unit, world.protocol, book, at, None, seen=2)) == "verified"
+
+
+@pytest.mark.parametrize(("form", "where", "told"), [("REOP", "EV,1", False), ("PAIN", "V01,1", True)])
+def test_the_reason_of_an_import_is_hidden_where_its_answers_may_be(sqlite_world: World, form: str, where: str, told: bool) -> None:
+    world = sqlite_world
+    file = f"participant,visit,row\n{reintervened(world)},{where}\n"
+    world.run("unblinded-data-manager", lambda unit: imports.load(unit, TRIAL, form, file, reason="crossed over"))
+    for role, reads in (("monitor", told), ("unblinded-data-manager", True)):
+        lines = world.read(role, lambda unit: trail.of_trial(unit, TRIAL, trail.Filter(action="form.import")))
+        assert ("crossed over" in "".join(line.reason for line in lines)) == reads

@@ -56,7 +56,7 @@ def _get(trial: str, participant: str, visit: str, form: str, row: int) -> Respo
 
 
 def _put(body: dict[str, Any], trial: str, participant: str, visit: str, form: str, row: int) -> Response:
-    version = _if_match()
+    version = if_match()
 
     def work(unit: Unit) -> View:
         place = records.locate(unit, trial, participant, visit, form, row)
@@ -65,7 +65,7 @@ def _put(body: dict[str, Any], trial: str, participant: str, visit: str, form: s
     return _answer(change(work))
 
 
-def _if_match() -> int | None:
+def if_match() -> int | None:
     """The version in the header If-Match, or None where there is no header."""
     given = request.headers.get("If-Match")
     if given is None:

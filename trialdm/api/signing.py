@@ -5,6 +5,7 @@ from typing import Any
 from flask_smorest import Blueprint
 
 from trialdm.api import schemas
+from trialdm.api.forms import if_match
 from trialdm.door.security import change, known_person, read
 from trialdm.services import casebooks, holds, participants, records, signatures, studies, verification
 from trialdm.services.unit import Unit
@@ -19,12 +20,16 @@ _FORM = "/participants/<participant>/visits/<visit>/forms/<form>/<int:row>"
 @api.response(200, schemas.Signature)
 @known_person
 def sign(body: dict[str, str], trial: str, participant: str, visit: str, form: str, row: int) -> Any:
-    """Sign a finished form; whoever signs gives their password again. A change of any answer makes the signature void."""
+    """Sign a finished form; whoever signs gives their password again. A change of any answer makes the signature void.
+
+    With `If-Match`, the version that was read: refused where the form is another one by now.
+    """
+    version = if_match()
 
     def work(unit: Unit) -> Any:
         place = records.locate(unit, trial, participant, visit, form, row)
-        book, stored = records.saved(unit, place)
-        return signatures.sign(unit, place.protocol, book, [stored], body["password"])
+        book, _ = records.saved(unit, place)
+        return signatures.sign(unit, place.protocol, book, {place.key: version}, body["password"])
 
     done = change(work)
     if done is None:
@@ -55,12 +60,13 @@ def sign_casebook(body: dict[str, str], trial: str, participant: str) -> Any:
 @api.response(200, schemas.FormState)
 @known_person
 def verify(body: dict[str, Any], trial: str, participant: str, visit: str, form: str, row: int) -> Any:
-    """Mark answers as compared with the source."""
+    """Mark answers as compared with the source. With `If-Match`, the version that was compared."""
+    version = if_match()
 
     def work(unit: Unit) -> dict[str, str]:
         place = records.locate(unit, trial, participant, visit, form, row)
-        book, stored = records.saved(unit, place)
-        return {"status": verification.verify(unit, place.protocol, book, stored, body["items"])}
+        book, _ = records.saved(unit, place)
+        return {"status": verification.verify(unit, place.protocol, book, place.key, body["items"], seen=version)}
 
     return change(work)
 

@@ -61,7 +61,7 @@ class Closing:
                 wanted = verification.wanted(unit, self.protocol, book.participant, form, stored)
                 chosen = wanted & set(verification.readable(unit, self.protocol, book.participant, form, stored))
                 if chosen:
-                    verification.verify(unit, self.protocol, book, stored, chosen)
+                    verification.verify(unit, self.protocol, book, stored.key, chosen)
                     acts += 1
         return acts
 
@@ -84,7 +84,7 @@ class Closing:
                 continue
             ready = [s for s in signatures.to_sign(unit, self.protocol, book) if not self._queried(unit, s)]
             if ready:
-                acts += len(signatures.sign(unit, self.protocol, book, ready, self.password) or ())
+                acts += len(signatures.sign(unit, self.protocol, book, {s.key: s.instance.seq for s in ready}, self.password) or ())
         return acts
 
     def _queried(self, unit: Unit, stored: Stored) -> bool:

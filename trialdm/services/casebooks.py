@@ -29,6 +29,11 @@ class Stored:
     _form: Form | None = None
 
     @property
+    def key(self) -> tuple[str, str, int]:
+        """Where it is: visit, form and row."""
+        return self.instance.visit, self.instance.form, self.instance.row
+
+    @property
     def status(self) -> str:
         return self.instance.status
 
@@ -62,10 +67,9 @@ class Casebook:
 
     def put(self, stored: Stored) -> None:
         """Take in the newest version of a form."""
-        key = (stored.instance.visit, stored.instance.form, stored.instance.row)
         here, there = (self.removed, self.forms) if stored.status == "removed" else (self.forms, self.removed)
-        here[key] = stored
-        there.pop(key, None)
+        here[stored.key] = stored
+        there.pop(stored.key, None)
 
     def get(self, visit: str, form: str, row: int) -> Stored | None:
         return self.forms.get((visit, form, row))
@@ -135,6 +139,31 @@ def read(unit: Unit, trial: str, participant: Participant) -> Casebook:
         return book
 
     return remember(unit, ("casebook", trial, participant.id), find)
+
+
+def hold(unit: Unit, person: Participant) -> Casebook:
+    """Be alone with the casebook of a participant until the end of this transaction, and read it as it stands now.
+
+    Whoever changes, signs or verifies a form, or does something about a query, takes this after the trial's lock (`register.lock`): what
+    was read of the participant before is read again. A unit that only reads waits for nobody.
+    """
+    trial, held = person.trial_id, ("held", person.trial_id, person.id)
+    if unit.only_reads or held in unit.remembered:
+        return read(unit, trial, person)
+    newest = {"populate_existing": True}
+    mine = select(Participant).where(Participant.trial_id == trial, Participant.id == person.id)
+    unit.session.scalars(mine.with_for_update().execution_options(**newest)).one()
+    unit.turn_has_come()
+    unit.remembered[held] = True
+    before: Casebook | None = unit.remembered.get(("casebook", trial, person.id))
+    if before is None:
+        return read(unit, trial, person)
+    unit.session.execute(_newest_versions(trial).where(FormInstance.participant_id == person.id).execution_options(**newest)).all()
+    del unit.remembered["casebook", trial, person.id]
+    now = read(unit, trial, person)
+    before.forms, before.removed, before.allocated_at = now.forms, now.removed, now.allocated_at
+    unit.remembered["casebook", trial, person.id] = before
+    return before
 
 
 def write(

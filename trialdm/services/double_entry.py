@@ -14,7 +14,7 @@ from sqlalchemy import and_, select
 
 from trialdm.domain import roles, signing
 from trialdm.domain.crf import Answers, Form, load
-from trialdm.domain.errors import Forbidden, Invalid
+from trialdm.domain.errors import Forbidden, Invalid, WrongState
 from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.services import casebooks, participants, studies
 from trialdm.services.casebooks import Casebook
@@ -87,6 +87,16 @@ def require_whole(complete: bool) -> None:
     if not complete:
         needs = "Save it as complete; what you type is kept until then."
         raise Invalid("A form that is entered twice is entered as a whole.", code="CRF.WHOLE_ENTRY", needs=needs)
+
+
+def require_none(found: Standing) -> None:
+    """Raises WrongState for an import of what somebody has begun to enter: one person would stand for both entries."""
+    if found.entries:
+        raise WrongState(
+            f"{found.entries[0].name} has entered this form, which two people enter.",
+            code="CRF.ENTERED_TWICE",
+            needs="Another person enters it, and a third one settles what differs.",
+        )
 
 
 def enter(unit: Unit, person: Participant, form: Form, place: tuple[str, str, int], answers: Answers, found: Standing) -> Standing:

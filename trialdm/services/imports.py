@@ -23,7 +23,7 @@ from trialdm.domain.protocol import Protocol
 from trialdm.domain.values import MISSING_REASONS
 from trialdm.services import casebooks, records, studies
 from trialdm.services.records import Place, Submission
-from trialdm.services.unit import Unit
+from trialdm.services.unit import Change, Unit
 from trialdm.store import keys
 
 #: How exports write the missing reasons of numbers.
@@ -91,7 +91,10 @@ def load(unit: Unit, trial: str, form_code: str, text: str, *, reason: str = "")
     outcome = _judge(unit, trial, form_code, text, reason)
     if outcome.errors:
         raise BadRows(outcome)
-    unit.record("form.import", trial=trial, entity="trial", entity_id=trial, reason_text=reason)
+    form = studies.protocol(unit, trial).form(form_code)
+    hides = form.restricted or form.restricted_when is not None or any(item.restricted for item in form.items)
+    change = Change("", stream="unblinded" if hides else "open")
+    unit.record("form.import", trial=trial, entity="trial", entity_id=trial, changes=[change], reason_text=reason)
     return outcome
 
 

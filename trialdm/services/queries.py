@@ -298,7 +298,8 @@ def ask(unit: Unit, place: "Place", item: str, text: str) -> Query:
         raise Missing(f"Form {form.code} has no item '{item}'.", code="CRF.UNKNOWN_ITEM")
     register.lock(unit, trial)
     _require_working(unit, trial)
-    stored = casebooks.read(unit, trial, person).get(*place.key)
+    book = casebooks.hold(unit, person)
+    stored = book.get(*place.key)
     row_restricted = form.restricted or bool(stored and stored.instance.restricted)
     restricted = row_restricted or bool(item and form.restricts(form.by_name[item]))
     if restricted and not unit.sees_allocations(trial, person.site):
@@ -308,7 +309,6 @@ def ask(unit: Unit, place: "Place", item: str, text: str) -> Query:
     said = query.words(text, needed="Say what is asked.")
     held = roles_at(unit, trial, person.site)
     monitors = "monitor" in held and not held & {"data-manager", "unblinded-data-manager", "trial-manager"}
-    book = casebooks.read(unit, trial, person)
     return open_one(unit, book, place.key, form, item, "monitor" if monitors else "person", said, restricted=restricted)
 
 
@@ -388,6 +388,10 @@ def cancel(unit: Unit, trial: str, ident: str, text: str, *, seen: int | None = 
 def _for_act(unit: Unit, trial: str, ident: str, act: str, seen: int | None) -> tuple[Query, Line, list[QueryAct], Casebook, Form]:
     """What an act needs. Raises Forbidden, WrongState, or Stale where somebody was faster."""
     row, line = _known(unit, trial, ident)
+    register.lock(unit, trial, shared=True)
+    person = participants.find(unit, trial, row.participant_id)
+    book = casebooks.hold(unit, person)
+    unit.session.refresh(row)
     if seen is not None and seen != row.seq:
         raise Stale(
             f"Somebody else did something to query {line.number} first.", code="QUERY.STALE", needs="Open it again to see what was done."
@@ -396,8 +400,7 @@ def _for_act(unit: Unit, trial: str, ident: str, act: str, seen: int | None) -> 
     _require(unit, row, line, acts, act)
     query.moved(row.state, act)
     _require_working(unit, trial)
-    person = participants.find(unit, trial, row.participant_id)
-    return row, line, acts, casebooks.read(unit, trial, person), studies.protocol_at(unit, trial, line.site).form(row.form)
+    return row, line, acts, book, studies.protocol_at(unit, trial, line.site).form(row.form)
 
 
 def _require_working(unit: Unit, trial: str) -> None:

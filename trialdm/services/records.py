@@ -354,9 +354,8 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     Stale (somebody else saved), Invalid with one detail for each hard finding, and Unanswered with one for each soft finding
     that nobody confirmed.
     """
-    book = casebooks.read(unit, place.protocol.id, place.participant)
+    book, gate = _entered(unit, place, imported=imported)
     stored = book.get(*place.key)
-    gate = require_entry(unit, place, book, imported=imported)
     _require_seen(unit, place, stored)
     _require_there(place, book)
     _same_definition(unit, place, sent.definition)
@@ -380,6 +379,8 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     verdict, awaited = answering.judged(place, verdict, theirs)
     _judge(unit, place, verdict)
     place = _numbered(place, book, stored, verdict.answers)
+    if place.form.double_entry and stored is None and imported:
+        double_entry.require_none(double_entry.standing(unit, place.participant, place.form, place.key))
     if place.form.double_entry and stored is None and not imported:
         found = double_entry.standing(unit, place.participant, place.form, place.key)
         double_entry.require_whole(sent.complete)
@@ -395,13 +396,19 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     return _write(unit, place, book, stored, sent, verdict, gate, warned)
 
 
+def _entered(unit: Unit, place: Place, *, imported: bool = False) -> tuple[Casebook, dict[str, Any]]:
+    """The casebook, held for this act, and the gate's answer. Raises what `require_entry` raises."""
+    register.lock(unit, place.protocol.id, shared=True)
+    book = casebooks.hold(unit, place.participant)
+    return book, require_entry(unit, place, book, imported=imported)
+
+
 def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = False) -> dict[str, Any]:
     """The gate's answer, to be kept. Raises Forbidden, WrongState or Refused unless the actor may enter this form now.
 
     A blinded assessor who has learned the allocation enters no outcome of that participant any more: another one does.
     """
     protocol, form, site = place.protocol, place.form, place.participant.site
-    register.lock(unit, protocol.id, shared=True)
     stored = book.get(*place.key)
     twice = form.double_entry and stored is None and not imported
     importer = answering.types_twice(unit, place, stored) or (imported and unit.may("form.import", protocol.id, site))
@@ -567,7 +574,8 @@ def _write(
     instance, version = casebooks.write(
         unit, book, place.key, new, verdict.answers, restricted=restricted, reason=(code, text), confirmed=confirmed, gate=gate
     )
-    shown_changes = [Change("status", status, new)] if status != new else []
+    aside = bool(changes) and all(change.stream == "unblinded" for change in changes)  # and so is the reason that goes with them
+    shown_changes = [Change("status", status, new, "unblinded" if aside else "open")] if status != new else []
     unit.record(
         f"form.{event}",
         instance,
@@ -1007,9 +1015,9 @@ def removable(place: Place) -> bool:
 
 def remove(unit: Unit, place: Place, reason: str, version: int | None = None) -> None:
     """Take out a row that was entered by mistake. It stays in the trail and can be restored; lists, rules and exports pass it by."""
-    book = casebooks.read(unit, place.protocol.id, place.participant)
+    book, _ = _entered(unit, place)
     stored = book.get(*place.key)
-    _require_loose(unit, place, book, stored, reason)
+    _require_loose(unit, place, stored, reason)
     contradictions.require_unnamed(place, book)
     _same_version(stored, version if version is not None or stored is None else stored.instance.seq)
     _strike(unit, place, book, stored, "remove", reason)
@@ -1017,14 +1025,13 @@ def remove(unit: Unit, place: Place, reason: str, version: int | None = None) ->
 
 def restore(unit: Unit, place: Place, reason: str) -> None:
     """Put a row back that was removed, as a draft to be finished again."""
-    book = casebooks.read(unit, place.protocol.id, place.participant)
+    book, _ = _entered(unit, place)
     stored = book.removed.get(place.key)
-    _require_loose(unit, place, book, stored, reason)
+    _require_loose(unit, place, stored, reason)
     _strike(unit, place, book, stored, "restore", reason)
 
 
-def _require_loose(unit: Unit, place: Place, book: Casebook, stored: Stored | None, reason: str) -> None:
-    require_entry(unit, place, book)
+def _require_loose(unit: Unit, place: Place, stored: Stored | None, reason: str) -> None:
     if not answering.starts(unit, place):
         raise Forbidden(
             f"You may not remove a row of form {place.form.code}.",

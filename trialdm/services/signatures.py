@@ -7,7 +7,7 @@ them.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 from sqlalchemy import func, select
 
 from trialdm.domain import lifecycle, query, signing
-from trialdm.domain.errors import Broken, Detail, Forbidden, WrongState
+from trialdm.domain.crf import Form
+from trialdm.domain.errors import Broken, Detail, Forbidden, Refused, Stale, WrongState
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.signing import Act, Marks
-from trialdm.services import people, register, studies
+from trialdm.services import casebooks, people, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import CasebookAct, FormAct, FormInstance, FormVersion, Participant, Query
@@ -89,17 +90,24 @@ def _under(unit: Unit, one: FormInstance, version: FormVersion, signed: FormVers
 # --- signing ---------------------------------------------------------------------------------------------------------
 
 
-def sign(unit: Unit, protocol: Protocol, book: Casebook, chosen: Sequence[Stored], password: str) -> list[Act] | None:
+Place = tuple[str, str, int]
+
+
+def sign(unit: Unit, protocol: Protocol, book: Casebook, seen: Mapping[Place, int | None], password: str) -> list[Act] | None:
     """Sign finished forms of one participant; None where the password is wrong (the caller commits either way: it is counted).
 
-    Raises Forbidden without the right, and WrongState for a form that is not finished, signed already, locked, or queried.
+    `seen` names them (visit, form, row), each with the version that the signer has read, where that is known. Raises Forbidden without
+    the right, Stale where somebody changed one since, and WrongState for a form that is not finished, signed already, locked, or queried.
     """
     trial, site = protocol.id, book.participant.site
     unit.require("form.sign", trial, site)
     register.lock(unit, trial, shared=True)
+    book = casebooks.hold(unit, book.participant)
+    chosen = [as_seen(book, place, version) for place, version in seen.items()]
+    _require_readable(unit, protocol, book, chosen)
     _require_unlocked(unit, trial, book, chosen)
     wrong = [f"{s.instance.form} at {s.instance.visit} is {lifecycle.label(s.status)}" for s in chosen if not _may_sign(s)]
-    queried = [s for s in chosen if open_queries(unit, trial, book.participant.id, _key(s))]
+    queried = [s for s in chosen if open_queries(unit, trial, book.participant.id, s.key)]
     wrong += [f"{s.instance.form} at {s.instance.visit} has a query that is not settled" for s in queried]
     if wrong or not chosen:
         raise WrongState(
@@ -113,8 +121,23 @@ def sign(unit: Unit, protocol: Protocol, book: Casebook, chosen: Sequence[Stored
     return [_sign_one(unit, protocol, book, stored, signing.MEANINGS["form"]) for stored in chosen]
 
 
-def _key(stored: Stored) -> tuple[str, str, int]:
-    return (stored.instance.visit, stored.instance.form, stored.instance.row)
+def _require_readable(unit: Unit, protocol: Protocol, book: Casebook, chosen: Iterable[Stored]) -> None:
+    """Raises Refused for a form that the signer may not read."""
+    site = book.participant.site
+    forms = studies.protocol_at(unit, protocol.id, site)
+    if not unit.sees_allocations(protocol.id, site) and any(s.restricted(forms.form(s.instance.form)) for s in chosen):
+        raise Refused("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role at this site.")
+
+
+def as_seen(book: Casebook, place: Place, version: int | None) -> Stored:
+    """A form as somebody has read it. Raises Stale where it is another one by now."""
+    stored = book.get(*place)
+    if stored is None or version not in (None, stored.instance.seq):
+        raise Stale(
+            f"Form {place[1]} at {place[0]} was changed since you read it: nothing is signed or marked.",
+            needs="Open the page again and look at what it says now.",
+        )
+    return stored
 
 
 def _may_sign(stored: Stored) -> bool:
@@ -153,6 +176,20 @@ def _sign_one(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, me
 def _stream(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored) -> str:
     form = studies.protocol_at(unit, protocol.id, book.participant.site).form(stored.instance.form)
     return "unblinded" if stored.restricted(form) else "open"
+
+
+def _restricts(form: Form, name: str) -> bool:
+    """Whether an item is restricted; one that the form has no more may have been."""
+    return name not in form.by_name or form.restricts(form.by_name[name])
+
+
+def by_stream(form: Form, stored: Stored, items: Iterable[str], *, done: bool) -> list[Change]:
+    """The marks at items that came (`done`) or went, one change for each stream: a blinded reader does not learn which restricted items
+    were answered."""
+    whole, parts = stored.restricted(form), {"open": list[str](), "unblinded": list[str]()}
+    for name in items:
+        parts["unblinded" if whole or _restricts(form, name) else "open"].append(name)
+    return [Change("verified", None if done else names, names if done else [], stream) for stream, names in parts.items() if names]
 
 
 def _new_act(unit: Unit, one: FormInstance, act: str, *, content: str = "", meaning: str = "", item: str = "", text: str = "") -> FormAct:
@@ -201,14 +238,23 @@ def against_casebook(unit: Unit, protocol: Protocol, book: Casebook) -> list[str
     return found if book.forms else ["nothing has been saved"]
 
 
-def sign_casebook(unit: Unit, protocol: Protocol, book: Casebook, password: str) -> Act | None:
+def standing(unit: Unit, trial: str, participant: str) -> str:
+    """What the casebook says as it stands, as one digest: what a signature under it is bound to."""
+    return signing.of_many(_contents(unit, trial, participant))
+
+
+def sign_casebook(unit: Unit, protocol: Protocol, book: Casebook, password: str, *, seen: str = "") -> Act | None:
     """Sign the casebook, and with it every finished form that is not signed yet; None where the password is wrong.
 
-    Raises Forbidden without the right, and WrongState while there are drafts or queries that are not settled.
+    `seen` is what it said when the signer read it (`standing`), where that is known. Raises Forbidden without the right, Stale where
+    it says something else by now, and WrongState while there are drafts or queries that are not settled.
     """
     trial, person = protocol.id, book.participant
     unit.require("casebook.sign", trial, person.site)
     register.lock(unit, trial, shared=True)
+    book = casebooks.hold(unit, person)
+    if seen and seen != standing(unit, trial, person.id):
+        raise Stale("The casebook was changed since you read it: nothing is signed.", needs="Open the page again and look at what is new.")
     _require_unlocked(unit, trial, book, ())
     found = against_casebook(unit, protocol, book)
     if of_casebook(unit, trial, person.id).signature is not None:
@@ -226,7 +272,7 @@ def sign_casebook(unit: Unit, protocol: Protocol, book: Casebook, password: str)
     for stored in book.forms.values():
         if _may_sign(stored):
             _sign_one(unit, protocol, book, stored, meaning)
-    bound = signing.of_many(_contents(unit, trial, person.id))
+    bound = standing(unit, trial, person.id)
     row = _casebook_act(unit, trial, person.id, "sign", content=bound, meaning=meaning)
     about = {"trial": trial, "entity": "participant", "entity_id": person.id, "site": person.site}
     unit.record("casebook.sign", row, changes=[Change("signature", None, {"content": bound, "meaning": meaning})], **about)
@@ -273,7 +319,8 @@ def void(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, items: 
     gone += [note(unit, one, "void", text=why)] if signature else []
     stream = _stream(unit, protocol, book, stored)
     if gone:
-        changes = [Change("verified", sorted(row.item for row in gone if row.item), [], stream)] if any(row.item for row in gone) else []
+        form = studies.protocol_at(unit, protocol.id, person.site).form(one.form)
+        changes = by_stream(form, stored, sorted(row.item for row in gone if row.item), done=False)
         changes += [Change("signature", signature.name, None, stream)] if signature else []
         about = {"trial": one.trial_id, "entity": "form", "entity_id": one.id, "site": person.site}
         unit.record("form.void", *gone, changes=changes, **about)
@@ -303,10 +350,32 @@ def check(unit: Unit, trial: str) -> int:
         one = unit.session.get_one(FormInstance, (trial, ident))
         if not _as_signed(unit, one, row):
             raise Broken(f"Form {ident} is not what was signed by {row.name}.", code="SIGN.CONTENT")
-    for act in unit.session.scalars(select(CasebookAct).where(CasebookAct.trial_id == trial, CasebookAct.act == "sign")):
-        _require_sealed(unit, act, f"the casebook of {act.participant_id}")
-        count += 1
+    standing: dict[str, CasebookAct] = {}
+    rows = select(CasebookAct).where(CasebookAct.trial_id == trial).order_by(CasebookAct.participant_id, CasebookAct.n)
+    for act in unit.session.scalars(rows):
+        if act.act == "sign":
+            _require_sealed(unit, act, f"the casebook of {act.participant_id}")
+            standing[act.participant_id] = act
+            count += 1
+        elif act.act == "void":
+            standing.pop(act.participant_id, None)
+    for act in standing.values():
+        if not _casebook_as_signed(unit, act):
+            raise Broken(f"The casebook of {act.participant_id} is not what was signed by {act.name}.", code="SIGN.CONTENT")
     return count
+
+
+def _casebook_as_signed(unit: Unit, act: CasebookAct) -> bool:
+    """Whether the casebook is what was signed: every form as it was signed with it or before, but for what stands beside; and no other."""
+    here = (FormInstance.trial_id == act.trial_id, FormInstance.participant_id == act.participant_id, FormInstance.status != "removed")
+    forms = {one.id: one for one in unit.session.scalars(select(FormInstance).where(*here))}
+    acts = select(FormAct).where(
+        FormAct.trial_id == act.trial_id, FormAct.instance_id.in_(forms), FormAct.act == "sign", FormAct.at <= act.at
+    )
+    under = {row.instance_id: row for row in unit.session.scalars(acts.order_by(FormAct.n))}
+    if set(under) != set(forms) or not all(_as_signed(unit, forms[ident], row) for ident, row in under.items()):
+        return False
+    return signing.of_many([row.content for row in under.values()]) == act.content
 
 
 def _as_signed(unit: Unit, one: FormInstance, row: FormAct) -> bool:

@@ -50,15 +50,19 @@ def readable(unit: Unit, protocol: Protocol, person: Participant, form: Form, st
     return [i.name for i in form.items if i.typed_in and i.name in held and (sees or not form.restricts(i, answers.values))]
 
 
-def verify(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, chosen: Collection[str] | None = None) -> str:
+def verify(
+    unit: Unit, protocol: Protocol, book: Casebook, at: signatures.Place, chosen: Collection[str] | None = None, *, seen: int | None = None
+) -> str:
     """Mark items (None: everything that the person may read) as compared with the source; gives the state of the form.
 
-    Raises Forbidden without the right, WrongState for a form that is not finished or is locked, Invalid for an item that holds
-    nothing, and Refused for one that would unblind.
+    `seen` is the version that was compared, where that is known. Raises Forbidden without the right, Stale where the form was changed
+    since, WrongState for one that is not finished or is locked, Invalid for an item that holds nothing, and Refused for one that
+    would unblind.
     """
     trial, person = protocol.id, book.participant
     unit.require("form.verify", trial, person.site)
     register.lock(unit, trial, shared=True)
+    stored = signatures.as_seen(casebooks.hold(unit, person), at, seen)
     holds.require_unlocked(unit, trial, person, stored.instance, "verified")
     if not stored.finished:
         raise WrongState(
@@ -79,9 +83,9 @@ def verify(unit: Unit, protocol: Protocol, book: Casebook, stored: Stored, chose
         one.status = lifecycle.move("form", was, "verify")
     stream = "unblinded" if stored.restricted(form) else "open"
     changes = [Change("status", was, one.status, stream)] if one.status != was else []
-    if rows:
-        items = [row.item for row in rows if row.item]
-        changes.append(Change("verified", None, items or "the whole form", stream))
+    changes += signatures.by_stream(form, stored, [row.item for row in rows if row.item], done=True)
+    changes += [Change("verified", None, "the whole form", stream)] if any(not row.item for row in rows) else []
+    if changes:
         unit.record("form.verify", one, *rows, trial=trial, entity="form", entity_id=one.id, changes=changes, site=person.site)
     return one.status
 

@@ -46,15 +46,15 @@ def sign(trial: str, participant: str) -> str:
 @signed_in
 def signed(trial: str, participant: str) -> AnyResponse:
     """Sign the chosen forms, or the casebook; the password is asked for each time."""
-    whole, chosen = request.form.get("what") == "casebook", set(request.form.getlist("form"))
+    whole, seen = request.form.get("what") == "casebook", dict(map(_place, request.form.getlist("form")))
 
     def work(unit: Unit) -> list[Any] | None:
         protocol, book = _book(unit, trial, participant)
         password = request.form.get("password", "")
         if whole:
-            done = signatures.sign_casebook(unit, protocol, book, password)
+            done = signatures.sign_casebook(unit, protocol, book, password, seen=request.form.get("seen", ""))
             return None if done is None else [done]
-        return signatures.sign(unit, protocol, book, [s for s in signatures.to_sign(unit, protocol, book) if _name(s) in chosen], password)
+        return signatures.sign(unit, protocol, book, seen, password)
 
     try:
         done = change(work)
@@ -72,9 +72,13 @@ def _book(unit: Unit, trial: str, participant: str) -> tuple[Protocol, Casebook]
 
 
 def _name(stored: Stored) -> str:
-    """What a form is called in the list."""
-    one = stored.instance
-    return f"{one.visit} {one.form} {one.row}"
+    """What a form is called in the list: where it is, and its version."""
+    return " ".join(map(str, (*stored.key, stored.instance.seq)))
+
+
+def _place(name: str) -> tuple[signatures.Place, int | None]:
+    visit, form, row, version = (*name.split(" "), "", "", "", "")[:4]
+    return (visit, form, int(row) if row.isdecimal() else 0), int(version) if version.isdecimal() else None
 
 
 def _sign(unit: Unit, trial: str, participant: str, problem: TrialError | None = None) -> str:
@@ -90,6 +94,7 @@ def _sign(unit: Unit, trial: str, participant: str, problem: TrialError | None =
             for s in signatures.to_sign(unit, protocol, book)
         ],
         casebook=signatures.of_casebook(unit, trial, person.id),
+        seen=signatures.standing(unit, trial, person.id) if may_all else "",
         against=signatures.against_casebook(unit, protocol, book) if may_all else [],
         may_all=may_all,
         hold=hold if hold and hold.locked else None,
@@ -146,8 +151,8 @@ def verified(trial: str, participant: str, visit: str, form: str, row: int) -> A
 
     def work(unit: Unit) -> str:
         place = records.locate(unit, trial, participant, visit, form, row)
-        book, stored = records.saved(unit, place)
-        return verification.verify(unit, place.protocol, book, stored, chosen)
+        book, _ = records.saved(unit, place)
+        return verification.verify(unit, place.protocol, book, place.key, chosen, seen=request.form.get("version", type=int))
 
     def again(unit: Unit, problem: TrialError) -> str:
         return _verify(unit, records.locate(unit, trial, participant, visit, form, row), problem)
@@ -180,6 +185,7 @@ def _verify(unit: Unit, place: Place, problem: TrialError | None = None) -> str:
         place.protocol,
         place=place,
         status=stored.status,
+        version=stored.instance.seq,
         lines=lines,
         marks=marks,
         sampled=sampled,
