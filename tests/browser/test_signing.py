@@ -32,7 +32,7 @@ def test_an_investigator_signs_and_a_change_asks_for_it_again(visit, check):
     page.fill("#q-eq_vas", "51")
     press(page, "text=Save the change")
     assert "Not signed as it stands" in page.locator(".signature").inner_text()
-    assert "eq_vas" in page.locator(".signature").inner_text()
+    assert "'Visual analogue scale'" in page.locator(".signature").inner_text()
     visitor.go(f"{form}/audit")
     assert "Signature or verification void" in page.locator("main").inner_text()
     visitor.go("/signatures")
