@@ -582,6 +582,13 @@ def test_what_was_read_is_what_is_signed_or_marked(sqlite_world: World) -> None:
     ]
     assert [code_of(lambda role=role, work=work: act(role, work)) for role, work in acts] == ["CRF.STALE"] * 3
     assert status(world, ident, "V01", "DEMO") == "complete"
+    builders.put(world, ident, "EV", "AE", {"ae_term": "Fall", "ae_ser": 0})
+    builders.put(world, ident, "EV", "AE", {"ae_term": "Fall at home", "ae_ser": 0}, reason="source")
+
+    def strike(unit: Unit) -> None:
+        records.remove(unit, records.locate(unit, TRIAL, ident, "EV", "AE"), "by mistake", 1)
+
+    assert code_of(lambda: world.run("research-nurse", strike)) == "CRF.STALE"
     assert act("monitor", lambda unit, book: verification.verify(unit, world.protocol, book, at, None, seen=2)) == "verified"
 
 

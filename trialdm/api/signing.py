@@ -76,10 +76,11 @@ def verify(body: dict[str, Any], trial: str, participant: str, visit: str, form:
 @api.response(200, schemas.FormState)
 @known_person
 def remove(body: dict[str, str], trial: str, participant: str, visit: str, form: str, row: int) -> Any:
-    """Take out a row that was entered by mistake."""
+    """Take out a row that was entered by mistake. With `If-Match`, the version that was read."""
+    version = if_match()
 
     def work(unit: Unit) -> dict[str, str]:
-        records.remove(unit, records.locate(unit, trial, participant, visit, form, row), body["reason"])
+        records.remove(unit, records.locate(unit, trial, participant, visit, form, row), body["reason"], version)
         return {"status": "removed"}
 
     return change(work)
@@ -90,10 +91,11 @@ def remove(body: dict[str, str], trial: str, participant: str, visit: str, form:
 @api.response(200, schemas.FormState)
 @known_person
 def restore(body: dict[str, str], trial: str, participant: str, visit: str, form: str, row: int) -> Any:
-    """Put a row back that was removed."""
+    """Put a row back that was removed. With `If-Match`, the version that was read."""
+    version = if_match()
 
     def work(unit: Unit) -> dict[str, str]:
-        records.restore(unit, records.locate(unit, trial, participant, visit, form, row), body["reason"])
+        records.restore(unit, records.locate(unit, trial, participant, visit, form, row), body["reason"], version)
         return {"status": "draft"}
 
     return change(work)

@@ -1014,7 +1014,10 @@ def removable(place: Place) -> bool:
 
 
 def remove(unit: Unit, place: Place, reason: str, version: int | None = None) -> None:
-    """Take out a row that was entered by mistake. It stays in the trail and can be restored; lists, rules and exports pass it by."""
+    """Take out a row that was entered by mistake. It stays in the trail and can be restored; lists, rules and exports pass it by.
+
+    `version` is the one that was read, where that is known. Raises Stale where it is another one by now.
+    """
     book, _ = _entered(unit, place)
     stored = book.get(*place.key)
     _require_loose(unit, place, stored, reason)
@@ -1023,11 +1026,12 @@ def remove(unit: Unit, place: Place, reason: str, version: int | None = None) ->
     _strike(unit, place, book, stored, "remove", reason)
 
 
-def restore(unit: Unit, place: Place, reason: str) -> None:
-    """Put a row back that was removed, as a draft to be finished again."""
+def restore(unit: Unit, place: Place, reason: str, version: int | None = None) -> None:
+    """Put a row back that was removed, as a draft to be finished again; `version` as in `remove`."""
     book, _ = _entered(unit, place)
     stored = book.removed.get(place.key)
     _require_loose(unit, place, stored, reason)
+    _same_version(stored, version if version is not None or stored is None else stored.instance.seq)
     _strike(unit, place, book, stored, "restore", reason)
 
 

@@ -153,14 +153,14 @@ def history(trial: str, participant: str, visit: str, form: str, row: int | None
 def strike(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> AnyResponse:
     """Take out a row that was entered by mistake, or put it back."""
     does = records.restore if request.form.get("does") == "restore" else records.remove
-    where = (trial, participant, visit, form)
+    where, version = (trial, participant, visit, form), request.form.get("version", type=int)
 
     def again(unit: Unit, problem: TrialError) -> str:
         place = records.locate(unit, *where, row or 1)
         return _page(unit, place, _sheet(unit, place), problem=problem, striking=True)
 
     return act(
-        lambda unit: does(unit, records.locate(unit, *where, row or 1), request.form.get("why", "")),
+        lambda unit: does(unit, records.locate(unit, *where, row or 1), request.form.get("why", ""), version),
         again,
         lambda _: url_for("participants.one", trial=trial, participant=participant) + "#forms",
     )
