@@ -99,13 +99,22 @@ def email(role: str, site: str) -> str:
 
 def around(instance: Instance, *, now: datetime | None = None) -> World:
     """A world around an instance that `furnish` has filled."""
-    world = World(instance, instance.units, Protocol.__new__(Protocol), {}, now or datetime.combine(TODAY, time(10), UTC))
-    world.units = replace(instance.units, clock=lambda: world.now)
+    world = _clocked(World(instance, instance.units, Protocol.__new__(Protocol), {}, now or datetime.combine(TODAY, time(10), UTC)))
     with world.units.reading(SYSTEM) as unit:
         world.protocol = studies.protocol(unit, TRIAL)
         for role, site in CAST:
             world.actors[(role, site)] = people.actor(unit, people.by_email(unit, email(role, site)), "test", "request")
         world.actors[("system-administrator", "")] = people.actor(unit, people.by_email(unit, "admin@trial.example"), "test")
+    return world
+
+
+def like(world: World, copied: Instance) -> World:
+    """The world around a copy of its instance: the same protocol and people, and a clock of its own."""
+    return _clocked(World(copied, copied.units, world.protocol, dict(world.actors), world.now))
+
+
+def _clocked(world: World) -> World:
+    world.units = replace(world.units, clock=lambda: world.now)
     return world
 
 

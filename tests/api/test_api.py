@@ -9,9 +9,8 @@ from flask.testing import FlaskClient
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
-from trialdm.app import create_app
+from tests.doors import app_of
 from trialdm.domain.ethics import Fact
-from trialdm.instance import Instance
 from trialdm.services import approvals, people
 
 BASE = f"/api/v1/trials/{TRIAL}"
@@ -23,8 +22,7 @@ class Api:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        instance = Instance(world.instance.settings, world.instance.engine, world.units)
-        self.app = create_app(instance)
+        self.app = app_of(world)
         self.client: FlaskClient = self.app.test_client()
         self.tokens: dict[str, str] = {}
 

@@ -13,10 +13,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import PASSWORD, TRIAL, World
+from tests.doors import app_of
 from tests.services.test_concealment import BLINDED, MAY_UNBLIND, Twins, plain, twins_of
-from trialdm.app import create_app
 from trialdm.domain import roles
-from trialdm.instance import Instance
 from trialdm.services import people
 
 HOME = f"/trials/{TRIAL}"
@@ -39,7 +38,7 @@ def twins(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def browser(world: World, role: str) -> FlaskClient:
     """A browser in which this person has signed in."""
-    client = create_app(Instance(world.instance.settings, world.instance.engine, world.units)).test_client()
+    client = app_of(world).test_client()
     secret = world.run(role, lambda unit: people.sign_in(unit, world.actor(role).email, PASSWORD))
     assert secret
     client.set_cookie("trialdm", secret)
@@ -103,7 +102,7 @@ def test_every_page_is_the_same_in_both_twins(twins: Twins, role: str) -> None:
 
 def api_paths(world: World, ident: str) -> list[str]:
     """Every address of the API that is read by GET, with every form of the participant."""
-    app = create_app(Instance(world.instance.settings, world.instance.engine, world.units))
+    app = app_of(world)
     forms = [(form.code, visit) for form in world.protocol.forms for visit in form.visits]
     found = []
     for rule in app.url_map.iter_rules():
@@ -135,7 +134,7 @@ def test_every_address_of_the_api_is_the_same_in_both_twins(twins: Twins, role: 
 
 def program(world: World, role: str) -> tuple[FlaskClient, dict[str, str]]:
     """A program that holds a token of this person."""
-    client = create_app(Instance(world.instance.settings, world.instance.engine, world.units)).test_client()
+    client = app_of(world).test_client()
     token = world.run(role, lambda unit: people.create_token(unit, people.by_email(unit, world.actor(role).email), "twins"))
     return client, {"Authorization": f"Bearer {token}"}
 

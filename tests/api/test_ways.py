@@ -28,8 +28,7 @@ _ELSEWHERE = ("static", "bootstrap", "guide", "printing", "exports")
 @pytest.fixture(scope="module")
 def world(sqlite_template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A trial in which there is something of most kinds: a serious event, a query, a form that is entered twice."""
-    instance = sqlite_template.copy(tmp_path_factory.mktemp("ways") / "instance")
-    found = builders.around(instance)
+    found = sqlite_template.copy(tmp_path_factory.mktemp("ways") / "instance")
     with_everybody(found)
     ident = builders.randomised(found)
     builders.put(found, ident, "EV", "AE", {"ae_ser": 1})
@@ -39,7 +38,7 @@ def world(sqlite_template: Template, tmp_path_factory: pytest.TempPathFactory) -
     builders.put(found, ident, "V05", "PRPB", {"prpb_frame": 1, **{f"prpb_{n}": 3 for n in range(1, 8)}}, only=True)
     found.run("monitor", lambda unit: queries.ask(unit, records.locate(unit, TRIAL, ident, "V01", "CLIN"), "asa", "Which grade?"))
     yield found
-    instance.engine.dispose()
+    found.instance.engine.dispose()
 
 
 def starts(world: World) -> list[str]:

@@ -11,10 +11,9 @@ from playwright.sync_api import Browser
 from tests import builders
 from tests.browser.conftest import Site, Visitor, press, served, visitors_of
 from tests.builders import TRIAL, World
+from tests.doors import app_of
 from tests.services.test_schemes import BLOCKS, load_with
-from trialdm.app import create_app
 from trialdm.domain.randomisation import ledger
-from trialdm.instance import Instance
 from trialdm.services import envelopes
 from trialdm.store import keys as sealing
 
@@ -29,7 +28,7 @@ _ROLES = ("trial-manager", "sponsor", "chief-investigator", "monitor", "data-man
 def small(sqlite_world: World) -> Iterator[Site]:
     """A world of its own with a second trial, in which nobody has committed to the scheme."""
     load_with(sqlite_world, BLOCKS)
-    app = create_app(Instance(sqlite_world.instance.settings, sqlite_world.instance.engine, sqlite_world.units))
+    app = app_of(sqlite_world)
     people = [builders.email(role, "") for role in _ROLES] + [builders.email("research-nurse", "S01")]
     with served(app, dict.fromkeys(people, builders.PASSWORD)) as site:
         yield site

@@ -10,10 +10,9 @@ from tests import builders
 from tests.browser.conftest import press, served, visitors_of
 from tests.browser.test_people import enter
 from tests.builders import PASSWORD, TODAY, TRIAL
+from tests.doors import app_of
 from tests.services import test_modifications
-from trialdm.app import create_app
 from trialdm.domain.ethics import Fact
-from trialdm.instance import Instance
 from trialdm.services import approvals
 
 MANAGER, SPONSOR, NURSE, PRINCIPAL, COORDINATOR = (
@@ -38,7 +37,7 @@ def approvals_visit(sqlite_world, browser):
     document = replace(test_modifications.NEW_FORM, modification=test_modifications.REF)
     world.run("trial-manager", lambda unit: approvals.record(unit, TRIAL, document))
     world.run("sponsor", lambda unit: approvals.state(unit, TRIAL, Fact("usm", TODAY, text="The count of needles was changed")))
-    app = create_app(Instance(world.instance.settings, world.instance.engine, world.units))
+    app = app_of(world)
     with served(app, dict.fromkeys((MANAGER, SPONSOR, NURSE, PRINCIPAL, COORDINATOR), PASSWORD)) as site:
         yield from visitors_of(site, browser)
 

@@ -7,8 +7,7 @@ import pytest
 from tests import builders
 from tests.browser.conftest import press, served, visitors_of
 from tests.builders import PASSWORD, TODAY, TRIAL
-from trialdm.app import create_app
-from trialdm.instance import Instance
+from tests.doors import app_of
 from trialdm.services import people
 
 MANAGER, NURSE, PRINCIPAL = (
@@ -22,7 +21,7 @@ def people_visit(sqlite_world, browser):
     """Makes visitors of a trial in which a second nurse has no line yet."""
     role = [("research-nurse", "S01")]
     sqlite_world.run("trial-manager", lambda unit: people.add(unit, SECOND, "Second Nurse", PASSWORD, role, trial=TRIAL))
-    app = create_app(Instance(sqlite_world.instance.settings, sqlite_world.instance.engine, sqlite_world.units))
+    app = app_of(sqlite_world)
     with served(app, dict.fromkeys((MANAGER, NURSE, PRINCIPAL, SECOND, ASSESSOR), PASSWORD)) as site:
         yield from visitors_of(site, browser)
 

@@ -6,8 +6,7 @@ from tests import builders
 from tests.browser.conftest import served, visitors_of
 from tests.browser.test_people import enter
 from tests.builders import PASSWORD
-from trialdm.app import create_app
-from trialdm.instance import Instance
+from tests.doors import app_of
 
 SPONSOR, MANAGER, NURSE = (builders.email(role, site) for role, site in (("sponsor", ""), ("trial-manager", ""), ("research-nurse", "S01")))
 
@@ -15,7 +14,7 @@ SPONSOR, MANAGER, NURSE = (builders.email(role, site) for role, site in (("spons
 @pytest.fixture
 def steps_visit(sqlite_world, browser):
     """Makes visitors of a trial that is open."""
-    app = create_app(Instance(sqlite_world.instance.settings, sqlite_world.instance.engine, sqlite_world.units))
+    app = app_of(sqlite_world)
     with served(app, dict.fromkeys((SPONSOR, MANAGER, NURSE), PASSWORD)) as site:
         yield from visitors_of(site, browser)
 

@@ -5,9 +5,8 @@ import pytest
 from tests import builders
 from tests.browser.conftest import press, served, visitors_of
 from tests.builders import PASSWORD
+from tests.doors import app_of
 from tests.services.test_versions import NEW_ITEM, NO_MAP, REQUIRED, WINDOW, propose, take_up
-from trialdm.app import create_app
-from trialdm.instance import Instance
 
 PAIN = {"limb_worst": 6, "limb_avg": 4, "pain_assist": 1}
 MANAGER, NURSE = builders.email("trial-manager", ""), builders.email("research-nurse", "S01")
@@ -16,7 +15,7 @@ MANAGER, NURSE = builders.email("trial-manager", ""), builders.email("research-n
 @pytest.fixture
 def visit(sqlite_world, browser):
     """Makes visitors of a trial that the test changes."""
-    app = create_app(Instance(sqlite_world.instance.settings, sqlite_world.instance.engine, sqlite_world.units))
+    app = app_of(sqlite_world)
     with served(app, dict.fromkeys((MANAGER, NURSE), PASSWORD)) as site:
         yield from visitors_of(site, browser)
 

@@ -11,9 +11,8 @@ from playwright.sync_api import Browser, Page
 from tests import builders
 from tests.browser.conftest import Site, Visitor, served, visitors_of
 from tests.builders import TRIAL, World
-from trialdm.app import create_app
+from tests.doors import app_of
 from trialdm.demo import figures
-from trialdm.instance import Instance
 from trialdm.services import casebooks, participants, records
 from trialdm.services.unit import Unit
 
@@ -46,7 +45,7 @@ def operated(sqlite_world: World) -> str:
 @pytest.fixture
 def come_in(sqlite_world: World, browser: Browser) -> Iterator[Callable[..., Visitor]]:
     world = sqlite_world
-    app = create_app(Instance(world.instance.settings, world.instance.engine, world.units))
+    app = app_of(world)
     with served(app, {NURSE: builders.PASSWORD}) as site:
         yield from visitors_of(site, browser)
 

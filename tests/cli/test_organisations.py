@@ -4,15 +4,15 @@ import pytest
 
 from tests.builders import TRIAL, World
 from tests.cli.test_commands import Shell
-from tests.pathway import AUDIT, address, beside
+from tests.pathway import AUDIT, address
 
 AUDITOR, LEAD = address("auditor", "S01"), address("lead", "S01")
 AT = ("--site", "S01")
 
 
 @pytest.fixture
-def shell(sqlite_world: World, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(beside(sqlite_world).instance.settings.folder, capsys)
+def shell(sqlite_audit: World, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(sqlite_audit.instance.settings.folder, capsys)
 
 
 def test_a_year_of_an_organisation(shell: Shell) -> None:

@@ -7,12 +7,12 @@ import pytest
 
 from tests.builders import TRIAL, World, email
 from tests.cli.test_commands import Shell
-from tests.pathway import AUDIT, address, beside, case, notified, operated
+from tests.pathway import AUDIT, address, case, notified, operated
 
 
 @pytest.fixture
-def shell(sqlite_world: World, capsys: pytest.CaptureFixture[str]) -> Shell:
-    world = notified(beside(sqlite_world))
+def shell(sqlite_audit: World, capsys: pytest.CaptureFixture[str]) -> Shell:
+    world = notified(sqlite_audit)
     operated(world, case(world), date(2025, 11, 3))
     return Shell(world.instance.settings.folder, capsys)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests import builders, pathway
+from tests import pathway
 from tests.builders import TODAY, TRIAL, World
 from tests.pathway import AUDIT
 from trialdm.domain.errors import TrialError
@@ -25,9 +25,7 @@ _WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = '
 
 @pytest.fixture
 def postgres_world(postgres_template: Any, tmp_path: Path) -> Iterator[World]:
-    instance = postgres_template.copy(tmp_path / "instance")
-    yield builders.around(instance)
-    instance.engine.dispose()
+    yield from postgres_template.lent(tmp_path / "instance")
 
 
 def at_once(world: World, first: tuple[Actor, Work], second: tuple[Actor, Work]) -> Any:

@@ -271,9 +271,9 @@ def later(world: World, idents: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def life(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    instance = sqlite_template.copy(tmp_path_factory.mktemp("life") / "instance")
-    found = through_a_life(builders.around(instance))
-    instance.engine.dispose()
+    world = sqlite_template.copy(tmp_path_factory.mktemp("life") / "instance")
+    found = through_a_life(world)
+    world.instance.engine.dispose()
     return found
 
 

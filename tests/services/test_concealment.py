@@ -137,13 +137,13 @@ def live_a_little(world: World) -> tuple[str, ...]:
 def twins_of(template: Any, folder: Path) -> Twins:
     """The two instances, with somebody for every role."""
     worlds, known = [], []
-    first = builders.around(template.copy(folder / "first"))
+    first = template.copy(folder / "first")
     with first.units.reading(SYSTEM) as unit:
         config = schemes.config(unit.session.scalars(select(Scheme)).one())
     level = {"site": "S01", "limb": "1", "amp_prox": "0", "aetiol_grp": "1", "opioid_pre": "0", "pain_pre": "1"}
     first.instance.engine.dispose()
     for name, master in zip(("one", "other"), masters(config, [level] * COUNT), strict=True):
-        world = builders.around(template.copy(folder / name))
+        world = template.copy(folder / name)
         with_everybody(world)
         world.units = replace(world.units, entropy=random.Random(11).randbytes)
         give_master(world, master)

@@ -89,8 +89,8 @@ def test_what_runs_out_waits_for_whoever_may_propose_the_next_line(sqlite_world:
     assert ends not in waiting(world, "research-nurse", "expiry")
 
 
-def test_a_notice_waits_for_the_governance_lead(sqlite_world: World) -> None:
-    audit = pathway.beside(sqlite_world)
+def test_a_notice_waits_for_the_governance_lead(sqlite_audit: World) -> None:
+    audit = sqlite_audit
     day = pathway.today(audit)
     number = audit.run("auditor", lambda unit: governance.inform(unit, AUDIT, "S01", day, "By letter"), "S01")
     assert waiting(audit, "lead", "confirm") == [("confirm", "By letter", "S01", None, False)]

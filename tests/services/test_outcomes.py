@@ -2,12 +2,15 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.builders import TRIAL, World
-from tests.pathway import AUDIT, beside, case, followed, notified, operated
+from tests.conftest import Template
+from tests.pathway import AUDIT, case, followed, notified, operated
 from trialdm.documents import page
 from trialdm.domain.errors import Forbidden, Missing, TrialError, WrongState
 from trialdm.services import outcomes
@@ -16,25 +19,30 @@ from trialdm.services.unit import Unit
 FIRST = date(2025, 9, 1)
 
 
-@pytest.fixture(scope="session")
-def _days() -> list[date]:
-    return [FIRST + timedelta(days=4 * i) for i in range(12)]
-
-
-@pytest.fixture
-def audit(world: World, _days: list[date]) -> World:
+def cases_of_autumn(world: World) -> None:
     """Twelve cases of one clinician and two of another at S01, of whom six and one had an infection; one case at S02."""
-    notified(notified(beside(world), "S02"))
-    for i, day in enumerate(_days):
+    days = [FIRST + timedelta(days=4 * i) for i in range(12)]
+    notified(notified(world), "S02")
+    for i, day in enumerate(days):
         ident = case(world)
         operated(world, ident, day)
         followed(world, ident, "M03", day + timedelta(days=91), au2_infx=int(i < 6), au2_rlp=i % 5)
-    for i, day in enumerate(_days[:2]):
+    for i, day in enumerate(days[:2]):
         ident = case(world, name="second")
         operated(world, ident, day, name="second")
         followed(world, ident, "M03", day + timedelta(days=91), name="second", au2_infx=int(i < 1))
     operated(world, case(world, "S02"), FIRST, site="S02")
-    return world
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def autumn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    template: Template = request.getfixturevalue(f"{request.param}_audit_template")
+    return template.after(cases_of_autumn, tmp_path_factory.mktemp("autumn") / "instance")
+
+
+@pytest.fixture
+def audit(autumn: Template, tmp_path: Path) -> Iterator[World]:
+    yield from autumn.lent(tmp_path / "instance")
 
 
 def board(audit: World, name: str, site: str = "S01") -> outcomes.Dashboard:

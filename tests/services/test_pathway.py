@@ -8,7 +8,7 @@ import pytest
 
 from tests import builders
 from tests.builders import TRIAL, World
-from tests.pathway import AUDIT, beside, case, followed, notified, operated, today
+from tests.pathway import AUDIT, case, followed, notified, operated, today
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, TrialError, WrongState
 from trialdm.domain.ethics import ACTIONS, Fact
 from trialdm.services import (
@@ -30,12 +30,6 @@ from trialdm.services import (
 )
 from trialdm.services.packages import Request
 from trialdm.services.unit import Unit
-
-
-@pytest.fixture
-def audit(world: World) -> World:
-    return beside(world)
-
 
 DAY = date(2025, 11, 3)
 

@@ -16,11 +16,10 @@ from werkzeug.test import TestResponse
 
 from tests import builders
 from tests.builders import PASSWORD, TODAY, TRIAL, World
-from trialdm.app import create_app
+from tests.doors import app_of
 from trialdm.definitions.people import PersonEntry
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Approval
-from trialdm.instance import Instance
 from trialdm.services import allocations, approvals, delegations, factors, packages, people, records, trail, unblinding
 from trialdm.services.unit import SYSTEM, Unit
 
@@ -262,7 +261,7 @@ def marked(world: World) -> tuple[str, str]:
 
 def addresses(world: World, ident: str) -> tuple[FlaskClient, list[str]]:
     """A browser of the administrator, and every address that is read by GET, filled in for one participant."""
-    app = create_app(Instance(world.instance.settings, world.instance.engine, world.units))
+    app = app_of(world)
     client = app.test_client()
     secret = world.run("system-administrator", lambda unit: people.sign_in(unit, "admin@trial.example", PASSWORD))
     assert secret

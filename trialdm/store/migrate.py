@@ -1,5 +1,6 @@
 """Bringing a database to the tables of this version. Each migration is one transaction: interrupted, it leaves nothing."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -30,8 +31,9 @@ def revision(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+@cache
 def newest() -> str | None:
-    """The migration that this version of trialdm needs."""
+    """The migration that this version of trialdm needs. Its files do not change while it runs."""
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     return ScriptDirectory.from_config(config).get_current_head()
