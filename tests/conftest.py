@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
 from tests import builders, pathway
+from tests import demonstration as demonstrations
 from tests.builders import World
 from trialdm import instance as instances
 from trialdm import settings
@@ -165,6 +166,13 @@ def audit(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def sqlite_audit(sqlite_audit_template: Template, tmp_path: Path) -> Iterator[World]:
     """The furnished instance with the audit beside the trial, on SQLite only."""
     yield from sqlite_audit_template.lent(tmp_path / "instance")
+
+
+@pytest.fixture(scope="session")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the demonstration with twelve participants. It is for all tests of the run: work on a copy."""
+    own = tmp_path_factory.getbasetemp()
+    return demonstrations.shared((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "demonstration")
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """One small demonstration, served on loopback, and a Chromium that visits it. Skipped where no Chromium is installed."""
 
 import importlib.util
-import json
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,10 +15,9 @@ from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from waitress import create_server
 
+from tests.demonstration import made, sign_ins
 from trialdm.app import create_app
-from trialdm.demo import build
 
-TODAY = date(2026, 11, 20)
 TRIAL = "pre-tmr"
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -75,14 +72,14 @@ def _chromium() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(demonstration: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A demonstration with twelve participants, served until the tests are over."""
     folder = tmp_path_factory.mktemp("browser") / "demo"
-    opened = build.ready(folder, participants=12, seed=1, today=TODAY, fresh=False, say=lambda words: None)
+    shutil.copytree(demonstration, folder)
+    opened = made(folder)
     app = create_app(opened)
-    entries = json.loads((folder / build.SIGN_INS).read_text("utf-8"))
     worker = app.extensions["trialdm-jobs"]
-    with served(app, {entry["email"]: entry["password"] for entry in entries}) as found:
+    with served(app, {entry["email"]: entry["password"] for entry in sign_ins(opened)}) as found:
         worker.start()
         yield found
         worker.stop()

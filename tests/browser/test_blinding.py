@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.browser.conftest import TODAY, TRIAL, press
+from tests.browser.conftest import TRIAL, press
+from tests.demonstration import TODAY
 
 PRINCIPAL, SURGEON, NURSE = "pi.s01@demo.example", "surgeon.s01@demo.example", "nurse.s01@demo.example"
 ASSESSOR, CHIEF, MANAGER = "assessor.s01@demo.example", "ci@demo.example", "manager@demo.example"

@@ -1,12 +1,12 @@
 """The demonstration: made through the services, the same for a seed and a day, and honest about being one."""
 
-import json
-from datetime import date
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.demonstration import TODAY, made, sign_ins
 from trialdm import instance as instances
 from trialdm import settings
 from trialdm.cli import run
@@ -16,22 +16,12 @@ from trialdm.services import chains, double_entry, governance, overview, package
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
 
-TODAY = date(2026, 11, 20)
-
-
-def made(folder: Path, **chosen: Any) -> instances.Instance:
-    asked = {"participants": 10, "seed": 1, "today": TODAY, "fresh": False, **chosen}
-    return build.ready(folder, say=lambda words: None, **asked)
-
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> instances.Instance:
-    return made(tmp_path_factory.mktemp("demo") / "one")
-
-
-def sign_ins(instance: instances.Instance) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = json.loads((instance.settings.folder / build.SIGN_INS).read_text("utf-8"))
-    return rows
+def demo(demonstration: Path, tmp_path_factory: pytest.TempPathFactory) -> instances.Instance:
+    folder = tmp_path_factory.mktemp("demo") / "one"
+    shutil.copytree(demonstration, folder)
+    return made(folder)
 
 
 def test_there_is_an_account_with_password_and_token_for_every_role(demo: instances.Instance) -> None:
@@ -44,7 +34,9 @@ def test_there_is_an_account_with_password_and_token_for_every_role(demo: instan
     assert demo.units.run(SYSTEM, lambda unit: people.sign_in(unit, one["email"], one["password"]))
 
 
-def test_the_same_seed_and_day_give_the_same_data_and_another_seed_does_not(demo: instances.Instance, tmp_path: Path) -> None:
+def test_an_unfinished_one_is_built_anew_with_the_same_data_and_another_seed_gives_others(
+    demo: instances.Instance, demonstration: Path, tmp_path: Path
+) -> None:
     def package(instance: instances.Instance, name: str) -> dict[str, Any]:
         email = next(row["email"] for row in sign_ins(instance) if row["role"] == "statistician-blinded")
         with instance.units.reading(SYSTEM) as unit:
@@ -53,7 +45,9 @@ def test_the_same_seed_and_day_give_the_same_data_and_another_seed_does_not(demo
             return packages.write(unit, build.TRIAL, tmp_path / name, Request(formats=("csv",)))
 
     first = package(demo, "a")
-    again = package(made(tmp_path / "two"), "b")
+    shutil.copytree(demonstration, tmp_path / "cut off")
+    (tmp_path / "cut off" / build.SIGN_INS).unlink()
+    again = package(made(tmp_path / "cut off"), "b")
     other = package(made(tmp_path / "three", seed=2), "c")
     assert first == again
     assert first["tables"] != other["tables"]
@@ -92,12 +86,9 @@ def test_somebody_is_ready_to_be_randomised(demo: instances.Instance) -> None:
     assert answer.allowed, [reason.message for reason in answer.reasons]
 
 
-def test_a_second_start_finds_it_and_an_unfinished_one_is_built_anew(demo: instances.Instance, tmp_path: Path) -> None:
+def test_a_second_start_finds_it(demo: instances.Instance) -> None:
     before = sign_ins(demo)
     assert sign_ins(made(demo.settings.folder)) == before
-    cut_off = made(tmp_path / "cut").settings.folder
-    (cut_off / build.SIGN_INS).unlink()
-    assert sign_ins(made(cut_off))
 
 
 def test_it_never_replaces_an_instance_that_is_not_a_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Forms on paper: what the blank, the filled and the annotated ones say, and what blinded readers do not find in them."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
 from typing import Any
@@ -195,6 +196,14 @@ def test_a_document_that_could_not_be_made_is_tried_again(monkeypatch: pytest.Mo
     assert len(tried) == 2
 
 
-def test_a_document_becomes_a_pdf(sqlite_world: World) -> None:
+@pytest.mark.parametrize("kind", ["blank", "annotated", "filled"])
+def test_a_document_becomes_a_pdf(sqlite_world: World, kind: str) -> None:
     pytest.importorskip("weasyprint")
-    assert page.pdf(page.html(blank(sqlite_world, "PAIN"))).startswith(b"%PDF")
+    ident = builders.consented(sqlite_world)
+    builders.put(sqlite_world, ident, "V01", "PAIN")
+    made: dict[str, Callable[[Unit], Document]] = {
+        "blank": lambda unit: paper.blank(unit, TRIAL, "PAIN"),
+        "annotated": lambda unit: paper.annotated(unit, TRIAL, "PAIN"),
+        "filled": lambda unit: paper.filled(unit, TRIAL, ident, visit="V01", form="PAIN"),
+    }
+    assert page.pdf(page.html(sqlite_world.read("research-nurse", made[kind]))).startswith(b"%PDF")
