@@ -46,10 +46,10 @@ def test_a_blinded_package_counts_no_restricted_row(world: World, tmp_path: Path
     ident, day = builders.consented(world), builders.TODAY.isoformat()
     said = {"dv_class": 2, "dv_date": day, "dv_found": day, "dv_desc": "Said once", "dv_capa": "None yet"}
     builders.put(world, ident, "EV", "DEVI", {**said, "dv_type": 4}, role="principal-investigator", only=True, row=501)
-    export(world, tmp_path / "one")
+    export(world, tmp_path / "one", formats=("csv",))
     assert [row["visit"] for row in csv_of(tmp_path / "one", "visits")] == ["V01"]
     builders.put(world, ident, "EV", "DEVI", {**said, "dv_type": 96}, role="principal-investigator", only=True)
-    export(world, tmp_path / "two")
+    export(world, tmp_path / "two", formats=("csv",))
     counts = [(row["visit"], row["forms_saved"], row["forms_complete"]) for row in csv_of(tmp_path / "two", "visits")]
     assert counts == [("V01", "1", "1"), ("EV", "1", "1")]
 
@@ -81,8 +81,8 @@ def test_as_of_a_moment_the_data_stand_as_they_stood(world: World, tmp_path: Pat
     world.now += timedelta(days=1)
     builders.put(world, ident, "V01", "PAIN", {"limb_worst": 2, "limb_avg": 1, "pain_assist": 1}, only=True, reason="source")
     builders.consented(world)
-    export(world, tmp_path / "then", as_of=then)
-    export(world, tmp_path / "now")
+    export(world, tmp_path / "then", as_of=then, formats=("csv",))
+    export(world, tmp_path / "now", formats=("csv",))
     assert [row["limb_worst"] for row in csv_of(tmp_path / "then", "pain")] == ["7"]
     assert [row["limb_worst"] for row in csv_of(tmp_path / "now", "pain")] == ["2"]
     assert (len(csv_of(tmp_path / "then", "participants")), len(csv_of(tmp_path / "now", "participants"))) == (1, 2)
@@ -91,21 +91,21 @@ def test_as_of_a_moment_the_data_stand_as_they_stood(world: World, tmp_path: Pat
 def test_days_are_those_of_london(sqlite_world: World, tmp_path: Path) -> None:
     sqlite_world.at(date(2026, 6, 10), time(0, 30))  # 9 June, 23:30 UTC
     builders.randomised(sqlite_world)
-    export(sqlite_world, tmp_path / "out")
+    export(sqlite_world, tmp_path / "out", formats=("csv",))
     assert [(row["added_on"], row["rand_on"]) for row in csv_of(tmp_path / "out", "participants")] == [("2026-06-10", "2026-06-10")]
 
 
 def test_as_of_a_moment_labels_are_those_of_that_moment(world: World, tmp_path: Path) -> None:
     builders.consented(world)
     then = world.now
-    first = export(world, tmp_path / "one", as_of=then)
+    first = export(world, tmp_path / "one", as_of=then, formats=("csv",))
     world.now += timedelta(days=1)
     newer = ethics.Document("ICF", 3, "3.0", builders.TODAY, builders.TODAY, builders.TODAY)
     world.run("trial-manager", lambda unit: register.add(unit, TRIAL, newer))
     world.run("system-administrator", lambda unit: people.add(unit, "later@trial.example", "Later", builders.PASSWORD))
-    assert export(world, tmp_path / "two", as_of=then) == first
+    assert export(world, tmp_path / "two", as_of=then, formats=("csv",)) == first
     builders.consented(world)
-    export(world, tmp_path / "now")
+    export(world, tmp_path / "now", formats=("csv",))
     codebook = (tmp_path / "now" / "codebook.html").read_text("utf-8")
     assert "3.0" in codebook
 

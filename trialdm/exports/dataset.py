@@ -492,7 +492,7 @@ def _unreadable(row: StoredRow, place: str, problem: str) -> Broken:
 
 def _check(made: Frame) -> None:
     """Refuse cells that some format could not hold or would read as something else."""
-    for column in made.table.columns:
+    for column in made.table.columns if len(made) else ():
         cells = made.values.get_column(column.name)
         for problem, wrong in _problems(column, cells):
             if wrong.any():

@@ -222,19 +222,26 @@ def _with_reasons(column: Column, numbers: pl.Series) -> Cells:
     """Numbers of which those from -95 to -91 are reasons, where the column carries reasons."""
     if not column.reasons:
         return _number(column, numbers), None
-    is_reason = numbers.is_between(LOWEST_REASON, HIGHEST_REASON).fill_null(False)
+    is_reason = numbers.is_between(LOWEST_REASON, HIGHEST_REASON)
+    if not is_reason.any():
+        return _number(column, numbers), _no_reasons(numbers)
+    is_reason = is_reason.fill_null(False)
     reasons = (-90 - _whole(numbers.zip_with(is_reason, _constant(-90.0, numbers)))).cast(pl.UInt8)
     return _number(column, numbers.zip_with(~is_reason, _constant(None, numbers))), reasons
 
 
 def _with_tags(column: Column, raw: pl.Series) -> Cells:
     if raw.dtype != pl.Object:
-        return _number(column, raw), _constant(0, raw).cast(pl.UInt8) if column.reasons else None
+        return _number(column, raw), _no_reasons(raw) if column.reasons else None
     tags = pl.Series([_TAGS[cell] if isinstance(cell, str) else 0 for cell in raw], dtype=pl.UInt8)
     return _number(column, pl.Series([None if isinstance(cell, str) else cell for cell in raw], dtype=pl.Float64)), tags
 
 
 _TAGS = {dta.tag(reason): number for reason, number in REASON_NUMBERS.items()}
+
+
+def _no_reasons(like: pl.Series) -> pl.Series:
+    return pl.Series([0], dtype=pl.UInt8).new_from_index(0, len(like))
 
 
 def _constant(value: float | None, like: pl.Series) -> pl.Series:
