@@ -63,6 +63,7 @@ def test_an_emergency(visit, check):
     assert re.fullmatch("TMR|Standard", page.locator(".confirmation-number").inner_text())
     check(page)
     manager = visit(MANAGER)
+    manager.go("")
     assert "not read yet" in manager.page.locator(".who-notices").inner_text()
     press(manager.page, ".who-notices")
     first = manager.page.locator(".notice").first.inner_text()
@@ -181,6 +182,7 @@ def test_telling_the_participant(visit, check):
     visitor.go(f"/participants/{person}/tell")
     assert "Not now" in words(page)
     check(page)
+    nurse.go("")
     form = f"/api/v1/trials/{TRIAL}/participants/{person}/visits/V07/forms/VISI"
     assert nurse.page.evaluate(_VISITED, [form, TODAY.isoformat()]) == 200
     visitor.go(f"/participants/{person}")
