@@ -194,20 +194,20 @@ OVER_PARTICIPANTS: list[Callable[[Unit, str, str], Any]] = [
 
 @pytest.mark.parametrize("work", OVER_PARTICIPANTS[:5])
 @pytest.mark.parametrize("role", ["auditor", "second", "lead"])
-def test_the_people_of_the_audit_reach_no_participant_of_the_trial(audit: World, role: str, work: Callable[..., Any]) -> None:
-    ident = builders.screened(audit)
-    assert isinstance(refused(audit, role, lambda unit: work(unit, TRIAL, ident)), Forbidden)
+def test_the_people_of_the_audit_reach_no_participant_of_the_trial(sqlite_audit: World, role: str, work: Callable[..., Any]) -> None:
+    ident = builders.screened(sqlite_audit)
+    assert isinstance(refused(sqlite_audit, role, lambda unit: work(unit, TRIAL, ident)), Forbidden)
 
 
 @pytest.mark.parametrize("work", OVER_PARTICIPANTS[:5])
 @pytest.mark.parametrize(("role", "site"), [key for key in builders.CAST if key[0] != "sponsor"], ids="-".join)
-def test_the_people_of_the_trial_reach_no_case(audit: World, role: str, site: str, work: Callable[..., Any]) -> None:
+def test_the_people_of_the_trial_reach_no_case(sqlite_audit: World, role: str, site: str, work: Callable[..., Any]) -> None:
     """In the furnished world every role of the trial is held for all studies of the instance, the audit among them."""
-    notified(audit)
-    ident = case(audit)
-    assert isinstance(refused(audit, role, lambda unit: work(unit, AUDIT, ident), site or "S01"), Forbidden)
-    actor = audit.actors[(role, site)]
-    with audit.units.reading(actor) as unit:
+    notified(sqlite_audit)
+    ident = case(sqlite_audit)
+    assert isinstance(refused(sqlite_audit, role, lambda unit: work(unit, AUDIT, ident), site or "S01"), Forbidden)
+    actor = sqlite_audit.actors[(role, site)]
+    with sqlite_audit.units.reading(actor) as unit:
         assert overview.tasks(unit, AUDIT) == []
         assert not unit.may("case.report", AUDIT)
 
@@ -224,9 +224,9 @@ OF_ALLOCATION: list[Callable[[Unit, str], Any]] = [
 
 
 @pytest.mark.parametrize("work", OF_ALLOCATION)
-def test_there_is_no_allocation(audit: World, work: Callable[[Unit, str], Any]) -> None:
-    ident = case(audit)
-    problem = refused(audit, "trial-manager", lambda unit: work(unit, ident))
+def test_there_is_no_allocation(sqlite_audit: World, work: Callable[[Unit, str], Any]) -> None:
+    ident = case(sqlite_audit)
+    problem = refused(sqlite_audit, "trial-manager", lambda unit: work(unit, ident))
     assert (type(problem), problem.code) == (Missing, "ALLOC.NO_SCHEME")
 
 
