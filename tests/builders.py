@@ -325,15 +325,28 @@ def randomised(world: World, site: str = "S01", **clinical: Any) -> str:
     return ident
 
 
+def ask_for_lock(world: World) -> None:
+    """The trial in follow-up, with the lock of its database asked for by the trial manager, as it is."""
+    for event in ("close", "follow-up"):
+        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    world.run("trial-manager", lambda unit: gates.move_trial(unit, TRIAL, "lock", reason="a short trial"))
+
+
+def confirm_lock(world: World) -> None:
+    """The data manager confirms the lock that was asked for."""
+    world.run("data-manager", lambda unit: holds.move(unit, holds.target(unit, TRIAL, "trial"), "lock", reason="a short trial"))
+
+
 def lock(world: World) -> None:
     """The trial with its database locked by two people, as it is."""
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    ask_for_lock(world)
+    confirm_lock(world)
 
-    def confirm(unit: Unit) -> None:
-        holds.move(unit, holds.target(unit, TRIAL, "trial"), "lock", reason="a short trial")
 
-    world.run("data-manager", confirm)
+def locked_as_entered(unit: Unit, trial: str) -> None:
+    """Another trial as if two people had locked it: its state and that of its database."""
+    studies.enter(unit, trial, "hold", f"trial:{trial}", "lock", "locked")
+    studies.enter(unit, trial, "trial", trial, "lock", "locked")
 
 
 def arm_of(world: World, participant: str) -> int:

@@ -571,9 +571,14 @@ def trial_group() -> None:
 @click.option("--reason", default="")
 @pass_terminal
 def trial_move(terminal: Terminal, trial: str, event: str, reason: str) -> None:
-    """Take a step of the trial's lifecycle: configure, submit, approve, open, pause, resume, close .."""
+    """Take a step of the trial's lifecycle: configure, submit, approve, open, pause, resume, close ..
+
+    'lock' asks for the lock of the database: the trial is locked once a second person confirms it with 'hold move TRIAL lock'.
+    """
     state = terminal.change(lambda unit: gates.move_trial(unit, trial, event, reason=reason))
-    terminal.say({"trial": trial, "state": state}, f"{trial} is now {lifecycle.label(state)}.")
+    asked = event == "lock" and state != "locked"
+    words = f"The lock is asked for, and no form of {trial} is saved any more. {gates.SECOND}"
+    terminal.say({"trial": trial, "state": state}, words if asked else f"{trial} is now {lifecycle.label(state)}.")
 
 
 @trial_group.command("unblind")

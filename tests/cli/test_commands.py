@@ -185,6 +185,10 @@ def test_steps_are_answered_in_words_and_the_state_as_a_code_in_json(shell: Shel
     assert shell.json("site", "move", TRIAL, "S03", "confirm", who=manager) == (0, {"site": "S03", "state": "cc_confirmed"})
     assert shell("trial", "move", TRIAL, "close", who=manager)[1] == f"{TRIAL} is now closed to recruitment.\n"
     assert shell.json("trial", "move", TRIAL, "follow-up", who=manager) == (0, {"trial": TRIAL, "state": "follow_up"})
+    asked = shell("trial", "move", TRIAL, "lock", "--reason", "a short trial", who=manager)
+    assert (asked[0], "A second person confirms it" in asked[1]) == (0, True)
+    cleaner = email("data-manager")
+    assert shell.json("hold", "move", TRIAL, "lock", "--reason", "a short trial", who=cleaner)[1]["state"] == "locked"
 
 
 def test_a_ledger_is_verified_against_what_was_noted(shell: Shell, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from trialdm.definitions import sources
 from trialdm.domain.randomisation import commitment, ledger
 from trialdm.domain.randomisation.carried import Carried
 from trialdm.domain.randomisation.schemes import METHODS, Allocator, Placed
-from trialdm.services import allocations, corrections, envelopes, epochs, gates, ledgers, studies, unblinding
+from trialdm.services import allocations, corrections, envelopes, epochs, ledgers, studies, unblinding
 from trialdm.services.unit import SYSTEM
 from trialdm.store import keys as sealing
 
@@ -245,8 +245,7 @@ def through_a_life(world: World, *, count: int = 12) -> list[tuple[dict[str, Any
         idents.append(builders.randomised(world, **clinical))
     world.run("principal-investigator", lambda unit: unblinding.emergency(unit, TRIAL, idents[0], "Anaphylaxis in recovery", 1))
     world.now += timedelta(minutes=10)
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    builders.lock(world)
     return [
         (
             json.loads(json.dumps(world.run("trial-manager", lambda unit, epoch=epoch: ledgers.ledger_file(unit, TRIAL, epoch=epoch)))),
@@ -343,7 +342,7 @@ def allocated_by_service(world: World, listed: str, limbs: list[int]) -> tuple[d
         allocate(world, limbs)
     else:
         allocate_without_factors(world, len(limbs))
-    world.run("trial-manager", lambda unit: studies.enter(unit, "other", "trial", "other", "lock", "locked"))
+    world.run("trial-manager", lambda unit: builders.locked_as_entered(unit, "other"))
     whole = world.run("trial-manager", lambda unit: ledgers.ledger_file(unit, "other"))
     reveal = world.run("statistician-unblinded", lambda unit: ledgers.reveal(unit, "other"))
     return json.loads(json.dumps(whole)), json.loads(json.dumps(reveal))

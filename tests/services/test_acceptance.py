@@ -92,7 +92,7 @@ def test_ac_07_no_unblinded_export_without_a_signed_analysis_plan(world: World, 
     with pytest.raises(Refused) as refusal:
         world.run("statistician-blinded", lambda unit: packages.write(unit, TRIAL, tmp_path / "out", Request(blinding="unblinded")))
     against = {detail.code: detail.needs for detail in refusal.value.details if detail.code == "GATE.GOV-49"}
-    assert against == {"GATE.GOV-49": "Lock the database first."}
+    assert against == {"GATE.GOV-49": "Lock the database first: one person asks for it, and another one confirms."}
     assert "The statistical analysis plan is not signed." in refusal.value.message
     assert [tried for tried, codes in refusals(world) if "GATE.GOV-49" in codes] == ["export-unblinded"]
 

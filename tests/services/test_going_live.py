@@ -30,7 +30,6 @@ from trialdm.services import (
     corrections,
     envelopes,
     epochs,
-    gates,
     ledgers,
     notices,
     participants,
@@ -235,7 +234,7 @@ def reach(world: World, found: str) -> None:
     load(world)
     for act in PATH[found]:
         if act == "lock":
-            world.run("trial-manager", lambda unit: studies.enter(unit, OTHER, "trial", OTHER, "lock", "locked"))
+            world.run("trial-manager", lambda unit: builders.locked_as_entered(unit, OTHER))
         else:
             world.run(BY.get(act, "trial-manager"), ACTS[act])
 
@@ -756,7 +755,7 @@ def test_a_protocol_changed_after_the_commitment_is_not_signed(sqlite_world: Wor
 
 
 def locked_and_revealed(world: World) -> dict[str, object]:
-    world.run("trial-manager", lambda unit: studies.enter(unit, OTHER, "trial", OTHER, "lock", "locked"))
+    world.run("trial-manager", lambda unit: builders.locked_as_entered(unit, OTHER))
     return world.run("statistician-unblinded", ACTS["reveal"])  # type: ignore[return-value]
 
 
@@ -819,7 +818,7 @@ AMENDMENTS: dict[str, dict[str, Any]] = {
 def locked(world: World) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Every epoch's ledger and reveal, once the database is locked."""
     world.now += timedelta(minutes=5)
-    world.run("trial-manager", lambda unit: studies.enter(unit, OTHER, "trial", OTHER, "lock", "locked"))
+    world.run("trial-manager", lambda unit: builders.locked_as_entered(unit, OTHER))
     with world.units.reading(SYSTEM) as unit:
         count = len(schemes.epochs(unit, OTHER, "main"))
     found = []
@@ -977,8 +976,7 @@ def test_what_is_found_about_an_earlier_epoch_stops_nothing(sqlite_world: World,
         find(world, idents[1])
     forget()
     assert randomise(world, builders.ready(world)) == "ok"
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    builders.lock(world)
     made = []
     for epoch in range(3):
         whole = world.run("trial-manager", lambda unit, epoch=epoch: ledgers.ledger_file(unit, TRIAL, epoch=epoch))

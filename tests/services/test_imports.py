@@ -101,8 +101,8 @@ def unblinded(world: World, folder: Path) -> dict[str, str]:
 
 
 def lock_again(world: World) -> None:
-    world.run("trial-manager", lambda unit: gates.move_trial(unit, TRIAL, "lock"))
-    world.run("data-manager", lambda unit: holds.move(unit, holds.target(unit, TRIAL, "trial"), "lock", reason="a short trial"))
+    world.run("trial-manager", lambda unit: gates.move_trial(unit, TRIAL, "lock", reason="a short trial"))
+    builders.confirm_lock(world)
 
 
 def unlock(world: World) -> None:

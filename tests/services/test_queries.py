@@ -10,7 +10,7 @@ from tests.builders import CLINICAL, TRIAL, World, put
 from trialdm.domain import query, roles
 from trialdm.domain.crf import Answers
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, WrongState
-from trialdm.services import casebooks, checks, gates, inbox, notices, queries, records, trail
+from trialdm.services import casebooks, checks, inbox, notices, queries, records, trail
 from trialdm.services.queries import Found, Line, Wanted
 from trialdm.services.trail import Filter
 from trialdm.services.unit import Unit
@@ -440,8 +440,7 @@ def test_only_data_managers_run_the_checks(sqlite_world: World, role: str) -> No
 def test_nothing_is_asked_in_a_trial_that_is_over(sqlite_world: World) -> None:
     world = sqlite_world
     about = ask(world, with_clinical(world))
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    builders.lock(world)
     with pytest.raises(WrongState) as refusal:
         act(world, "research-nurse", "answer", about, "confirmed", "")
     assert refusal.value.code == "STATE.TRIAL"

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, Stale, TrialError, Unanswered, Unconditional, WrongState
-from trialdm.services import drafts, gates, participants, records, studies, trail
+from trialdm.services import drafts, participants, records, studies, trail
 from trialdm.services.unit import LONDON, SYSTEM, Unit
 from trialdm.store.tables import FormDraft, FormInstance, FormVersion
 
@@ -272,8 +272,7 @@ def test_full_withdrawal_ends_the_collection_of_data(world: World) -> None:
 
 def test_a_locked_trial_takes_no_form(world: World) -> None:
     ident = builders.consented(world)
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    builders.lock(world)
     with pytest.raises(WrongState):
         builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
 

@@ -431,22 +431,6 @@ def test_the_casebook_is_signed_as_a_whole_and_any_change_asks_for_it_again(worl
     sign_casebook(world, ident)
 
 
-def test_a_trial_that_is_locked_by_one_person_is_confirmed_by_another(world: World) -> None:
-    from trialdm.services import gates
-
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
-    answer = world.read("statistician-unblinded", lambda unit: gates.ask(unit, TRIAL, "export-unblinded"))
-    assert "The lock of the database has not been confirmed." in [reason.message for reason in answer.reasons]
-    hold(world, "data-manager", "lock")
-    answer = world.read("statistician-unblinded", lambda unit: gates.ask(unit, TRIAL, "export-unblinded"))
-    assert [reason.message for reason in answer.reasons if reason.rule == "GOV-49"] == ["The statistical analysis plan is not signed."]
-    assert code_of(lambda: world.run("trial-manager", lambda unit: gates.move_trial(unit, TRIAL, "unlock"))) == "HOLD.SECOND"
-    hold(world, "data-manager", "ask-unlock", reason="an error in the primary outcome")
-    hold(world, "trial-manager", "unlock")
-    assert world.read("trial-manager", lambda unit: studies.state(unit, TRIAL)) == "follow_up"
-
-
 # --- rows that were entered by mistake -------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests import builders
 from tests.builders import TODAY, TRIAL, World, refusals
 from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, TrialError, WrongState
 from trialdm.domain.ethics import Approval
@@ -75,8 +76,12 @@ def test_a_halt_needs_an_approved_restart_and_a_hold_does_not(world: World) -> N
 
 
 def test_from_closing_to_the_archive_each_step_starts_what_is_due(world: World) -> None:
-    for event, state in (("close", "closed_recruitment"), ("follow-up", "follow_up"), ("lock", "locked")):
-        assert take(world, "trial-manager", event) == state
+    for event, state in (("close", "closed_recruitment"), ("follow-up", "follow_up"), ("lock", "follow_up")):
+        assert take(world, "trial-manager", event, "a short trial") == state
+    seen = course(world, "trial-manager")
+    assert (seen.state, seen.hold) == ("follow_up", "lock_asked")
+    assert [step.event for step in seen.possible] == ["terminate"], "the lock has been asked for; it is confirmed elsewhere"
+    builders.confirm_lock(world)
     assert take(world, "sponsor", "end") == "ended"
     due = {d.key: d.due.isoformat() for d in world.read("sponsor", lambda unit: clocks.listed(unit, TRIAL)) if d.rule == "GOV-37"}
     assert due == {"end:declaration": "2026-06-08", "end:report": "2027-03-10"}

@@ -18,6 +18,7 @@ from trialdm.services import (
     delegations,
     disclosures,
     gates,
+    ledgers,
     mail,
     notices,
     participants,
@@ -115,8 +116,7 @@ def test_an_emergency_waits_for_no_state_gate_or_delegation(world: World) -> Non
     world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "pause", reason="safety"))
     world.run("trial-manager", lambda unit: gates.move_site(unit, TRIAL, "S01", "suspend", reason="no surgeon"))
     assert unblind(world, ident, "sub-investigator").arm
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
+    builders.lock(world)
     assert unblind(world, ident, "chief-investigator").arm
 
 
@@ -376,17 +376,19 @@ def test_who_may_not_tell_the_participant(sqlite_world: World, role: str) -> Non
 # --- the whole trial -------------------------------------------------------------------------------------------------
 
 
-def lock(world: World) -> None:
-    for event in ("close", "follow-up", "lock"):
-        world.run("trial-manager", lambda unit, event=event: gates.move_trial(unit, TRIAL, event))
-
-
 def test_two_people_unblind_the_trial_and_only_when_it_is_locked(world: World) -> None:
     ident = builders.randomised(world)
     with pytest.raises(WrongState) as early:
         world.run("sponsor", lambda unit: unblinding.end_of_trial(unit, TRIAL))
     assert early.value.code == "UNBLIND.NOT_LOCKED"
-    lock(world)
+    builders.ask_for_lock(world)
+    with pytest.raises(WrongState) as asked:
+        world.run("sponsor", lambda unit: unblinding.end_of_trial(unit, TRIAL))
+    assert asked.value.code == "UNBLIND.NOT_LOCKED", "one person asked for the lock, and nobody confirmed it"
+    with pytest.raises(Refused) as reveal:
+        world.run("statistician-unblinded", lambda unit: ledgers.reveal(unit, TRIAL))
+    assert reveal.value.code == "ALLOC.REVEAL"
+    builders.confirm_lock(world)
     assert world.run("statistician-unblinded", lambda unit: unblinding.end_of_trial(unit, TRIAL)) == "asked"
     with pytest.raises(Refused):
         world.run("research-nurse", lambda unit: unblinding.look(unit, TRIAL, ident))
@@ -403,7 +405,7 @@ def test_two_people_unblind_the_trial_and_only_when_it_is_locked(world: World) -
 
 def test_afterwards_people_who_see_participants_see_allocations_of_their_sites_and_others_do_not(world: World) -> None:
     builders.randomised(world)
-    lock(world)
+    builders.lock(world)
     for role in ("sponsor", "statistician-unblinded"):
         world.run(role, lambda unit: unblinding.end_of_trial(unit, TRIAL))
     for role, site, sees in (

@@ -236,7 +236,7 @@ def course(query: dict[str, str], trial: str) -> Any:
 @api.response(200)
 @known_person
 def take_step(body: dict[str, str], trial: str) -> Any:
-    """Take a step of the trial, or of a site of it, where role and gate allow it."""
+    """Take a step of the trial, or of a site of it, where role and gate allow it. `lock` asks for the lock; a second person confirms."""
 
     def work(unit: Unit) -> dict[str, Any]:
         if body["site"]:

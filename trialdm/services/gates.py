@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, func, select
 
 from trialdm.definitions.protocols import load_protocol
 from trialdm.domain import ethics, guidance, lifecycle
-from trialdm.domain.errors import Invalid, Refused
+from trialdm.domain.errors import Invalid, Refused, WrongState
 from trialdm.domain.ethics import Answer, Case, Person
 from trialdm.domain.protocol import Protocol
 from trialdm.services import register, studies
@@ -144,40 +144,70 @@ GATED = {
 #: Steps of the trial that stop or restart recruitment: who may take them differs.
 _PAUSES = frozenset({"pause", "resume", "hold", "release", "terminate"})
 
+#: What a lock that was asked for waits for.
+SECOND = "A second person confirms it on the page of freezing and locking, or with 'hold move TRIAL lock'."
+
 #: Steps that nobody takes without saying why.
 NEED_REASON = frozenset({("trial", "pause"), ("trial", "hold"), ("trial", "terminate"), ("site", "suspend")})
 
 
-def right(machine: str, event: str) -> str:
-    """The right that a step of a trial or of a site takes."""
+def rights(machine: str, event: str) -> tuple[str, ...]:
+    """The rights that a step of a trial or of a site takes. Who locks a trial must be one of those who lock its data."""
     if machine == "site":
-        return "site.move"
-    return "trial.pause" if event in _PAUSES else "trial.move"
+        return ("site.move",)
+    if event in _PAUSES:
+        return ("trial.pause",)
+    return ("trial.move", "hold.move") if event == "lock" else ("trial.move",)
 
 
 def move_trial(unit: Unit, trial: str, event: str, *, reason: str = "") -> str:
-    """Take a step of the trial's lifecycle, where role and gate allow it; gives the new state."""
-    unit.require(right("trial", event), trial)
+    """Take a step of the trial's lifecycle, where role and gate allow it; gives the new state.
+
+    `lock` asks for the lock of its database, and the state stays as it is until a second person confirms (`holds.move`).
+    """
+    for needed in rights("trial", event):
+        unit.require(needed, trial)
     if event == "unlock":
         raise Refused(
             "Nobody unlocks a trial alone.", code="HOLD.SECOND", needs="Two people unlock it on the page of freezing and locking."
         )
-    new = _move(unit, trial, "trial", trial, event, reason)
     if event == "lock":
-        _ask_to_confirm(unit, trial, reason)
-    return new
+        return _ask_for_lock(unit, trial, reason)
+    if event == "end":
+        _require_locked(unit, trial)
+    return _move(unit, trial, "trial", trial, event, reason)
 
 
-def _ask_to_confirm(unit: Unit, trial: str, reason: str) -> None:
-    """Whoever locks the trial has asked for the lock of its database: a second person confirms it (`holds`)."""
-    for event in ("freeze", "ask-lock"):
-        if lifecycle.may("hold", studies.state(unit, trial, "hold", f"trial:{trial}"), event):
-            studies.move(unit, trial, "hold", f"trial:{trial}", event, reason=reason)
+def _ask_for_lock(unit: Unit, trial: str, reason: str) -> str:
+    """Freeze the trial and ask for its lock; a trial that two people have locked before its time came is locked at once."""
+    from trialdm.services import holds  # which reads participants, and so asks the gate
+
+    register.lock(unit, trial)
+    state = studies.state(unit, trial)
+    lifecycle.move("trial", state, "lock")
+    about = holds.target(unit, trial, "trial")
+    held = holds.state(unit, about)
+    if held == "locked":
+        return studies.move(unit, trial, "trial", trial, "lock", reason=reason)
+    if held == "lock_asked":
+        raise WrongState("The lock of the trial has been asked for.", code="HOLD.ASKED", needs=SECOND)
+    if held == "free":
+        holds.move(unit, about, "freeze", reason=reason)
+    holds.move(unit, about, "ask-lock", reason=reason)
+    return state
+
+
+def _require_locked(unit: Unit, trial: str) -> None:
+    """Raises WrongState for a trial that is called locked without its data being so."""
+    register.lock(unit, trial)
+    if studies.state(unit, trial) == "locked" and not studies.locked(unit, trial):
+        raise WrongState("The lock of the database has not been confirmed.", code="STATE.LOCK", needs=SECOND)
 
 
 def move_site(unit: Unit, trial: str, site: str, event: str, *, reason: str = "") -> str:
     """Take a step of a site's lifecycle, where role and gate allow it; gives the new state."""
-    unit.require(right("site", event), trial)
+    for needed in rights("site", event):
+        unit.require(needed, trial)
     studies.protocol(unit, trial).site(site)
     return _move(unit, trial, "site", site, event, reason)
 

@@ -1,7 +1,7 @@
 """Freezing and locking: a form, a participant, a site or the trial is held, so that nothing in it is changed any more.
 
 Whoever cleans the data freezes and thaws. A lock, and its end, need two people: somebody who cleans the data and the trial
-manager, one of whom asks and the other one confirms. A hold covers everything below it; the strictest one counts.
+manager, one of whom asks and the other one confirms; any of them declines. A hold covers everything below it; the strictest one counts.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ SCOPES = ("trial", "site", "participant", "form")
 #: States in which nothing is changed, weakest first.
 _HELD = ("frozen", "lock_asked", "locked", "unlock_asked")
 
-#: Steps that need a second person, who confirms or declines what the first one asked for.
-ANSWERS = {"lock": "ask-lock", "decline-lock": "ask-lock", "unlock": "ask-unlock", "decline-unlock": "ask-unlock"}
+#: Steps by which a second person confirms what the first one asked for. Whoever may hold declines, who asked included.
+CONFIRMS = {"lock": "ask-lock", "unlock": "ask-unlock"}
 
 #: Steps that nobody takes without saying why.
 NEED_REASON = frozenset({"thaw", "ask-unlock", "decline-lock", "decline-unlock"})
@@ -164,8 +164,8 @@ def move(unit: Unit, about: Target, event: str, *, reason: str = "") -> str:
     lifecycle.move("hold", state(unit, about), event)
     if event in NEED_REASON and not reason.strip():
         raise Invalid("Say why.", code="HOLD.REASON", needs="The reason, in a sentence without names.", details=[_NO_REASON])
-    if event in ANSWERS:
-        _require_second(unit, about, ANSWERS[event])
+    if event in CONFIRMS:
+        _require_second(unit, about, CONFIRMS[event])
     if event in ("ask-lock", "lock") and not reason.strip():
         _require_clean(unit, about)
     new = studies.move(unit, trial, "hold", about.subject, event, reason=reason.strip(), site=about.site)
@@ -185,10 +185,13 @@ def _lead_trial(unit: Unit, about: Target, event: str, reason: str) -> None:
 
 
 def _require_second(unit: Unit, about: Target, asked: str) -> None:
-    """Raises Forbidden unless the actor is another person than the one who asked, and of the other side."""
+    """Raises Forbidden unless the actor is another person than the one who asked, and of the other side.
+
+    Which side asked is told by the roles of that moment: who has left since has asked all the same.
+    """
     row = next(row for row in reversed(history(unit, about)) if row.event == asked)
     sides = roles.LOCKED_BY
-    first = {grant.role for grant in people.grants(unit, row.by) if grant.covers(about.protocol.id, None)}
+    first = {grant.role for grant in people.grants_at(unit, row.by, row.at) if grant.covers(about.protocol.id, None)}
     mine = {grant.role for grant in unit.actor.grants if grant.covers(about.protocol.id, None)}
     fits = any(first & sides[i] and mine & sides[1 - i] for i in (0, 1))
     if row.by == unit.actor.id or not fits:
@@ -300,7 +303,7 @@ def asked_by_others(unit: Unit, trial: str) -> list[tuple[Hold, Account]]:
             continue
         about = Target(protocol, one.scope, one.name or trial)
         try:
-            _require_second(unit, about, "ask-lock" if one.state == "lock_asked" else "ask-unlock")
+            _require_second(unit, about, CONFIRMS["lock" if one.state == "lock_asked" else "unlock"])
         except Forbidden:
             continue
         found.append((one, unit.session.get_one(Account, one.by)))

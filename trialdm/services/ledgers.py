@@ -15,7 +15,7 @@ from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store import keys as sealing
 from trialdm.store.tables import Scheme, SchemeHead
 
-#: States of a trial in which the master of a live scheme may be revealed.
+#: States of a trial in which the master of a live scheme may be revealed, once two people have locked its database.
 _AFTER_LOCK = ("locked", "ended", "archived", "early_terminated")
 
 
@@ -128,11 +128,11 @@ def reveal(unit: Unit, trial: str, *, name: str = "", epoch: int | None = None) 
     row = held(unit, _epoch(unit, protocol, name, epoch))
     if row.world == "live":
         found = studies.state(unit, trial)
-        if found not in _AFTER_LOCK:
+        if found not in _AFTER_LOCK or not studies.locked(unit, trial):
             raise Refused(
                 f"The trial is {label(found)}: whoever has the master can predict every allocation that is still to come.",
                 code="ALLOC.REVEAL",
-                needs="The database locked.",
+                needs="The database locked by two people.",
             )
         _close_and_reveal(unit, row)
     schemes.act(unit, row, "reveal", events=row.events)

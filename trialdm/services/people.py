@@ -9,7 +9,7 @@ import secrets
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -179,6 +179,12 @@ def grants(unit: Unit, account: str) -> tuple[Grant, ...]:
     """Roles held now."""
     rows = unit.session.scalars(select(RoleGrant).where(RoleGrant.account_id == account).order_by(RoleGrant.seq))
     return tuple(grant for _, grant in held(rows))
+
+
+def grants_at(unit: Unit, account: str, moment: datetime) -> tuple[Grant, ...]:
+    """Roles held at a moment; what ended at that very moment was held."""
+    rows = unit.session.scalars(select(RoleGrant).where(RoleGrant.account_id == account, RoleGrant.at <= moment).order_by(RoleGrant.seq))
+    return tuple(grant for _, grant in held(row for row in rows if row.state == "given" or row.at < moment))
 
 
 def held(rows: Iterable[RoleGrant]) -> list[tuple[str, Grant]]:

@@ -275,6 +275,11 @@ def read_states(unit: Unit, trial: str, site: str) -> None:
         unit.remembered.update({key: newest.get(machine) for machine, key in keys.items()})
 
 
+def locked(unit: Unit, trial: str) -> bool:
+    """Whether two people have locked the database of the trial: one asked for it, and another one confirmed."""
+    return state(unit, trial, "hold", f"trial:{trial}") in lifecycle.LOCKED
+
+
 def states(unit: Unit, trial: str, machine: str) -> dict[str, str]:
     """The states of all sites, or of all participants, of a trial."""
     newest = (

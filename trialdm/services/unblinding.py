@@ -27,8 +27,8 @@ PLANNED = 5
 
 _LONGEST_REASON = 1000
 
-#: States of a trial in which it may be unblinded as a whole.
-LOCKED = ("locked", "ended", "archived")
+#: States of a trial in which it may be unblinded as a whole, once two people have locked its database.
+_LOCKED = ("locked", "ended", "archived")
 
 #: Kinds of disclosure that chief investigator and trial manager read; the other readers of the log read all.
 _TOLD = frozenset({"emergency", "planned"})
@@ -245,11 +245,11 @@ def end_of_trial(unit: Unit, trial: str) -> str:
     unit.require("trial.unblind", trial)
     register.lock(unit, trial)
     state = studies.state(unit, trial)
-    if state not in LOCKED:
+    if not may_be_unblinded(unit, trial):
         raise WrongState(
             f"The trial is {lifecycle.label(state)}: it is not unblinded before its database is locked.",
             code="UNBLIND.NOT_LOCKED",
-            needs="The trial locked.",
+            needs="The trial locked by two people: one asks for it, and another one confirms.",
         )
     if blinding(unit, trial) != "asked":
         return _moved(unit, trial, "ask")
@@ -258,6 +258,11 @@ def end_of_trial(unit: Unit, trial: str) -> str:
             "You asked for it: somebody else confirms.", code="UNBLIND.SAME_PERSON", needs="Another unblinded statistician or sponsor."
         )
     return _moved(unit, trial, "confirm")
+
+
+def may_be_unblinded(unit: Unit, trial: str) -> bool:
+    """Whether the trial is over, and its database locked by two people."""
+    return studies.state(unit, trial) in _LOCKED and studies.locked(unit, trial)
 
 
 def blinding(unit: Unit, trial: str) -> str:

@@ -27,7 +27,7 @@ WORDS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("trial", "release"): ("Release recruitment", "Sites that are open recruit again."),
     ("trial", "close"): ("Close recruitment", "Nobody is randomised any more; follow-up goes on."),
     ("trial", "follow-up"): ("Start follow-up only", "Recruitment is over; visits and forms go on."),
-    ("trial", "lock"): ("Lock the database", "No form is saved any more. A data manager confirms the lock."),
+    ("trial", "lock"): ("Ask to lock the database", "No form is saved any more. The trial is locked once a data manager confirms it."),
     ("trial", "unlock"): ("Unlock the database", "Two people do it on the page of freezing and locking."),
     ("trial", "end"): ("End the trial", "The declaration of the end and the final report become due."),
     ("trial", "archive"): ("Archive the trial", "Nothing changes any more; records are kept for their time of retention."),

@@ -145,7 +145,7 @@ def _log(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         words=any(row["reason"] for row in rows),
         blinding=unblinding.blinding(unit, trial),
         asked_by_me=unblinding.asked_by(unit, trial) == unit.actor.id,
-        locked=studies.state(unit, trial) in unblinding.LOCKED,
+        locked=unblinding.may_be_unblinded(unit, trial),
         links=unit.may("participant.see", trial),
         problem=problem,
     )

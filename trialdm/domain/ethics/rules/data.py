@@ -39,11 +39,14 @@ def _analysis_ready(case: Case) -> Found:
     if not case.register.standing("sap", case.on):
         yield Against("The statistical analysis plan is not signed.", "Sign the SAP, and record it in the approvals register.")
     if case.trial_state not in ("locked", "ended", "archived"):
-        yield Against(f"The database is not locked: the trial is {label(case.trial_state)}.", "Lock the database first.")
+        yield Against(
+            f"The database is not locked: the trial is {label(case.trial_state)}.",
+            "Lock the database first: one person asks for it, and another one confirms.",
+        )
     elif not case.lock_confirmed:
         yield Against(
             "The lock of the database has not been confirmed.",
-            "A second person confirms it: the data manager, where the trial manager locked.",
+            "A second person confirms it: the data manager, where the trial manager asked.",
         )
 
 
