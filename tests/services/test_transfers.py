@@ -10,11 +10,13 @@ from sqlalchemy import select
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
+from tests.services.test_signatures import code_of, hold
 from tests.services.test_versions import NEW_ITEM, propose, take_up
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, TrialError, WrongState
 from trialdm.services import (
     allocations,
     factors,
+    gates,
     holds,
     notices,
     overview,
@@ -276,3 +278,37 @@ def test_lists_by_site_and_number_are_in_one_order_after_a_transfer(world: World
     words = " ".join(detail.message for detail in against)
     assert (listed, to_sign) == (expected, expected)
     assert words.index(second) < words.index(first)
+
+
+@pytest.mark.parametrize("scope", ["trial", "site", "participant"])
+@pytest.mark.parametrize("steps", [("freeze",), ("freeze", "ask-lock", "lock"), ("freeze", "ask-lock", "lock", "ask-unlock")])
+def test_nobody_moves_out_of_what_is_frozen_or_locked(sqlite_world: World, scope: str, steps: tuple[str, ...]) -> None:
+    world = sqlite_world
+    ident = builders.randomised(world)
+    keep(world, steps, scope, {"trial": "", "site": "S01", "participant": ident}[scope])
+    assert code_of(lambda: move(world, ident)) == "STATE.HELD"
+    protocol = world.protocol
+    assert not world.read("trial-manager", lambda unit: transfers.waits(unit, protocol, participants.known(unit, TRIAL, ident)))
+    assert world.read("trial-manager", lambda unit: participants.known(unit, TRIAL, ident).site) == "S01"
+
+
+@pytest.mark.parametrize("steps", [("freeze",), ("freeze", "ask-lock", "lock")])
+def test_nobody_moves_into_a_site_that_is_frozen_or_locked(world: World, steps: tuple[str, ...]) -> None:
+    ident = builders.randomised(world)
+    keep(world, steps, "site", "S02")
+    assert code_of(lambda: move(world, ident)) == "STATE.HELD"
+    protocol = world.protocol
+    assert world.read("trial-manager", lambda unit: transfers.may_receive(unit, protocol, participants.known(unit, TRIAL, ident))) == []
+
+
+def keep(world: World, steps: tuple[str, ...], scope: str, name: str) -> None:
+    for step in steps:
+        hold(world, "trial-manager" if step == "lock" else "data-manager", step, scope, name, reason="as it is")
+
+
+def test_nobody_moves_in_a_trial_that_is_locked_or_over(world: World) -> None:
+    ident = builders.randomised(world)
+    builders.lock(world)
+    assert code_of(lambda: move(world, ident)) == "STATE.TRIAL"
+    world.run("sponsor", lambda unit: gates.move_trial(unit, TRIAL, "end"))
+    assert code_of(lambda: move(world, ident)) == "STATE.TRIAL"

@@ -144,6 +144,9 @@ INITIAL = {
     "blinding": "blinded",
 }
 
+#: States of a trial in which its data are worked on.
+RECORDING = ("open", "paused", "held", "closed_recruitment", "follow_up")
+
 #: States of a form in which it is finished: what was done to it since stands beside it.
 FINISHED = frozenset({"complete", "verified", "signed"})
 

@@ -61,14 +61,20 @@ def over(unit: Unit, trial: str, participant: Participant, instance: FormInstanc
     """The strictest hold over a participant, or over a form of theirs; None where nothing holds it."""
     form = instance.id if instance is not None else ""
     named = [subject("trial", trial), subject("site", participant.site), subject("participant", participant.id), subject("form", form)]
-    found = remember(unit, ("holds", trial, participant.id, form), lambda: _newest(unit, trial, named))
-    held = [row for row in found if row.state in _HELD]
-    return _hold(max(held, key=lambda row: _HELD.index(row.state))) if held else None
+    return remember(unit, ("holds", trial, participant.id, form), lambda: _strictest(unit, trial, named))
 
 
-def _newest(unit: Unit, trial: str, subjects: list[str]) -> list[Status]:
+def over_site(unit: Unit, trial: str, site: str) -> Hold | None:
+    """The strictest hold over a site; None where nothing holds it."""
+    named = [subject("trial", trial), subject("site", site)]
+    return remember(unit, ("holds", trial, "site", site), lambda: _strictest(unit, trial, named))
+
+
+def _strictest(unit: Unit, trial: str, subjects: list[str]) -> Hold | None:
     wanted = select(Status).where(Status.trial_id == trial, Status.machine == "hold", Status.subject.in_(subjects)).order_by(Status.seq)
-    return list({row.subject: row for row in unit.session.scalars(wanted)}.values())
+    newest = {row.subject: row for row in unit.session.scalars(wanted)}
+    held = [row for row in newest.values() if row.state in _HELD]
+    return _hold(max(held, key=lambda row: _HELD.index(row.state))) if held else None
 
 
 def _hold(row: Status) -> Hold:
@@ -76,16 +82,29 @@ def _hold(row: Status) -> Hold:
     return Hold(scope, "" if scope == "form" else name, row.state, row.at, row.by, row.reason)
 
 
-def require_free(unit: Unit, trial: str, participant: Participant, instance: FormInstance | None = None) -> None:
-    """Raises WrongState while something holds the participant, or the form."""
-    found = over(unit, trial, participant, instance)
+def against_change(found: Hold | None) -> WrongState | None:
+    """Why what is held is not changed; None where nothing holds it."""
     if found is None:
-        return
+        return None
     if found.locked:
         needs = "A data manager and the trial manager unlock it together, with a reason; what is changed then is signed again."
     else:
         needs = "A data manager or the trial manager thaws it."
-    raise WrongState(f"{found.words} since {found.at:%-d %B %Y}: nothing in it is changed.", code="STATE.HELD", needs=needs)
+    return WrongState(f"{found.words} since {found.at:%-d %B %Y}: nothing in it is changed.", code="STATE.HELD", needs=needs)
+
+
+def require_free(unit: Unit, trial: str, participant: Participant, instance: FormInstance | None = None) -> None:
+    """Raises WrongState while something holds the participant, or the form."""
+    problem = against_change(over(unit, trial, participant, instance))
+    if problem is not None:
+        raise problem
+
+
+def require_site_free(unit: Unit, trial: str, site: str) -> None:
+    """Raises WrongState while the site, or the trial, is held."""
+    problem = against_change(over_site(unit, trial, site))
+    if problem is not None:
+        raise problem
 
 
 def require_unlocked(unit: Unit, trial: str, participant: Participant, instance: FormInstance | None, act: str) -> None:

@@ -27,9 +27,6 @@ from trialdm.store.tables import FormInstance, Participant, Query, QueryAct
 if TYPE_CHECKING:  # saving a form stands on this room
     from trialdm.services.records import Place
 
-#: States of a trial in which its queries are worked on.
-_WORKING = ("open", "paused", "held", "closed_recruitment", "follow_up")
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -408,7 +405,7 @@ def _require_working(unit: Unit, trial: str) -> None:
     if studies.protocol(unit, trial).historical:
         return
     state = studies.state(unit, trial)
-    if state not in _WORKING:
+    if state not in lifecycle.RECORDING:
         said = f"The trial is {lifecycle.label(state)}: nothing is done about queries."
         raise WrongState(said, code="STATE.TRIAL", needs="The trial open or in follow-up.")
 

@@ -43,9 +43,6 @@ from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Account, FormInstance, FormVersion, Participant, TheatreCheck
 
-#: States of a trial in which forms may be saved.
-_RECORDING = ("open", "paused", "held", "closed_recruitment", "follow_up")
-
 #: Rows of deviations that restricted forms open count from here, so that their number tells a blinded reader nothing.
 _RESTRICTED_ROWS = 501
 
@@ -428,7 +425,7 @@ def require_entry(unit: Unit, place: Place, book: Casebook, *, imported: bool = 
     if form.kind == "outcome" and not importer:
         _require_no_surgeon(unit, place, book)
     state = studies.state(unit, protocol.id)
-    if state not in _RECORDING:
+    if state not in lifecycle.RECORDING:
         raise WrongState(
             f"The trial is {lifecycle.label(state)}: no form can be saved.",
             code="STATE.TRIAL",

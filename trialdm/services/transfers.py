@@ -1,6 +1,7 @@
 """Moving a participant to another site: from then on its staff look after them, and only its staff see them.
 
-Nothing of the allocation, of the number or of the keys of an export changes: they stand on the site that enrolled the participant.
+Nobody moves out of what is frozen or locked, or into it: a hold of a site covers whoever is there. Nothing of the allocation, of
+the number or of the keys of an export changes: they stand on the site that enrolled the participant.
 """
 
 from datetime import date
@@ -10,7 +11,7 @@ from sqlalchemy import func, select
 from trialdm.domain import lifecycle
 from trialdm.domain.errors import Conflict, Invalid, WrongState
 from trialdm.domain.protocol import Protocol, Site
-from trialdm.services import notices, participants, register, studies
+from trialdm.services import holds, notices, participants, register, studies
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import FormInstance, FormVersion, Participant, Status, Transfer
 
@@ -23,8 +24,9 @@ _MOST = 300
 def transfer(unit: Unit, trial: str, participant: str, site: str, day: date, reason: str) -> Participant:
     """Record that a participant moved to another site on a day, and tell the principal investigators of both.
 
-    Raises Forbidden; WrongState unless the participant is randomised and not at an end, the site open, and its version of the
-    protocol no older than the answers; Conflict where they are there already; Invalid for a day that cannot be, or no reason.
+    Raises Forbidden; WrongState unless the participant is randomised and not at an end, the trial running, nothing held on either
+    side, the site open, and its version of the protocol no older than the answers; Conflict where they are there already; Invalid
+    for a day that cannot be, or no reason.
     """
     protocol = studies.protocol(unit, trial)
     person = participants.find(unit, trial, participant, "participant.transfer")
@@ -35,7 +37,9 @@ def transfer(unit: Unit, trial: str, participant: str, site: str, day: date, rea
     before = person.site
     if site == before:
         raise Conflict(f"Participant {person.id} is at site {site} already.", code="TRANSFER.ALREADY", needs="Another site, or nothing.")
-    _movable(unit, protocol, person)
+    problem = hindrance(unit, protocol, person)
+    if problem is not None:
+        raise problem
     _receives(unit, protocol, person, site)
     words = _reason(reason)
     _possible(unit, person, day)
@@ -72,30 +76,38 @@ def may_receive(unit: Unit, protocol: Protocol, person: Participant) -> list[Sit
     """Sites to which a participant could be transferred now."""
     states, newest = studies.states(unit, protocol.id, "site"), _entered_under(unit, person)
     others = [site for site in protocol.sites if site.code != person.site and states.get(site.code) == "open"]
-    return [site for site in others if studies.definition_at(unit, protocol.id, site.code).seq >= newest]
+    free = [site for site in others if holds.over_site(unit, protocol.id, site.code) is None]
+    return [site for site in free if studies.definition_at(unit, protocol.id, site.code).seq >= newest]
 
 
 def waits(unit: Unit, protocol: Protocol, person: Participant) -> bool:
     """Whether the actor could transfer this participant now."""
-    allowed = unit.may("participant.transfer", protocol.id, person.site) and not protocol.historical
-    return allowed and participants.state(unit, protocol.id, person) in _MOVABLE
+    return unit.may("participant.transfer", protocol.id, person.site) and hindrance(unit, protocol, person) is None
 
 
-def _movable(unit: Unit, protocol: Protocol, person: Participant) -> None:
+def hindrance(unit: Unit, protocol: Protocol, person: Participant) -> WrongState | None:
+    """Why a participant is not transferred now, whichever the other site; None where nothing stands against it."""
     state = participants.state(unit, protocol.id, person)
     if protocol.historical or state not in _MOVABLE:
-        raise WrongState(
+        return WrongState(
             f"Participant {person.id} is {lifecycle.label(state)}: nothing is transferred.",
             code="STATE.PARTICIPANT",
             needs="A randomised participant of a running trial. Before that, they are added at the other site, and consent there.",
         )
+    found = studies.state(unit, protocol.id)
+    if found not in lifecycle.RECORDING:
+        return WrongState(
+            f"The trial is {lifecycle.label(found)}: nothing is transferred.", code="STATE.TRIAL", needs="The trial open or in follow-up."
+        )
+    return holds.against_change(holds.over(unit, protocol.id, person))
 
 
 def _receives(unit: Unit, protocol: Protocol, person: Participant, site: str) -> None:
-    """Raises WrongState unless the site is open and can hold what was entered."""
+    """Raises WrongState unless the site is open, not held, and can hold what was entered."""
     found = studies.state(unit, protocol.id, "site", site)
     if found != "open":
         raise WrongState(f"Site {site} is {lifecycle.label(found)}: it receives nobody.", code="STATE.SITE", needs=f"Site {site} open.")
+    holds.require_site_free(unit, protocol.id, site)
     newest, there = _entered_under(unit, person), studies.definition_at(unit, protocol.id, site)
     if newest > there.seq:
         version = next(row.version for row in studies.loaded(unit, protocol.id) if row.seq == newest)

@@ -56,7 +56,7 @@ def _page(unit: Unit, trial: str, participant: str, problem: TrialError | None =
         "transfer.html",
         protocol,
         participant=row,
-        possible=transfers.waits(unit, protocol, row),
+        hindrance=transfers.hindrance(unit, protocol, row),
         sites=transfers.may_receive(unit, protocol, row),
         today=unit.today,
         problem=problem,
