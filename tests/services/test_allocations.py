@@ -7,10 +7,12 @@ import pytest
 from sqlalchemy import select, text
 
 from tests import builders
+from tests.api.test_concealment import browser
 from tests.builders import TRIAL, World
-from trialdm.domain.errors import Conflict, Forbidden, Refused
+from tests.services.test_signatures import hold, sign_casebook
+from trialdm.domain.errors import Conflict, Forbidden, Refused, WrongState
 from trialdm.domain.randomisation import ledger
-from trialdm.services import allocations, schemes
+from trialdm.services import allocations, participants, schemes, signatures
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Allocation, AuditEvent, AuditValue, Scheme, SchemeEvent, Status
 
@@ -158,3 +160,49 @@ def test_a_factor_changed_after_eligibility_was_confirmed_is_named_and_a_new_con
     world.now += timedelta(minutes=5)
     builders.put(world, ident, "V01", "ELIG", builders.ELIGIBLE, role="sub-investigator", reason="source: opioid use read again")
     assert world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))[1]
+
+
+#: Steps by which something is held.
+HELD = {"frozen": ("freeze",), "lock asked": ("freeze", "ask-lock"), "locked": ("freeze", "ask-lock", "lock")}
+
+
+def keep(world: World, scope: str, ident: str, steps: tuple[str, ...]) -> None:
+    name = {"trial": "", "site": "S01", "participant": ident}[scope]
+    for step in steps:
+        hold(world, "trial-manager" if step == "lock" else "data-manager", step, scope, name, reason="as it is")
+
+
+@pytest.mark.parametrize("scope", ["trial", "site", "participant"])
+@pytest.mark.parametrize("held", HELD)
+def test_nobody_is_randomised_who_is_frozen_or_locked(sqlite_world: World, held: str, scope: str) -> None:
+    """An act still to come is refused, and says what would allow it; the page says so before the button."""
+    world, ident = sqlite_world, builders.ready(sqlite_world)
+    keep(world, scope, ident, HELD[held])
+    with pytest.raises(WrongState) as refusal:
+        world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    assert refusal.value.code == "STATE.HELD"
+    with world.units.reading(SYSTEM) as unit:
+        assert unit.session.scalars(select(Allocation)).all() == []
+        found = allocations.hindrance(unit, world.protocol, participants.known(unit, TRIAL, ident))
+    assert found is not None
+    assert found.message == refusal.value.message
+    page = browser(world, "trial-coordinator").get(f"/trials/{TRIAL}/participants/{ident}/randomise").get_data(as_text=True)
+    assert found.message in page
+    assert "Randomise now" not in page
+
+
+def test_the_answer_of_a_key_is_given_again_while_the_participant_is_held(world: World) -> None:
+    ident = builders.ready(world)
+    first, _ = world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    keep(world, "participant", ident, HELD["locked"])
+    again, new = world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    assert (again, new) == (first, False)
+
+
+def test_the_record_of_an_allocation_asks_for_the_signature_under_the_casebook_again(world: World) -> None:
+    ident = builders.ready(world)
+    sign_casebook(world, ident)
+    world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "k1"))
+    marks = world.read("monitor", lambda unit: signatures.of_casebook(unit, TRIAL, ident))
+    assert (marks.signature, marks.voided is not None) == (None, True)
+    sign_casebook(world, ident)

@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 
 from tests import builders
 from tests.builders import TRIAL, World
+from tests.services.test_signatures import hold
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Unanswered
 from trialdm.domain.randomisation import ledger
 from trialdm.services import allocations, chains, envelopes, ledgers, notices, participants
@@ -111,6 +112,18 @@ def test_somebody_not_ready_whose_envelope_was_opened_is_recorded_with_a_deviati
         assert participants.state(unit, TRIAL, participants.known(unit, TRIAL, ident)) == "randomised"
     view = builders_view(sqlite_world, ident)
     assert "Eligibility is not met" in view
+
+
+@pytest.mark.parametrize("steps", [("freeze",), ("freeze", "ask-lock", "lock")])
+def test_an_envelope_for_somebody_frozen_or_locked_is_entered_with_a_deviation(world: World, steps: tuple[str, ...]) -> None:
+    printed(world)
+    ident = builders.ready(world)
+    for step in steps:
+        hold(world, "trial-manager" if step == "lock" else "data-manager", step, "participant", ident, reason="as it is")
+    enter(world, 1, ident)
+    with world.units.reading(SYSTEM) as unit:
+        assert participants.state(unit, TRIAL, participants.known(unit, TRIAL, ident)) == "randomised"
+    assert f"Participant {ident} is {'locked' if 'lock' in steps else 'frozen'} since 10 March 2026" in builders_view(world, ident)
 
 
 def builders_view(world: World, ident: str) -> str:

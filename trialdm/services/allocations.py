@@ -19,7 +19,7 @@ from trialdm.domain.protocol import Arm, Protocol
 from trialdm.domain.protocol import Scheme as Definition
 from trialdm.domain.randomisation import ledger
 from trialdm.domain.randomisation.schemes import Placed, stratum_of
-from trialdm.services import casebooks, chains, disclosures, gates, notices, participants, register, schemes, studies
+from trialdm.services import casebooks, chains, disclosures, gates, holds, notices, participants, register, schemes, signatures, studies
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Allocation, Idempotency, Participant, Scheme, SchemeEvent, Status
 
@@ -48,8 +48,8 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
     """Randomise one participant once; gives the allocation as the caller may see it, and whether it is new.
 
     `name` is the scheme, the trial's first one where left out. The same key gives the same answer again, whoever sends it.
-    Raises Refused with every reason of the gate, and Conflict where the key was used for somebody else or the participant is
-    randomised already.
+    Raises Refused with every reason of the gate, WrongState where the participant is frozen or locked, and Conflict where the key
+    was used for somebody else or the participant is randomised already.
     """
     protocol = studies.protocol(unit, trial)
     definition = protocol.scheme_named(name)
@@ -70,6 +70,7 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
             needs="Nothing: one participant is randomised once.",
             shows={"allocation": seen.to_json()},
         )
+    holds.require_free(unit, trial, person)
     book = casebooks.read(unit, trial, person)
     first, local = definition is protocol.scheme, studies.protocol_at(unit, trial, person.site)
     ready = participants.readiness(unit, protocol, book) if first else participants.readiness_again(unit, protocol, book, definition)
@@ -83,6 +84,11 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
         book.allocated_at = unit.now
     notices.announce(unit, protocol, person)
     return _told(unit, person, _as_seen(unit, protocol, made)), True
+
+
+def hindrance(unit: Unit, protocol: Protocol, person: Participant, name: str = "") -> WrongState | None:
+    """Why nobody can randomise this participant now, apart from the approvals and what is known of them; None where nothing is."""
+    return schemes.hindrance(unit, protocol, name) or holds.against_change(holds.over(unit, protocol.id, person))
 
 
 def _told(unit: Unit, person: Participant, seen: Allocated) -> Allocated:
@@ -109,6 +115,7 @@ def randomise_site(unit: Unit, trial: str, site: str, key: str, *, name: str = "
         raise Conflict(f"Site {site} was allocated already.", code="ALLOC.ALREADY", needs="Nothing: a site is allocated once.")
     if existing is not None:
         return _as_seen(unit, protocol, existing), False
+    holds.require_site_free(unit, trial, site)
     schemes.require_live(unit, row)
     answer = gates.require(unit, trial, "activate-site", site=site)
     levels = {factor.name: place.attributes[factor.name] for factor in definition.factors}
@@ -128,6 +135,7 @@ def _enter(unit: Unit, protocol: Protocol, definition: Definition, person: Parti
         return _entered(unit, person, site), False
     if _in_the_trial(unit, person):
         raise Conflict(f"Participant {person.id} was entered already.", code="ALLOC.ALREADY", needs="Nothing: one is entered once.")
+    holds.require_free(unit, trial, person)
     book = casebooks.read(unit, trial, person)
     answer = gates.require(unit, trial, "randomise", site=person.site, participant=participants.readiness(unit, protocol, book))
     unit.add(_answer(unit, definition, trial, key, person.id))
@@ -343,7 +351,8 @@ def write_record(unit: Unit, protocol: Protocol, person: Participant, number: st
     blank = lifecycle.INITIAL["form"]
     status = lifecycle.move("form", blank, "finish")
     book, read = casebooks.read(unit, protocol.id, person), crf.load(form, {"answers": answers, "missing": {}})
-    instance, version = casebooks.write(unit, book, (visit, form.code, 1), status, read, restricted=form.restricted)
+    place = (visit, form.code, 1)
+    instance, version = casebooks.write(unit, book, place, status, read, restricted=form.restricted)
     unit.record(
         "form.finish",
         instance,
@@ -355,6 +364,7 @@ def write_record(unit: Unit, protocol: Protocol, person: Participant, number: st
         + [Change("status", blank, status, "unblinded")],
         site=person.site,
     )
+    signatures.void(unit, protocol, book, book.forms[place], [], "the system added a form")
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from trialdm.domain.randomisation.blocks import Blocks
 from trialdm.domain.randomisation.commitment import Keys
 from trialdm.domain.randomisation.schemes import fake_arms
 from trialdm.domain.roles import sites_seen
-from trialdm.services import allocations, casebooks, chains, gates, notices, participants, records, register, schemes, studies
+from trialdm.services import allocations, casebooks, chains, gates, holds, notices, participants, records, register, schemes, studies
 from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import LONDON, Change, Unit
@@ -255,6 +255,9 @@ def _place(
     allocations.write_record(unit, protocol, person, made.number, levels, opened_at)
     book.allocated_at = unit.now
     irregular = [f"{reason.message}" for reason in answer.reasons if reason.severity == "block"]
+    held = holds.over(unit, trial, person)
+    if held is not None:
+        irregular.append(f"{held.words} since {held.at:%-d %B %Y}: the envelope was entered all the same.")
     if not in_order:
         irregular.append(f"Envelope {envelope.number} was opened while an earlier one was still sealed.")
     for number, words in enumerate(irregular, 1):

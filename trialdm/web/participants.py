@@ -23,7 +23,6 @@ from trialdm.services import (
     overview,
     participants,
     permissions,
-    schemes,
     studies,
     theatre,
     transfers,
@@ -184,7 +183,7 @@ def _readiness(
         participant=row,
         state=participants.state(unit, trial, row),
         scheme=scheme,
-        hindrance=schemes.hindrance(unit, protocol, name),
+        hindrance=allocations.hindrance(unit, protocol, row, name),
         allocated=allocated or allocations.shown(unit, protocol, row, name=name),
         sees=unit.sees_allocations(trial, row.site),
         answer=participants.gate_again(unit, trial, row.id, scheme)
