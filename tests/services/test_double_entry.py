@@ -8,10 +8,11 @@ from sqlalchemy import select
 
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
+from tests.services.test_signatures import sign_casebook
 from tests.services.test_versions import Edit, propose, take_up
 from trialdm.domain.crf import Answers
-from trialdm.domain.errors import TrialError
-from trialdm.services import double_entry, imports, inbox, records, studies
+from trialdm.domain.errors import TrialError, WrongState
+from trialdm.services import double_entry, holds, imports, inbox, records, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent, FormEntry, FormVersion
@@ -199,3 +200,30 @@ DIFFERENCES: list[tuple[str, Answers, Answers, tuple[str, ...]]] = [
 def test_what_counts_as_a_difference(sqlite_world: World, what: str, first: Answers, second: Answers, found: tuple[str, ...]) -> None:
     form = sqlite_world.read("monitor", lambda unit: studies.protocol(unit, TRIAL)).form("DIAR")
     assert double_entry.different(form, first, second) == found
+
+
+def test_what_waits_for_a_second_entry_stands_against_the_signature_under_the_casebook_and_the_lock(world: World, ident: str) -> None:
+    def against() -> list[str]:
+        with world.units.reading(world.actor("trial-manager")) as unit:
+            return [detail.code for detail in holds.against(unit, holds.target(unit, TRIAL, "participant", ident))]
+
+    def refusal() -> str:
+        with pytest.raises(WrongState) as refused:
+            sign_casebook(world, ident)
+        return refused.value.message
+
+    enter(world, ident, "research-nurse", dia_rlp=3)
+    assert refusal() == "The casebook cannot be signed: 1 form waits for a second entry or for a third person."
+    assert against() == ["HOLD.ENTRIES", "HOLD.SIGNATURE"]
+    enter(world, ident, "data-manager", dia_rlp=8)
+    assert "third person" in refusal()
+    enter(world, ident, "sub-investigator", dia_rlp=8)
+    assert sign_casebook(world, ident)
+    assert against() == []
+
+
+def test_an_entry_that_nobody_may_settle_any_more_keeps_no_casebook_from_being_signed(world: World, ident: str) -> None:
+    """The participant allows no further data: there will be no second entry."""
+    enter(world, ident, "research-nurse")
+    builders.put(world, ident, "EV", "STAT", {"st_status": 3, "st_date": TODAY.isoformat(), "st_reason": None})
+    assert sign_casebook(world, ident)

@@ -164,11 +164,35 @@ def listed(unit: Unit, trial: str, *, site: str = "") -> list[Line]:
     unit.require("form.see", trial, site or None)
     people = {row.id: row for row, _ in participants.listed(unit, trial) if site in ("", row.site)}
     begun = [(people[key[0]], key[1:], rows) for key, rows in _begun(unit, trial).items() if key[0] in people]
-    wanted = {form for protocol in studies.alive(unit, trial) for form in participants.closing_forms(protocol)}
-    books = casebooks.some_forms(unit, trial, {person.id: person for person, _, _ in begun}.values(), wanted)
+    books = _books(unit, trial, [person for person, _, _ in begun])
     names = casebooks.names(unit, (row.by for _, _, rows in begun for row in rows))
     found = (_line(unit, books[person.id], place, rows, names) for person, place, rows in begun)
     return sorted(filter(None, found), key=lambda x: (x.since, x.site, x.participant, x.visit, x.form, x.row))
+
+
+def _books(unit: Unit, trial: str, people: Sequence[Participant]) -> dict[str, Casebook]:
+    """Of the casebooks what says whether anything may still be entered."""
+    wanted = {form for protocol in studies.alive(unit, trial) for form in participants.closing_forms(protocol)}
+    return casebooks.some_forms(unit, trial, {person.id: person for person in people}.values(), wanted)
+
+
+def unsettled(unit: Unit, trial: str, people: Sequence[Participant]) -> list[tuple[str, str, bool]]:
+    """What has been entered once or twice and can still be settled: participant, form, and whether it is restricted.
+
+    What was begun of somebody who has withdrawn from it since is no longer waited for, nor is a form that the protocol has no more.
+    """
+    known = {person.id: person for person in people}
+    here = (FormEntry.participant_id == people[0].id,) if len(people) == 1 else ()
+    begun = [(known[key[0]], key[2], rows) for key, rows in _begun(unit, trial, *here).items() if key[0] in known]
+    books = _books(unit, trial, [person for person, _, _ in begun]) if begun else {}
+    found = []
+    for person, code, rows in begun:
+        protocol = studies.protocol_at(unit, trial, person.site)
+        form = next((one for one in protocol.forms if one.code == code), None)
+        if form is not None and form.kind in COLLECTS[participants.withdrawal_level(protocol, books[person.id])]:
+            restricted = form.restricted or any(form.row_restricted(load(form, json.loads(row.data)).values) for row in rows)
+            found.append((person.id, code, restricted))
+    return found
 
 
 def _begun(unit: Unit, trial: str, *here: Any) -> dict[tuple[str, str, str, int], list[FormEntry]]:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from trialdm.domain import lifecycle, query, roles
 from trialdm.domain.errors import Detail, Forbidden, Invalid, WrongState
 from trialdm.domain.protocol import Protocol
-from trialdm.services import casebooks, participants, people, register, signatures, studies
+from trialdm.services import casebooks, double_entry, participants, people, register, signatures, studies
 from trialdm.services.unit import Unit, needed, remember
 from trialdm.store.tables import Account, FormInstance, Participant, Query, Status
 
@@ -251,8 +251,9 @@ def _against(unit: Unit, about: Target) -> Iterator[Detail]:
 
 
 def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant]) -> Iterator[Detail]:
-    """Drafts and unsettled queries. What is hidden from the reader is said without a number."""
+    """Drafts, forms that wait for their second entry, and unsettled queries. What is hidden from the reader is said without a number."""
     trial, sites = protocol.id, {person.id: person.site for person in people_here}
+    begun = double_entry.unsettled(unit, trial, people_here)
     drafts = unit.session.execute(
         select(FormInstance.participant_id, FormInstance.form, FormInstance.restricted).where(
             FormInstance.trial_id == trial, FormInstance.status == "draft"
@@ -261,7 +262,11 @@ def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant]) 
     queries = unit.session.execute(
         select(Query.participant_id, Query.form, Query.restricted).where(Query.trial_id == trial, Query.state.in_(query.UNSETTLED))
     )
-    for rows, code, what in ((drafts, "HOLD.DRAFTS", "form(s) not finished"), (queries, "HOLD.QUERIES", "query(ies) not settled")):
+    for rows, code, what in (
+        (drafts, "HOLD.DRAFTS", "form(s) not finished"),
+        (begun, "HOLD.ENTRIES", "form(s) waiting for a second entry or for a third person"),
+        (queries, "HOLD.QUERIES", "query(ies) not settled"),
+    ):
         seen, hidden = 0, False
         for ident, form, restricted in rows:
             if ident not in sites:

@@ -19,7 +19,7 @@ from trialdm.domain.crf import Form
 from trialdm.domain.errors import Broken, Detail, Forbidden, Refused, Stale, WrongState
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.signing import Act, Marks
-from trialdm.services import casebooks, people, register, studies
+from trialdm.services import casebooks, double_entry, people, register, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import CasebookAct, FormAct, FormInstance, FormVersion, Participant, Query
@@ -233,9 +233,11 @@ def against_casebook(unit: Unit, protocol: Protocol, book: Casebook) -> list[str
     """What stands against the signature under a casebook."""
     drafts = [s for s in book.forms.values() if s.status == "draft"]
     queries = open_queries(unit, protocol.id, book.participant.id)
+    begun = len(double_entry.unsettled(unit, protocol.id, [book.participant]))
     found = [f"{len(drafts)} form{' is a draft' if len(drafts) == 1 else 's are drafts'}"] if drafts else []
+    found += [f"{begun} form{' waits' if begun == 1 else 's wait'} for a second entry or for a third person"] if begun else []
     found += [f"{queries} quer{'y is' if queries == 1 else 'ies are'} not settled"] if queries else []
-    return found if book.forms else ["nothing has been saved"]
+    return found if book.forms or begun else ["nothing has been saved"]
 
 
 def standing(unit: Unit, trial: str, participant: str) -> str:
