@@ -67,12 +67,22 @@ def test_who_closes(origin: str, held: set[str], person: str, act: str, code: st
     assert refusal.value.code == code
 
 
-@pytest.mark.parametrize(
-    ("held", "person", "allowed"), [({"monitor"}, "dm", True), ({"data-manager"}, "x", True), ({"monitor"}, "x", False)]
-)
-def test_who_cancels(held: set[str], person: str, allowed: bool) -> None:
+#: acts, roles held, person -> whether they may cancel
+CANCELLINGS = [
+    ([ASKED], {"monitor"}, "dm", True),
+    ([ASKED], {"data-manager"}, "x", True),
+    ([ASKED], {"monitor"}, "x", False),
+    (ANSWERED, {"data-manager"}, "x", True),
+    (ANSWERED, {"data-manager", "research-nurse"}, "nurse", False),
+    ([Act("open", "nurse"), *ANSWERED[1:]], {"trial-manager", "research-nurse"}, "nurse", False),
+    ([*ANSWERED, Act("reopen", "dm", value="7", version=1)], {"data-manager", "research-nurse"}, "nurse", False),
+]
+
+
+@pytest.mark.parametrize(("acts", "held", "person", "allowed"), CANCELLINGS)
+def test_who_cancels(acts: list[Act], held: set[str], person: str, allowed: bool) -> None:
     try:
-        query.require_cancelling([ASKED], held, person)
+        query.require_cancelling(acts, held, person)
     except Forbidden:
         assert not allowed
     else:
@@ -195,9 +205,9 @@ class Queries(RuleBasedStateMachine):
         ]
         self._take(act, by, "", lambda: query.require_closing(self.acts, "person", held, by, act=act))
 
-    @rule(by=st.sampled_from(("dm", "mon")))
+    @rule(by=st.sampled_from(("dm", "both", "mon")))
     def cancel(self, by: str) -> None:
-        held = {"dm": {"data-manager"}, "mon": {"monitor"}}[by]
+        held = {"dm": {"data-manager"}, "both": {"data-manager", "research-nurse"}, "mon": {"monitor"}}[by]
         self._take("cancel", by, "", lambda: query.require_cancelling(self.acts, held, by))
 
     @rule()
@@ -212,9 +222,9 @@ class Queries(RuleBasedStateMachine):
             assert steps[act.act][1] == after
 
     @invariant()
-    def who_answered_never_closes(self) -> None:
+    def who_answered_is_never_done_with_it(self) -> None:
         for place, act in enumerate(self.acts):
-            assert act.act != "close" or act.by not in {one.by for one in self.acts[:place] if one.act == "answer"}
+            assert act.act not in ("close", "cancel") or act.by not in {one.by for one in self.acts[:place] if one.act == "answer"}
             assert act.act != "close" or act.by == "dm" or act.by == "both"
 
     @invariant()

@@ -116,14 +116,21 @@ def require_closing(acts: Iterable[Act], origin: str, held: Collection[str], per
         raise Forbidden("A principal investigator closes no query.", code="QUERY.OWN_SITE", needs="A data manager.")
     if not {"data-manager", "unblinded-data-manager"} & set(held) and not ("monitor" in held and origin == "monitor"):
         raise Forbidden("A monitor closes the queries of monitors only.", code="QUERY.ORIGIN", needs="A data manager.")
-    if act == "close" and any(one.act == "answer" and one.by == person for one in acts):
-        raise Forbidden("You have answered this query: somebody else closes it.", code="QUERY.OWN_ANSWER", needs="Another data manager.")
+    if act == "close":
+        _require_another(acts, person, "closes")
 
 
 def require_cancelling(acts: Sequence[Act], held: Collection[str], person: str) -> None:
-    """Raises Forbidden unless the person asked, or is a data manager."""
+    """Raises Forbidden unless the person asked, or is a data manager, and has not answered it."""
     if acts[0].by != person and not {"data-manager", "unblinded-data-manager"} & set(held):
         raise Forbidden("Only who asked, or a data manager, cancels a query.", code="QUERY.CANCEL", needs="A data manager.")
+    _require_another(acts, person, "cancels")
+
+
+def _require_another(acts: Iterable[Act], person: str, does: str) -> None:
+    """Raises Forbidden for who has answered a query: nobody is done with their own answer."""
+    if any(one.act == "answer" and one.by == person for one in acts):
+        raise Forbidden(f"You have answered this query: somebody else {does} it.", code="QUERY.OWN_ANSWER", needs="Another data manager.")
 
 
 # --- what follows from the data --------------------------------------------------------------------------------------
