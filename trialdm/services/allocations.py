@@ -71,7 +71,7 @@ def randomise(unit: Unit, trial: str, participant: str, key: str, *, name: str =
             shows={"allocation": seen.to_json()},
         )
     holds.require_free(unit, trial, person)
-    book = casebooks.read(unit, trial, person)
+    book = casebooks.hold(unit, person)
     first, local = definition is protocol.scheme, studies.protocol_at(unit, trial, person.site)
     ready = participants.readiness(unit, protocol, book) if first else participants.readiness_again(unit, protocol, book, definition)
     answer = gates.require(unit, trial, "randomise", site=person.site, participant=ready)
@@ -136,7 +136,7 @@ def _enter(unit: Unit, protocol: Protocol, definition: Definition, person: Parti
     if _in_the_trial(unit, person):
         raise Conflict(f"Participant {person.id} was entered already.", code="ALLOC.ALREADY", needs="Nothing: one is entered once.")
     holds.require_free(unit, trial, person)
-    book = casebooks.read(unit, trial, person)
+    book = casebooks.hold(unit, person)
     answer = gates.require(unit, trial, "randomise", site=person.site, participant=participants.readiness(unit, protocol, book))
     unit.add(_answer(unit, definition, trial, key, person.id))
     studies.move(unit, trial, "participant", person.id, "randomise", gate=answer, site=person.site)

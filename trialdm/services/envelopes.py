@@ -152,7 +152,7 @@ def reconcile(
             details=[Detail("ALLOC.ENVELOPE_ORDER", f"Envelope {n} has not been accounted for", str(n), severity="soft") for n in earlier],
             needs="Enter the earlier ones first, as used or spoilt; or confirm that they are still sealed.",
         )
-    book = casebooks.read(unit, trial, person)
+    book = casebooks.hold(unit, person)
     lacking = participants.readiness(unit, protocol, book).factors_missing
     if lacking:
         raise Invalid(
