@@ -1,5 +1,6 @@
 """Queries in use: who asks, answers and closes, what a saved form does to them, and what a blinded reader never learns."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from tests.builders import CLINICAL, TRIAL, World, put
 from trialdm.domain import query, roles
 from trialdm.domain.crf import Answers
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, WrongState
-from trialdm.services import casebooks, checks, inbox, notices, queries, records, trail
+from trialdm.domain.roles import Grant
+from trialdm.services import casebooks, checks, holds, inbox, notices, participants, queries, records, trail
 from trialdm.services.queries import Found, Line, Wanted
 from trialdm.services.trail import Filter
 from trialdm.services.unit import Unit
@@ -446,3 +448,75 @@ def test_nothing_is_asked_in_a_trial_that_is_over(sqlite_world: World) -> None:
     assert refusal.value.code == "STATE.TRIAL"
     with world.units.reading(world.actor("data-manager")) as unit:
         assert unit.session.scalar(select(Query.state)) in query.UNSETTLED
+
+
+#: Steps by which somebody locks, one after the other.
+LOCK = (("data-manager", "freeze"), ("data-manager", "ask-lock"), ("trial-manager", "lock"))
+
+
+def lock(world: World, scope: str, name: str, steps: int = len(LOCK)) -> None:
+    for role, step in LOCK[:steps]:
+        world.run(role, lambda unit, step=step: holds.move(unit, holds.target(unit, TRIAL, scope, name), step, reason="as it is"))
+
+
+def _instance(world: World, ident: str, form: str) -> str:
+    with world.units.reading(world.actor("data-manager")) as unit:
+        return casebooks.read(unit, TRIAL, participants.known(unit, TRIAL, ident)).forms[("V01", form, 1)].instance.id
+
+
+def may_ask(world: World, ident: str, form: str = "CLIN") -> bool:
+    return world.read("data-manager", lambda unit: queries.may_ask(unit, records.locate(unit, TRIAL, ident, "V01", form)))
+
+
+@pytest.mark.parametrize("scope", ["trial", "site", "participant", "form"])
+def test_what_is_locked_is_not_asked_about_and_what_is_frozen_is(sqlite_world: World, scope: str) -> None:
+    world, ident = sqlite_world, with_clinical(sqlite_world)
+    name = {"trial": "", "site": "S01", "participant": ident, "form": _instance(world, ident, "CLIN")}[scope]
+    lock(world, scope, name, steps=1)
+    about = ask(world, ident)
+    assert may_ask(world, ident)
+    act(world, "research-nurse", "answer", about, "confirmed", "")
+    for role, step in LOCK[1:]:
+        world.run(role, lambda unit, step=step: holds.move(unit, holds.target(unit, TRIAL, scope, name), step, reason="as it is"))
+    assert not may_ask(world, ident)
+    for again in (lambda: ask(world, ident, "pad"), lambda: act(world, "data-manager", "reopen", about, "Look again.")):
+        with pytest.raises(WrongState) as refusal:
+            again()
+        assert refusal.value.code == "STATE.HELD"
+    act(world, "data-manager", "close", about)
+
+
+def test_the_checks_ask_nothing_in_a_trial_that_is_locked(world: World) -> None:
+    ident = builders.consented(world)
+    put(world, ident, "V01", "PAIN", {"limb_worst": 6, "limb_avg": 5})
+    break_quietly(world, ident, "PAIN", limb_worst=3)
+    builders.lock(world)
+    with pytest.raises(WrongState) as refusal:
+        run(world)
+    assert refusal.value.code == "STATE.TRIAL"
+    assert states(world) == []
+
+
+def test_the_checks_find_what_is_wrong_in_a_locked_casebook_and_ask_nothing(world: World) -> None:
+    ident = builders.consented(world)
+    put(world, ident, "V01", "PAIN", {"limb_worst": 6, "limb_avg": 5})
+    break_quietly(world, ident, "PAIN", limb_worst=3)
+    lock(world, "participant", ident)
+    done = run(world)
+    assert (done["opened"], done["found"]["soft"] > 0) == (0, True)
+    assert states(world) == []
+
+
+def test_nobody_takes_back_a_query_that_they_have_answered(world: World) -> None:
+    """A data manager who also enters forms answers: another one closes or cancels."""
+    ident = with_clinical(world)
+    about = ask(world, ident)
+    both = world.actor("research-nurse")
+    both = replace(both, grants=(*both.grants, Grant("data-manager", TRIAL, "")))
+    world.units.run(both, lambda unit: queries.answer(unit, TRIAL, about, "confirmed", ""))
+    with pytest.raises(Forbidden) as refusal:
+        world.units.run(both, lambda unit: queries.cancel(unit, TRIAL, about, "Settled on the telephone."))
+    assert refusal.value.code == "QUERY.OWN_ANSWER"
+    with world.units.reading(both) as unit:
+        assert "cancel" not in queries.one(unit, TRIAL, about).may
+    act(world, "data-manager", "cancel", about, "Asked twice.")

@@ -16,7 +16,7 @@ from trialdm.domain import crf, query
 from trialdm.domain.crf import Finding, Form
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
-from trialdm.services import allocations, casebooks, queries, register, studies
+from trialdm.services import allocations, casebooks, holds, queries, register, studies
 from trialdm.services.casebooks import Casebook, Key, Stored
 from trialdm.services.queries import named
 from trialdm.services.unit import Unit, remember
@@ -87,10 +87,12 @@ class _Run:
 
 
 def run(unit: Unit, trial: str, *, site: str = "", form: str = "", alerts: bool = False, dry: bool = False) -> Outcome:
-    """Run all checks over a trial, a site or a form; a `dry` run writes nothing. Raises Forbidden, and Missing for what is not there."""
+    """Run all checks over a trial, a site or a form; a `dry` run writes nothing. Nothing is asked about what is
+    locked. Raises Forbidden, WrongState where the trial is over or not begun, and Missing for what is not there."""
     unit.require("checks.run", trial, site or None)
     if not dry:
         register.lock(unit, trial)
+        queries.require_working(unit, trial)
     protocol = studies.protocol(unit, trial)
     sites = [protocol.site(site).code] if site else [one.code for one in protocol.sites]
     asking = ("hard", "soft", "alert") if alerts else ("hard", "soft")
@@ -257,6 +259,9 @@ def _count(its: _Run, book: Casebook, key: Key, form: Form, finding: Finding, st
     earlier = [(row, act) for row, act in asked if (row.rule, row.item) == (ident, item)]
     if any(query.asked_before(query.Act(act.act, act.by, act.response, act.value), row.state, value) for row, act in earlier):
         tally.standing += 1
+        return
+    held = holds.over(its.unit, its.trial, book.participant, stored.instance)
+    if held is not None and held.locked:
         return
     tally.asks += 1
     its.outcome.opened += 1

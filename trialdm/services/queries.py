@@ -19,7 +19,7 @@ from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, Stale, WrongState
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.query import Act
-from trialdm.services import casebooks, participants, register, studies
+from trialdm.services import casebooks, holds, participants, register, studies
 from trialdm.services.casebooks import Casebook, Key
 from trialdm.services.unit import LONDON, Change, Unit, remember
 from trialdm.store.tables import FormInstance, Participant, Query, QueryAct
@@ -287,26 +287,36 @@ def _at(participant: str, key: Key) -> list[Any]:
 def ask(unit: Unit, place: "Place", item: str, text: str) -> Query:
     """A new query about an item of a form, or about the form (no item), saved or not.
 
-    Raises Forbidden, Missing for an item that the form does not have, Refused (GOV-45) for what would unblind, and Invalid.
+    Raises Forbidden, Missing for an item that the form does not have, WrongState for what is locked and could not be corrected,
+    Refused (GOV-45) for what would unblind, and Invalid.
     """
     trial, person, form = place.protocol.id, place.participant, place.form
     unit.require("query.raise", trial, person.site)
     if item and item not in form.by_name:
         raise Missing(f"Form {form.code} has no item '{item}'.", code="CRF.UNKNOWN_ITEM")
     register.lock(unit, trial)
-    _require_working(unit, trial)
+    require_working(unit, trial)
     book = casebooks.hold(unit, person)
     stored = book.get(*place.key)
     row_restricted = form.restricted or bool(stored and stored.instance.restricted)
     restricted = row_restricted or bool(item and form.restricts(form.by_name[item]))
     if restricted and not unit.sees_allocations(trial, person.site):
         raise Refused("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role at this site.")
+    holds.require_unlocked(unit, trial, person, stored.instance if stored else None, "asked")
     if not item and unit.sees_allocations(trial, person.site):
         restricted = restricted or any(form.restricts(one) for one in form.items)
     said = query.words(text, needed="Say what is asked.")
     held = roles_at(unit, trial, person.site)
     monitors = "monitor" in held and not held & {"data-manager", "unblinded-data-manager", "trial-manager"}
     return open_one(unit, book, place.key, form, item, "monitor" if monitors else "person", said, restricted=restricted)
+
+
+def may_ask(unit: Unit, place: "Place") -> bool:
+    """Whether the actor may ask about a form now: what is locked is not asked about, as it could not be corrected."""
+    trial, person = place.protocol.id, place.participant
+    stored = casebooks.read(unit, trial, person).get(*place.key)
+    held = holds.over(unit, trial, person, stored.instance if stored else None)
+    return unit.may("query.raise", trial, person.site) and not (held and held.locked)
 
 
 def roles_at(unit: Unit, trial: str, site: str) -> set[str]:
@@ -373,6 +383,8 @@ def close(unit: Unit, trial: str, ident: str, text: str = "", *, seen: int | Non
 def reopen(unit: Unit, trial: str, ident: str, text: str, *, seen: int | None = None) -> Query:
     """Ask again: the answer does not settle it, or it was closed too early."""
     row, _, _, book, form = _for_act(unit, trial, ident, "reopen", seen)
+    stored = book.get(row.visit, row.form, row.row)
+    holds.require_unlocked(unit, trial, book.participant, stored.instance if stored else None, "asked")
     return _write(unit, row, book, form, "reopen", text=query.words(text, needed="Say what is still asked."))
 
 
@@ -396,11 +408,11 @@ def _for_act(unit: Unit, trial: str, ident: str, act: str, seen: int | None) -> 
     acts = _acts(unit, row)
     _require(unit, row, line, acts, act)
     query.moved(row.state, act)
-    _require_working(unit, trial)
+    require_working(unit, trial)
     return row, line, acts, book, studies.protocol_at(unit, trial, line.site).form(row.form)
 
 
-def _require_working(unit: Unit, trial: str) -> None:
+def require_working(unit: Unit, trial: str) -> None:
     """Raises WrongState where the trial is over or not begun."""
     if studies.protocol(unit, trial).historical:
         return

@@ -232,7 +232,7 @@ def marks(unit: Unit, at: Place) -> dict[str, Any]:
     asks = {"participant": person.id, "visit": at.visit_code, "form": at.form.code, "row": at.row}
     return {
         "of": found,
-        "ask": url_for("queries.new", trial=trial, **asks) if unit.may("query.raise", trial, person.site) else "",
+        "ask": url_for("queries.new", trial=trial, **asks) if queries.may_ask(unit, at) else "",
         "label": lifecycle.label,
     }
 
