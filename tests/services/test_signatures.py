@@ -584,3 +584,14 @@ def test_the_reason_of_an_import_is_hidden_where_its_answers_may_be(sqlite_world
     for role, reads in (("monitor", told), ("unblinded-data-manager", True)):
         lines = world.read(role, lambda unit: trail.of_trial(unit, TRIAL, trail.Filter(action="form.import")))
         assert ("crossed over" in "".join(line.reason for line in lines)) == reads
+
+
+def test_a_hold_on_a_restricted_form_is_told_to_the_unblinded_only(sqlite_world: World) -> None:
+    world = sqlite_world
+    ident = builders.randomised(world)
+    with world.units.reading(SYSTEM) as unit:
+        one = unit.session.scalars(select(FormInstance.id).where(FormInstance.participant_id == ident, FormInstance.form == "RAND")).one()
+    hold(world, "unblinded-data-manager", "freeze", "form", one, reason="the arm is looked at")
+    for role, told in (("monitor", []), ("unblinded-data-manager", ["the arm is looked at"])):
+        lines = world.read(role, lambda unit: trail.of_trial(unit, TRIAL, trail.Filter(action="hold.freeze")))
+        assert [line.reason for line in lines] == told

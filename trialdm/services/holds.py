@@ -119,12 +119,13 @@ def require_unlocked(unit: Unit, trial: str, participant: Participant, instance:
 
 @dataclass(frozen=True)
 class Target:
-    """What a step is about, within its trial."""
+    """What a step is about, within its trial; who reads of it follows from the `stream`."""
 
     protocol: Protocol
     scope: str
     ident: str
     site: str = ""
+    stream: str = "open"
 
     @property
     def subject(self) -> str:
@@ -151,14 +152,18 @@ def target(unit: Unit, trial: str, scope: str, ident: str = "") -> Target:
     seen = found if found is not None and _readable(unit, protocol, found) else None
     instance = needed(seen, "There is no such form.", code="CRF.NO_FORM")
     person = participants.find(unit, trial, instance.participant_id)
-    return Target(protocol, scope, instance.id, person.site)
+    return Target(protocol, scope, instance.id, person.site, "unblinded" if _restricted(unit, protocol, person, instance) else "open")
 
 
 def _readable(unit: Unit, protocol: Protocol, instance: FormInstance) -> bool:
     """Whether the reader's blinding allows them a form."""
     person = participants.known(unit, protocol.id, instance.participant_id)
+    return unit.sees_allocations(protocol.id, person.site) or not _restricted(unit, protocol, person, instance)
+
+
+def _restricted(unit: Unit, protocol: Protocol, person: Participant, instance: FormInstance) -> bool:
     form = studies.protocol_at(unit, protocol.id, person.site).form(instance.form)
-    return unit.sees_allocations(protocol.id, person.site) or not (instance.restricted or form.restricted)
+    return form.restricted or bool(instance.restricted)
 
 
 def state(unit: Unit, about: Target) -> str:
@@ -187,7 +192,7 @@ def move(unit: Unit, about: Target, event: str, *, reason: str = "") -> str:
         _require_second(unit, about, CONFIRMS[event])
     if event in ("ask-lock", "lock") and not reason.strip():
         _require_clean(unit, about)
-    new = studies.move(unit, trial, "hold", about.subject, event, reason=reason.strip(), site=about.site)
+    new = studies.move(unit, trial, "hold", about.subject, event, reason=reason.strip(), site=about.site, stream=about.stream)
     _lead_trial(unit, about, event, reason)
     return new
 

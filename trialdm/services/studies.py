@@ -316,8 +316,9 @@ def enter(
     reason: str = "",
     gate: Mapping[str, Any] | None = None,
     site: str = "",
+    stream: str = "open",
 ) -> None:
-    """Write a transition whose rules have been checked, with the gate's answer that allowed it."""
+    """Write a transition whose rules have been checked, with the gate's answer that allowed it; `stream` says who reads of it."""
     before = _status(unit, trial, machine, subject)
     row = Status(
         trial_id=trial,
@@ -338,7 +339,7 @@ def enter(
         trial=trial,
         entity=machine,
         entity_id=subject,
-        changes=[Change("state", before.state if before else None, new)],
+        changes=[Change("state", before.state if before else None, new, stream)],
         reason_text=reason,
         site=site,
     )
@@ -356,8 +357,9 @@ def move(
     reason: str = "",
     gate: Mapping[str, Any] | None = None,
     site: str = "",
+    stream: str = "open",
 ) -> str:
     """Take one step of a lifecycle. Raises WrongState where the step does not lead on from here."""
     new = lifecycle.move(machine, state(unit, trial, machine, subject), event)
-    enter(unit, trial, machine, subject, event, new, reason=reason, gate=gate, site=site)
+    enter(unit, trial, machine, subject, event, new, reason=reason, gate=gate, site=site, stream=stream)
     return new
