@@ -359,6 +359,29 @@ def test_a_reason_that_identifies_somebody_is_not_kept(sqlite_world: World) -> N
     assert refused.value.code == "GATE.GOV-41"
 
 
+@pytest.mark.parametrize(
+    ("reason", "accepted"),
+    [
+        ("typing", True),
+        ("source: the letter", True),
+        ("Read wrongly", True),
+        ("other: seen", True),
+        ("other", False),
+        ("x", False),
+        (": .", False),
+    ],
+)
+def test_a_reason_says_something(sqlite_world: World, reason: str, accepted: bool) -> None:
+    world, ident = sqlite_world, builders.consented(sqlite_world)
+    builders.put(world, ident, "V01", "DEMO", {"age_years": 60})
+    if accepted:
+        assert builders.put(world, ident, "V01", "DEMO", {"age_years": 61}, reason=reason).version == 2
+        return
+    with pytest.raises(Invalid) as refused:
+        builders.put(world, ident, "V01", "DEMO", {"age_years": 61}, reason=reason)
+    assert refused.value.code == "CRF.REASON_NEEDED"
+
+
 def test_what_is_said_to_a_prompt_is_kept_shown_and_in_the_trail(world: World) -> None:
     """AC-09: an average above the worst is asked about, and can be answered with a reason."""
     ident, said = builders.consented(world), "Typed as on the paper, see the diary"

@@ -46,6 +46,9 @@ from trialdm.store.tables import Account, FormInstance, FormVersion, Participant
 #: Rows of deviations that restricted forms open count from here, so that their number tells a blinded reader nothing.
 _RESTRICTED_ROWS = 501
 
+#: Letters of a reason that is no code.
+_FEWEST_LETTERS = 3
+
 #: Characters of what is said to a prompt.
 _LONGEST_NOTE = 500
 
@@ -641,13 +644,16 @@ def _as_stored(answers: Answers, name: str) -> Any:
 def reason_of(given: str) -> tuple[str, str]:
     """A reason for change as code and words: a known code stands alone or before a colon; anything else is `other`.
 
-    Raises Invalid for one that identifies a person: the trail keeps it for good.
+    Raises Invalid for one that says nothing, and for one that identifies a person: the trail keeps it for good.
     """
     identifiers.require_none(given, "reason")
     code, _, text = given.strip().partition(":")
-    if code.strip() in audit.CHANGE_REASONS:
-        return code.strip(), text.strip()
-    return "other", given.strip()
+    known = code.strip() in audit.CHANGE_REASONS
+    found = (code.strip(), text.strip()) if known else ("other", given.strip())
+    if found[0] == "other" and sum(letter.isalpha() for letter in found[1]) < _FEWEST_LETTERS:
+        detail = Detail("CRF.REASON_NEEDED", "Say the other reason in words.", "reason")
+        raise Invalid("This is no reason.", code="CRF.REASON_NEEDED", needs="A reason in words.", details=[detail])
+    return found
 
 
 def _note(given: str) -> str:
