@@ -595,3 +595,19 @@ def test_a_hold_on_a_restricted_form_is_told_to_the_unblinded_only(sqlite_world:
     for role, told in (("monitor", []), ("unblinded-data-manager", ["the arm is looked at"])):
         lines = world.read(role, lambda unit: trail.of_trial(unit, TRIAL, trail.Filter(action="hold.freeze")))
         assert [line.reason for line in lines] == told
+
+
+def test_the_step_that_goes_on_is_first_and_nobody_is_offered_their_own_confirmation(sqlite_world: World) -> None:
+    world = sqlite_world
+    ident = builders.ready(world)
+
+    def steps(role: str) -> list[str]:
+        return world.read(role, lambda unit: holds.steps(unit, holds.target(unit, TRIAL, "participant", ident)))
+
+    hold(world, "data-manager", "freeze", "participant", ident)
+    assert steps("data-manager") == ["thaw", "ask-lock"]
+    hold(world, "data-manager", "ask-lock", "participant", ident, reason="a short trial")
+    assert (steps("data-manager"), steps("trial-manager")) == (["decline-lock"], ["lock", "decline-lock"])
+    hold(world, "trial-manager", "lock", "participant", ident, reason="a short trial")
+    hold(world, "trial-manager", "ask-unlock", "participant", ident, reason="an error was found")
+    assert (steps("trial-manager"), steps("data-manager")) == (["decline-unlock"], ["unlock", "decline-unlock"])

@@ -208,6 +208,20 @@ def _lead_trial(unit: Unit, about: Target, event: str, reason: str) -> None:
         studies.move(unit, trial, "trial", trial, step, reason=reason)
 
 
+def steps(unit: Unit, about: Target) -> list[str]:
+    """The steps that the actor may take now, the one that goes on first: nobody confirms what they asked for."""
+
+    def may(event: str) -> bool:
+        try:
+            if event in CONFIRMS:
+                _require_second(unit, about, CONFIRMS[event])
+        except Forbidden:
+            return False
+        return True
+
+    return sorted(filter(may, lifecycle.events("hold", state(unit, about))), key=lambda event: event not in CONFIRMS)
+
+
 def _require_second(unit: Unit, about: Target, asked: str) -> None:
     """Raises Forbidden unless the actor is another person than the one who asked, and of the other side.
 

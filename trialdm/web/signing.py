@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from trialdm.domain import lifecycle, signing
+from trialdm.domain import signing
 from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.door.errors import status_of
@@ -251,7 +251,7 @@ def _hold(unit: Unit, trial: str, scope: str, ident: str, problem: TrialError | 
         about.protocol,
         about=about,
         state=state,
-        events=lifecycle.events("hold", state),
+        events=holds.steps(unit, about),
         words=STEPS,
         needs_reason=holds.NEED_REASON,
         against=holds.against(unit, about) if state in ("frozen", "lock_asked") else [],
