@@ -25,6 +25,7 @@ from trialdm.services import (
     holds,
     participants,
     people,
+    places,
     records,
     register,
     schemes,
@@ -232,11 +233,11 @@ def put(
     """Save a form as complete, with plausible answers to whatever `given` does not say (`only`: nothing but `given`)."""
 
     def work(unit: Unit) -> View:
-        place = records.locate(unit, TRIAL, participant, visit, form, row)
+        place = places.locate(unit, TRIAL, participant, visit, form, row)
         answers, missing = dict(given or {}), {}
         if not only:
-            beside = records.context(unit, place, records.book(unit, place))
-            unseen = answering.others(unit, place, records.book(unit, place).get(*place.key)) - {*(given or {})}
+            beside = places.context(unit, place, places.book(unit, place))
+            unseen = answering.others(unit, place, places.book(unit, place).get(*place.key)) - {*(given or {})}
             filled = figures.fill(place.form, beside, random.Random(f"{form} {row}"), given or {}, unseen)
             answers, missing = filled.answers, filled.missing
         version = sent.get("version", records.view(unit, place).version or None)

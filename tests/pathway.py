@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.builders import PASSWORD, ROOT, World
 from trialdm.definitions import sources
-from trialdm.services import cases, delegations, gates, governance, participants, people, records, studies
+from trialdm.services import cases, delegations, gates, governance, participants, people, places, records, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import SYSTEM, Unit
 
@@ -127,4 +127,4 @@ def followed(world: World, ident: str, visit: str, on: date, *, site: str = "S01
 
 
 def _save(world: World, ident: str, visit: str, form: str, sent: Submission, name: str, site: str) -> View:
-    return world.run(name, lambda unit: records.save(unit, records.locate(unit, AUDIT, ident, visit, form), sent), site)
+    return world.run(name, lambda unit: records.save(unit, places.locate(unit, AUDIT, ident, visit, form), sent), site)

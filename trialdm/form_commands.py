@@ -12,7 +12,7 @@ from trialdm.documents import page as documents
 from trialdm.documents.page import Document
 from trialdm.domain import errors, lifecycle
 from trialdm.domain.signing import Act
-from trialdm.services import casebooks, holds, imports, participants, records, signatures, studies, verification
+from trialdm.services import casebooks, holds, imports, participants, places, records, removals, signatures, studies, verification
 from trialdm.services.records import Submission
 from trialdm.services.unit import Unit
 from trialdm.terminal import PATH, Terminal, pass_terminal, text_of, write_bytes
@@ -37,7 +37,7 @@ def form_group() -> None:
 @pass_terminal
 def form_get(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int) -> None:
     """A form as the account may see it."""
-    found = terminal.read(lambda unit: records.view(unit, records.locate(unit, trial, participant, visit, form, row)).to_json())
+    found = terminal.read(lambda unit: records.view(unit, places.locate(unit, trial, participant, visit, form, row)).to_json())
     terminal.say(found)
 
 
@@ -55,7 +55,7 @@ def form_put(terminal: Terminal, trial: str, participant: str, visit: str, form:
     sent = _submission(file)
 
     def work(unit: Unit) -> dict[str, Any]:
-        place = records.locate(unit, trial, participant, visit, form, row)
+        place = places.locate(unit, trial, participant, visit, form, row)
         start = version if version is not None else records.view(unit, place).version
         return records.save(unit, place, Submission(**{**vars(sent), "version": start})).to_json()
 
@@ -169,8 +169,8 @@ def form_sign(terminal: Terminal, trial: str, participant: str, visit: str, form
     """Sign a finished form. The password of the account is asked for, or taken from the variable TRIALDM_PASSWORD."""
 
     def work(unit: Unit, password: str) -> list[Act] | None:
-        place = records.locate(unit, trial, participant, visit, form, row)
-        book, _ = records.saved(unit, place)
+        place = places.locate(unit, trial, participant, visit, form, row)
+        book, _ = places.saved(unit, place)
         return signatures.sign(unit, place.protocol, book, {place.key: None}, password)
 
     _signed(terminal, work)
@@ -205,8 +205,8 @@ def form_verify(terminal: Terminal, trial: str, participant: str, visit: str, fo
     """Mark answers of a form as compared with the source."""
 
     def work(unit: Unit) -> str:
-        place = records.locate(unit, trial, participant, visit, form, row)
-        book, _ = records.saved(unit, place)
+        place = places.locate(unit, trial, participant, visit, form, row)
+        book, _ = places.saved(unit, place)
         return verification.verify(unit, place.protocol, book, place.key, items or None)
 
     status = terminal.change(work)
@@ -217,7 +217,7 @@ def form_verify(terminal: Terminal, trial: str, participant: str, visit: str, fo
 
 
 def _struck(terminal: Terminal, act: Callable[..., None], status: str, where: tuple[str, str, str, str, int], reason: str) -> None:
-    terminal.change(lambda unit: act(unit, records.locate(unit, *where), reason))
+    terminal.change(lambda unit: act(unit, places.locate(unit, *where), reason))
     terminal.say({"status": status}, f"Row {where[4]} of {where[3].upper()} is {'removed' if status == 'removed' else 'a draft again'}.")
 
 
@@ -227,7 +227,7 @@ def _struck(terminal: Terminal, act: Callable[..., None], status: str, where: tu
 @pass_terminal
 def form_remove(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int, reason: str) -> None:
     """Take out a row that was entered by mistake; it stays in the trail and can be restored."""
-    _struck(terminal, records.remove, "removed", (trial, participant, visit, form, row), reason)
+    _struck(terminal, removals.remove, "removed", (trial, participant, visit, form, row), reason)
 
 
 @form_group.command("restore")
@@ -236,7 +236,7 @@ def form_remove(terminal: Terminal, trial: str, participant: str, visit: str, fo
 @pass_terminal
 def form_restore(terminal: Terminal, trial: str, participant: str, visit: str, form: str, row: int, reason: str) -> None:
     """Put a row back that was removed, as a draft."""
-    _struck(terminal, records.restore, "draft", (trial, participant, visit, form, row), reason)
+    _struck(terminal, removals.restore, "draft", (trial, participant, visit, form, row), reason)
 
 
 # --- freezing and locking --------------------------------------------------------------------------------------------

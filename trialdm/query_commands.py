@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from trialdm.domain import query
-from trialdm.services import checks, queries, records
+from trialdm.services import checks, places, queries
 from trialdm.services.queries import Wanted
 from trialdm.services.unit import Unit
 from trialdm.terminal import Terminal, pass_terminal
@@ -47,7 +47,7 @@ def ask(terminal: Terminal, trial: str, participant: str, visit: str, form: str,
     """Ask about an answer, or about a form, saved or not."""
 
     def work(unit: Unit) -> dict[str, Any]:
-        place = records.locate(unit, trial, participant, visit, form, row)
+        place = places.locate(unit, trial, participant, visit, form, row)
         return queries.one(unit, trial, queries.ask(unit, place, item, text).id).to_json()
 
     found = terminal.change(work)

@@ -15,7 +15,7 @@ from tests.builders import TODAY, TRIAL, World
 from tests.conftest import Template
 from tests.services.test_concealment import with_everybody
 from trialdm.domain import roles
-from trialdm.services import queries, records
+from trialdm.services import places, queries, records
 
 HOME = f"/trials/{TRIAL}"
 _LINK = re.compile(r'href="(/[^"#]*)"')
@@ -36,7 +36,7 @@ def world(sqlite_template: Template, tmp_path_factory: pytest.TempPathFactory) -
     report = {"sae_ae_no": 1, "sae_crit": [3], "sae_aware": aware, "sae_reported": aware}
     builders.put(found, ident, "EV", "SAE", report, role="principal-investigator")
     builders.put(found, ident, "V05", "PRPB", {"prpb_frame": 1, **{f"prpb_{n}": 3 for n in range(1, 8)}}, only=True)
-    found.run("monitor", lambda unit: queries.ask(unit, records.locate(unit, TRIAL, ident, "V01", "CLIN"), "asa", "Which grade?"))
+    found.run("monitor", lambda unit: queries.ask(unit, places.locate(unit, TRIAL, ident, "V01", "CLIN"), "asa", "Which grade?"))
     yield found
     found.instance.engine.dispose()
 

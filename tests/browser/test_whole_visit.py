@@ -13,7 +13,7 @@ from tests.browser.conftest import Site, Visitor, served, visitors_of
 from tests.builders import TRIAL, World
 from tests.doors import app_of
 from trialdm.demo import figures
-from trialdm.services import casebooks, participants, records
+from trialdm.services import casebooks, participants, places
 from trialdm.services.unit import Unit
 
 NURSE = builders.email("research-nurse", "S01")
@@ -185,8 +185,8 @@ def answers_to(world: World, participant: str, form: str) -> figures.Filled:
     """What is to be typed into a form."""
 
     def work(unit: Unit) -> figures.Filled:
-        place = records.locate(unit, TRIAL, participant, VISIT, form)
-        beside = records.context(unit, place, records.book(unit, place))
+        place = places.locate(unit, TRIAL, participant, VISIT, form)
+        beside = places.context(unit, place, places.book(unit, place))
         return figures.fill(place.form, beside, random.Random(form), FOUND[form])
 
     return world.read("research-nurse", work)

@@ -30,15 +30,18 @@ from trialdm.services import (
     holds,
     participants,
     people,
+    places,
     queries,
     records,
+    removals,
     signatures,
     studies,
     trail,
     transfers,
     verification,
 )
-from trialdm.services.records import Place, Submission
+from trialdm.services.places import Place
+from trialdm.services.records import Submission
 from trialdm.services.unit import SYSTEM, Actor, Unit, Units
 from trialdm.store.tables import AuditEvent, AuditValue, FormInstance, Participant, Query, Status
 
@@ -95,7 +98,7 @@ class Year:
         return self.rng.choice(found) if found else None
 
     def _place(self, unit: Unit, one: FormInstance) -> Place:
-        return records.locate(unit, build.TRIAL, one.participant_id, one.visit, one.form, one.row)
+        return places.locate(unit, build.TRIAL, one.participant_id, one.visit, one.form, one.row)
 
     def screen(self, unit: Unit) -> None:
         participants.add(unit, build.TRIAL, self.site)
@@ -105,7 +108,7 @@ class Year:
         person = participants.known(unit, build.TRIAL, self._person(unit))
         visit = self.rng.choice([visit for visit in self.protocol.visits if visit.kind != "unscheduled"])
         form = self.rng.choice([form for form, _ in self.protocol.forms_at(visit)])
-        self._save(unit, records.locate(unit, build.TRIAL, person.id, visit.code, form.code))
+        self._save(unit, places.locate(unit, build.TRIAL, person.id, visit.code, form.code))
 
     def change(self, unit: Unit) -> None:
         """A form that is there already."""
@@ -114,10 +117,10 @@ class Year:
             self._save(unit, self._place(unit, one))
 
     def _save(self, unit: Unit, place: Place) -> None:
-        book = records.book(unit, place)
+        book = places.book(unit, place)
         stored = book.get(*place.key)
         unseen = answering.others(unit, place, stored)
-        filled = figures.fill(place.form, records.context(unit, place, book), self.rng, {}, unseen)
+        filled = figures.fill(place.form, places.context(unit, place, book), self.rng, {}, unseen)
         ranges = tuple(f"CRF.SOFT_RANGE.{item.name}" for item in place.form.items)
         soft = tuple(check.id for check in place.form.checks if check.severity == "soft")
         reason, complete = self.rng.choice(["source: seen again", "typing", ""]), self.rng.random() < 0.7
@@ -127,13 +130,13 @@ class Year:
     def leave(self, unit: Unit) -> None:
         """Somebody withdraws, is lost, found again, or dies."""
         form = self.rng.choice(["STAT", "DETH"])
-        self._save(unit, records.locate(unit, build.TRIAL, self._person(unit), "EV", form))
+        self._save(unit, places.locate(unit, build.TRIAL, self._person(unit), "EV", form))
 
     def strike(self, unit: Unit) -> None:
         rows = [code for code in ("NERV", "ANLG", "DIAR", "AE", "REOP") if self.rng.random() < 0.8]
         one = self._form(unit, "removed") if self.rng.random() < 0.3 else self._form(unit, forms=rows)
         if one is not None:
-            does = records.restore if one.status == "removed" else records.remove
+            does = removals.restore if one.status == "removed" else removals.remove
             does(unit, self._place(unit, one), self.rng.choice(["entered twice", ""]))
 
     def sign(self, unit: Unit) -> None:
@@ -145,7 +148,7 @@ class Year:
     def compare(self, unit: Unit) -> None:
         one = self._form(unit, "complete", "verified", "signed", "draft")
         if one is not None:
-            book, stored = records.saved(unit, self._place(unit, one))
+            book, stored = places.saved(unit, self._place(unit, one))
             verification.verify(unit, self.protocol, book, stored.key)
 
     def hold(self, unit: Unit) -> None:

@@ -14,7 +14,7 @@ from tests import builders
 from tests.builders import PASSWORD, TRIAL, World
 from tests.services.test_signatures import amend
 from trialdm.domain.errors import Forbidden, Stale, TrialError
-from trialdm.services import casebooks, participants, queries, records, signatures, studies, transfers, verification
+from trialdm.services import casebooks, participants, places, queries, records, signatures, studies, transfers, verification
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import FormInstance, Query, QueryAct
@@ -108,7 +108,7 @@ def test_a_casebook_signature_covers_every_form(world: World, knows: bool) -> No
 def test_a_confirmed_answer_is_the_one_that_stands(world: World) -> None:
     ident = builders.ready(world)
     asked = world.run(
-        "data-manager", lambda unit: queries.ask(unit, records.locate(unit, TRIAL, ident, *DEMO[:2]), "height_cm", "Right?").id
+        "data-manager", lambda unit: queries.ask(unit, places.locate(unit, TRIAL, ident, *DEMO[:2]), "height_cm", "Right?").id
     )
 
     def confirm(unit: Unit, book: Casebook) -> Any:
@@ -129,7 +129,7 @@ def test_a_site_that_has_handed_somebody_on_saves_nothing_more(world: World) -> 
         world.run("trial-manager", lambda unit: transfers.transfer(unit, TRIAL, ident, "S02", builders.TODAY, "The family moved"))
 
     def save(unit: Unit, book: Casebook) -> Any:
-        place = records.locate(unit, TRIAL, ident, "EV", "AE")
+        place = places.locate(unit, TRIAL, ident, "EV", "AE")
         return records.save(unit, place, records.Submission({"ae_term": "Cough"}))
 
     try:

@@ -14,7 +14,7 @@ from tests.services.test_versions import TOP, propose
 from trialdm.domain.errors import Conflict, Refused
 from trialdm.domain.ethics import Approval, Document
 from trialdm.instance import Instance
-from trialdm.services import allocations, approvals, gates, packages, participants, records, register, studies
+from trialdm.services import allocations, approvals, gates, packages, participants, places, records, register, studies
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent
@@ -152,7 +152,7 @@ def test_a_missing_reason_opens_no_gate(sqlite_world: World, item: str, more: di
     world = sqlite_world
     ident = builders.ready(world)
     with world.units.reading(world.actor("research-nurse")) as unit:
-        said = records.view(unit, records.locate(unit, TRIAL, ident, "V01", "CONS")).answers.to_json()["answers"]
+        said = records.view(unit, places.locate(unit, TRIAL, ident, "V01", "CONS")).answers.to_json()["answers"]
     given = {name: value for name, value in {**said, **more}.items() if name != item}
     put(world, ident, "V01", "CONS", given, only=True, missing={item: "NK"}, reason="source: read again")
     assert message in reasons_of(world, ident, rule)
@@ -162,7 +162,7 @@ def test_no_randomisation_without_a_planned_day(sqlite_world: World) -> None:
     world = sqlite_world
     ident = builders.ready(world)
     with world.units.reading(world.actor("research-nurse")) as unit:
-        form = records.view(unit, records.locate(unit, TRIAL, ident, "V01", "CLIN"))
+        form = records.view(unit, places.locate(unit, TRIAL, ident, "V01", "CLIN"))
         said = form.answers.to_json()["answers"]
     given = {n: v for n, v in said.items() if n != "surg_date_plan" and not form.place.form.by_name[n].value}
     put(world, ident, "V01", "CLIN", given, only=True, missing={"surg_date_plan": "NK"}, reason="source: read again")
@@ -182,7 +182,7 @@ def test_whoever_took_the_consent_was_delegated_for_it_on_the_day(world: World) 
     ident = builders.ready(world)
     assessor = world.actor("blinded-assessor").staff_no
     with world.units.reading(world.actor("research-nurse")) as unit:
-        said = records.view(unit, records.locate(unit, TRIAL, ident, "V01", "CONS")).answers.to_json()["answers"]
+        said = records.view(unit, places.locate(unit, TRIAL, ident, "V01", "CONS")).answers.to_json()["answers"]
     saved = put(world, ident, "V01", "CONS", {**said, "con_taker": assessor}, only=True, reason="source: signed by another")
     told = f"Blinded-Assessor S01 is not delegated for taking consent at site S01 on {TODAY.isoformat()}."
     assert [told in alert.message for alert in saved.alerts if alert.rule == "GOV-14"] == [True]
@@ -194,7 +194,7 @@ def test_whoever_operated_held_a_credential_on_the_day(world: World) -> None:
     world.at(date(2026, 3, 13))
     day = world.now.date().isoformat()
     with world.units.reading(world.actor("surgeon")) as unit:
-        assert "surgeon_operated" in {item.means for item in records.locate(unit, TRIAL, ident, "V02", "SURG").form.items}
+        assert "surgeon_operated" in {item.means for item in places.locate(unit, TRIAL, ident, "V02", "SURG").form.items}
     saved = put(world, ident, "V02", "SURG", {"surg_done": 1, "surg_date": day, "surg_id": 2}, role="surgeon")
     assert f"Surgeon 2 is not credentialed for TMR on {day}." in [a.message.split(" A cred")[0] for a in saved.alerts if a.rule == "GOV-52"]
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from tests import builders
 from tests.builders import TODAY, TRIAL, World, put
 from trialdm.domain.errors import Invalid, Unanswered
-from trialdm.services import allocations, records
+from trialdm.services import allocations, places, records
 from trialdm.services.records import View
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import AuditEvent
@@ -24,7 +24,7 @@ def in_arm(world: World, arm: int) -> str:
 
 
 def summary(world: World, ident: str, visit: str, form: str, role: str) -> dict[str, object]:
-    return dict(world.read(role, lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, visit, form))).summary)
+    return dict(world.read(role, lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, visit, form))).summary)
 
 
 def deviations(world: World) -> list[str]:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from tests import builders
 from tests.builders import TRIAL, World, put
 from trialdm.domain import roles
-from trialdm.services import notices, records, trail
+from trialdm.services import notices, places, records, trail
 from trialdm.services.trail import Filter
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Notice
@@ -55,7 +55,7 @@ def test_an_alert_is_told_once_and_again_only_for_another_answer(sqlite_world: W
 
 
 def _answers(unit: Unit, ident: str) -> dict[str, Any]:
-    place = records.locate(unit, TRIAL, ident, "V01", "MOOD")
+    place = places.locate(unit, TRIAL, ident, "V01", "MOOD")
     return dict(records.view(unit, place).to_json()["answers"])
 
 

@@ -12,7 +12,7 @@ from tests.builders import TRIAL, World
 from tests.services.test_signatures import hold, sign_casebook
 from trialdm.domain.errors import Conflict, Forbidden, Refused, WrongState
 from trialdm.domain.randomisation import ledger
-from trialdm.services import allocations, participants, schemes, signatures
+from trialdm.services import allocations, participants, places, schemes, signatures
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Allocation, AuditEvent, AuditValue, Scheme, SchemeEvent, Status
 
@@ -128,12 +128,12 @@ def test_the_allocation_record_has_the_levels_and_no_arm(world: World) -> None:
 
     ident = builders.randomised(world, limb=2, amp_level_plan=24, aetiol_main=5)
     world.run("surgeon", lambda unit: unblinding.look(unit, TRIAL, ident))
-    seen = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "R", "RAND")))
+    seen = world.read("surgeon", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "R", "RAND")))
     assert seen.answers.values["rand_f_limb"] == 2
     assert seen.answers.values["rand_f_aetgrp"] == 2
     assert seen.answers.values["rand_arm"] == builders.arm_of(world, ident)
     with pytest.raises(Refused):
-        world.read("research-nurse", lambda unit: records.locate(unit, TRIAL, ident, "R", "RAND"))
+        world.read("research-nurse", lambda unit: places.locate(unit, TRIAL, ident, "R", "RAND"))
 
 
 def test_a_withdrawn_opinion_stops_the_next_allocation(world: World) -> None:

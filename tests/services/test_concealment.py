@@ -40,9 +40,9 @@ from trialdm.services import (
     notices,
     packages,
     people,
+    places,
     queries,
     reconsents,
-    records,
     recruitment,
     schemes,
     screening,
@@ -116,7 +116,7 @@ def live_a_little(world: World) -> tuple[str, ...]:
     by_arm = {1: "proc_given", 2: "surg_level"}[builders.arm_of(world, ident)]
 
     def ask(unit: Unit, form: str, visit: str, item: str) -> None:
-        queries.ask(unit, records.locate(unit, TRIAL, ident, visit, form), item, "Please check this.")
+        queries.ask(unit, places.locate(unit, TRIAL, ident, visit, form), item, "Please check this.")
 
     later: list[Callable[[], Any]] = [
         lambda: world.run("principal-investigator", lambda unit: unblinding.emergency(unit, TRIAL, ident, emergency, 1)),

@@ -10,7 +10,7 @@ from tests.builders import TODAY, TRIAL, World
 from tests.services.test_participation import operated
 from tests.services.test_reinstating import dies
 from trialdm.domain.errors import Invalid, TrialError, Unanswered
-from trialdm.services import disclosures, records
+from trialdm.services import disclosures, places, records, removals
 from trialdm.services.unit import Unit
 
 WEEK_6 = TODAY + timedelta(days=42)
@@ -39,8 +39,8 @@ def deviations(world: World, ident: str) -> list[tuple[int, str, Any, str]]:
     """Row, state, class and rule of each deviation that a visit opened."""
 
     def work(unit: Unit) -> list[tuple[int, str, Any, str]]:
-        place = records.locate(unit, TRIAL, ident, "EV", "DEVI")
-        rows = records.book(unit, place).rows("DEVI", "EV")
+        place = places.locate(unit, TRIAL, ident, "EV", "DEVI")
+        rows = places.book(unit, place).rows("DEVI", "EV")
         said = [(s.instance.row, s.status, s.answers(place.form).values) for s in rows]
         rules = [(row, status, one.get("dv_class"), str(one.get("dv_desc")).split(" ")[0]) for row, status, one in said]
         return [one for one in rules if one[3].startswith("VISI")]
@@ -157,7 +157,7 @@ def test_a_serious_event_without_an_event_is_saved_and_says_so(sqlite_world: Wor
     assert serious(world, ident, 2).alerts[0].message.endswith("(recorded: 1: Fall).")
     assert serious(world, ident, 1).alerts == ()
     with pytest.raises(TrialError) as named:
-        world.run("research-nurse", lambda unit: records.remove(unit, records.locate(unit, TRIAL, ident, "EV", "AE"), "by mistake"))
+        world.run("research-nurse", lambda unit: removals.remove(unit, places.locate(unit, TRIAL, ident, "EV", "AE"), "by mistake"))
     assert named.value.code == "CRF.NAMED"
 
 
@@ -181,7 +181,7 @@ def test_a_deviation_that_somebody_has_worked_on_is_theirs_to_settle(sqlite_worl
     world.at(wrong)
     visited(world, ident, "V04", wrong)
     row = deviations(world, ident)[-1][0]
-    view = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI", row)))
+    view = world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "EV", "DEVI", row)))
     said = {**view.answers.to_json()["answers"], "dv_capa": "Asked the clinic"}
     builders.put(world, ident, "EV", "DEVI", said, row=row, only=True, complete=False)
     visited(world, ident, "V04", WEEK_6)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Conflict, Forbidden, Invalid
-from trialdm.services import allocations, chains, corrections, factors, records, schemes
+from trialdm.services import allocations, chains, corrections, factors, places, records, schemes
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Allocation, AllocationNote, Scheme, SchemeEvent
 
@@ -29,7 +29,7 @@ def deviations(world: World, ident: str) -> list[str]:
     with world.units.reading(world.actor("unblinded-data-manager")) as unit:
         found = []
         for row in range(1, 9):
-            view = records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI", row))
+            view = records.view(unit, places.locate(unit, TRIAL, ident, "EV", "DEVI", row))
             if view.version:
                 found.append(f"{view.answers.values['dv_type']} {view.answers.values['dv_desc']}")
         return found

@@ -12,7 +12,7 @@ from tests.services.test_signatures import sign_casebook
 from tests.services.test_versions import Edit, propose, take_up
 from trialdm.domain.crf import Answers
 from trialdm.domain.errors import TrialError, WrongState
-from trialdm.services import double_entry, holds, imports, inbox, records, studies
+from trialdm.services import double_entry, holds, imports, inbox, places, records, studies
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent, FormEntry, FormVersion
@@ -31,7 +31,7 @@ def ident(world: World) -> str:
 
 def enter(world: World, ident: str, role: str, row: int = 1, complete: bool = True, **answers: Any) -> View:
     def work(unit: Unit) -> View:
-        place = records.locate(unit, TRIAL, ident, "V03", "DIAR", row)
+        place = places.locate(unit, TRIAL, ident, "V03", "DIAR", row)
         confirm = tuple(check.id for check in place.form.checks if check.severity == "soft")
         return records.save(unit, place, Submission({**DAY, **answers}, complete=complete, confirm=confirm))
 
@@ -157,7 +157,7 @@ def test_a_form_of_the_shipped_trial_is_entered_twice(world: World) -> None:
 
 def typed(world: World, ident: str, role: str, answers: dict[str, int], row: int = 1) -> View:
     def work(unit: Unit) -> View:
-        return records.save(unit, records.locate(unit, TRIAL, ident, "V05", "PRPB", row), Submission(answers, complete=True))
+        return records.save(unit, places.locate(unit, TRIAL, ident, "V05", "PRPB", row), Submission(answers, complete=True))
 
     return world.run(role, work)
 
@@ -168,9 +168,9 @@ def test_a_row_that_was_begun_keeps_its_number(world: World) -> None:
     typed(world, ident, "research-nurse", row)
 
     def following(unit: Unit, after: int = 0) -> int:
-        place = records.locate(unit, TRIAL, ident, "V05", "PRPB")
+        place = places.locate(unit, TRIAL, ident, "V05", "PRPB")
         return double_entry.next_row(
-            unit, place.participant, place.form, "V05", records.next_row(records.book(unit, place), "PRPB", "V05"), after
+            unit, place.participant, place.form, "V05", places.next_row(places.book(unit, place), "PRPB", "V05"), after
         )
 
     assert world.read("research-nurse", following) == 2

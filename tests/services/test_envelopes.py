@@ -12,7 +12,7 @@ from tests.builders import TRIAL, World
 from tests.services.test_signatures import hold
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Unanswered
 from trialdm.domain.randomisation import ledger
-from trialdm.services import allocations, chains, envelopes, ledgers, notices, participants
+from trialdm.services import allocations, chains, envelopes, ledgers, notices, participants, places
 from trialdm.services.unit import SYSTEM
 from trialdm.store import keys as sealing
 from trialdm.store.tables import Allocation, SchemeEvent
@@ -130,7 +130,7 @@ def builders_view(world: World, ident: str) -> str:
     from trialdm.services import records
 
     with world.units.reading(world.actor("unblinded-data-manager")) as unit:
-        return str(records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI", 1)).answers.values.get("dv_desc"))
+        return str(records.view(unit, places.locate(unit, TRIAL, ident, "EV", "DEVI", 1)).answers.values.get("dv_desc"))
 
 
 def test_a_spoilt_envelope_is_accounted_for_and_not_used_again(sqlite_world: World) -> None:

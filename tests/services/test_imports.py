@@ -13,7 +13,7 @@ from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Conflict, Invalid, Missing, TrialError
 from trialdm.domain.ethics import Approval
-from trialdm.services import approvals, gates, holds, imports, packages, records
+from trialdm.services import approvals, gates, holds, imports, packages, places, records
 from trialdm.services.imports import BadRows, Outcome
 from trialdm.services.packages import Request
 
@@ -79,7 +79,7 @@ def test_a_draft_that_comes_back_unchanged_stays_a_draft(sqlite_world: World) ->
     builders.put(world, ident, "V01", "PAIN", {"limb_worst": 7}, only=True, complete=False)
     outcome = load(world, "PAIN", f"participant,visit,limb_worst\n{ident},V01,7\n")
     assert (outcome.saved, outcome.unchanged) == (0, 1)
-    assert world.read("data-manager", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN"))).status == "draft"
+    assert world.read("data-manager", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "V01", "PAIN"))).status == "draft"
 
 
 @pytest.mark.parametrize("again", ["{ident},V01,1,6", "{ident},v01,,6", " {ident} ,V01,1,7"], ids=str)
@@ -192,7 +192,7 @@ def test_a_column_that_is_not_in_the_file_leaves_what_is_saved(sqlite_world: Wor
     builders.put(sqlite_world, ident, "V01", "PAIN", {"limb_worst": 7, "limb_avg": 4, "pain_assist": 1}, only=True)
     outcome = load(sqlite_world, "PAIN", f"participant,visit,limb_worst\n{ident},V01,8\n", reason="source")
     assert [(c.item, c.old, c.new) for c in outcome.changes if c.item.startswith("limb")] == [("limb_worst", "7", "8")]
-    view = sqlite_world.read("data-manager", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN")))
+    view = sqlite_world.read("data-manager", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "V01", "PAIN")))
     assert view.answers.values["limb_avg"] == 4
 
 
@@ -219,7 +219,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_saved(sqlite_world: World, fo
         [c.column for c in refused.value.outcome.errors] if isinstance(refused.value, BadRows) else [d.place for d in refused.value.details]
     )
     assert column in places if column else not places
-    book = sqlite_world.read("data-manager", lambda unit: records.book(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN")))
+    book = sqlite_world.read("data-manager", lambda unit: places.book(unit, places.locate(unit, TRIAL, ident, "V01", "PAIN")))
     assert set(book.forms) == {("V01", "CONS", 1)}
 
 

@@ -12,7 +12,7 @@ from tests.builders import TODAY, TRIAL, World
 from tests.services import test_versions
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, TrialError, WrongState
 from trialdm.domain.ethics import Answer, Document, Fact, Modification, Step
-from trialdm.services import allocations, approvals, clocks, gates, modifications, participants, records, register, trail, versions
+from trialdm.services import allocations, approvals, clocks, gates, modifications, participants, places, records, register, trail, versions
 from trialdm.services.unit import SYSTEM, Unit
 
 REF = "SM01"
@@ -284,7 +284,7 @@ def test_ac_03_a_consent_on_the_new_form_while_the_site_may_object_is_refused_by
     (form,) = [r for r in asked(world, "consent", participant=ident).reasons if r.rule == "GOV-12" and r.message.startswith("ICF")]
     assert form.message == f"ICF v3.0 was not approved for use at this site on {DAY_20.isoformat()}. Site S01 {words}."
     assert form.needs == "Re-consent with ICF v2.0 (2026-01-05)."
-    flagged = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI")))
+    flagged = world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "EV", "DEVI")))
     assert words in str(flagged.answers.values["dv_desc"])
     with pytest.raises(Refused) as refused:
         world.run("trial-coordinator", lambda unit: allocations.randomise(unit, TRIAL, ident, "key"))

@@ -21,6 +21,7 @@ from trialdm.services import (
     gates,
     overview,
     packages,
+    places,
     records,
     recruitment,
     schemes,
@@ -185,7 +186,7 @@ def test_a_participant_is_entered_under_the_arm_of_the_site(sites: World) -> Non
     told = sites.run("principal-investigator", lambda unit: unblinding.look(unit, TRIAL, ident))
     assert told.arm in ("TMR", "Standard")
     assert told.number == allocated.number
-    seen = sites.read("trial-coordinator", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "CONS")))
+    seen = sites.read("trial-coordinator", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "V01", "CONS")))
     assert seen.status == "complete"
 
 

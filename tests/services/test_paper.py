@@ -16,7 +16,7 @@ from trialdm.documents.press import Press
 from trialdm.domain import naming
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import BUILT_IN_FACTS
-from trialdm.services import records, signatures
+from trialdm.services import places, signatures
 from trialdm.services.unit import Unit
 from trialdm.web import paper
 
@@ -84,8 +84,8 @@ def test_a_filled_form_says_answers_reasons_who_saved_and_who_signed(world: Worl
     builders.put(world, ident, "V01", "PAIN", {"limb_worst": 7, "pain_assist": 1}, only=True, missing={"limb_avg": "RF"})
 
     def sign(unit: Unit) -> None:
-        place = records.locate(unit, TRIAL, ident, "V01", "PAIN")
-        book, _ = records.saved(unit, place)
+        place = places.locate(unit, TRIAL, ident, "V01", "PAIN")
+        book, _ = places.saved(unit, place)
         signatures.sign(unit, place.protocol, book, {place.key: 1}, builders.PASSWORD)
 
     world.run("principal-investigator", sign)

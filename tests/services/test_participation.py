@@ -8,7 +8,7 @@ import pytest
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
 from trialdm.domain.errors import Refused
-from trialdm.services import overview, participants, records, studies
+from trialdm.services import overview, participants, places, records, studies
 from trialdm.web.grids import casebook_grid
 
 PAIN = {"rlp_worst": 3, "plp_worst": 2}
@@ -75,7 +75,7 @@ def test_ac_19_a_participant_withdraws_at_level_3(world: World) -> None:
             builders.put(world, ident, visit, form, answers)
         assert refused.value.code == "GATE.GOV-43", form
         assert refused.value.needs == "Nothing: data to date are kept, and no new data may be recorded."
-    kept = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN")))
+    kept = world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "V01", "PAIN")))
     assert kept.answers.values["limb_worst"] == 5
     assert reminded(world) == [], "no visit, and no draft that can no longer be saved"
     builders.put(world, ident, "EV", "DEVI", complete=False)

@@ -22,6 +22,7 @@ from trialdm.services import (
     overview,
     packages,
     participants,
+    places,
     records,
     rehearsals,
     schemes,
@@ -137,7 +138,7 @@ def test_the_number_is_filled_and_the_states_follow(audit: World) -> None:
         return [row.state for row in studies.history(unit, AUDIT, "case", ident)]
 
     assert audit.read("lead", states) == ["recorded", "operated", "follow_up"]
-    month = audit.read("lead", lambda unit: records.view(unit, records.locate(unit, AUDIT, ident, "M03", "AUD2")))
+    month = audit.read("lead", lambda unit: records.view(unit, places.locate(unit, AUDIT, ident, "M03", "AUD2")))
     assert month.answers.values["au2_month"] == 3
 
 
@@ -150,7 +151,7 @@ def test_a_case_that_was_ended_by_mistake_goes_on(audit: World) -> None:
     for why in (1, 2, 0):
 
         def end(unit: Unit, why: int = why) -> str:
-            place = records.locate(unit, AUDIT, ident, "END", cases.END)
+            place = places.locate(unit, AUDIT, ident, "END", cases.END)
             version = records.view(unit, place).version or None
             answers = {"au3_reason": why, "au3_date": today(audit).isoformat()}
             records.save(unit, place, records.Submission(answers, {}, True, "source: the letter", (), version))

@@ -18,7 +18,7 @@ from tests.builders import TODAY, TRIAL, World
 from tests.services.test_packages import csv_of, export
 from trialdm.domain.ethics.withdrawal import LEVELS
 from trialdm.exports import package
-from trialdm.services import packages, records, trail
+from trialdm.services import packages, places, records, trail
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import FormInstance
 
@@ -88,7 +88,7 @@ def test_what_is_exported_after_a_withdrawal(
 def test_data_to_date_stay_in_the_database(sqlite_world: World, tmp_path: Path) -> None:
     ident = withdrawn(sqlite_world, 7)
     export(sqlite_world, tmp_path / "out")
-    kept = sqlite_world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN")))
+    kept = sqlite_world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "V01", "PAIN")))
     assert kept.answers.values["limb_worst"] == 5
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.crf import Form
-from trialdm.services import previous, records
+from trialdm.services import places, previous
 from trialdm.services.previous import Earlier
 
 MEDICINE = {"an_any": 1, "an_class": 1, "an_drug": "paracetamol", "an_opioid": None, "an_route": 1, "an_days7": 7}
@@ -29,7 +29,7 @@ def before(
     alter: Callable[[Form], Form] = lambda f: f,
 ) -> Earlier | None:
     def work(unit: builders.Unit) -> Earlier | None:
-        place = records.locate(unit, TRIAL, ident, visit, form)
+        place = places.locate(unit, TRIAL, ident, visit, form)
         return previous.answers(unit, replace(place, form=alter(place.form)))
 
     return world.read(role, work)

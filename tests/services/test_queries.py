@@ -12,7 +12,7 @@ from trialdm.domain import query, roles
 from trialdm.domain.crf import Answers
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, WrongState
 from trialdm.domain.roles import Grant
-from trialdm.services import casebooks, checks, holds, inbox, notices, participants, queries, records, trail
+from trialdm.services import casebooks, checks, holds, inbox, notices, participants, places, queries, trail
 from trialdm.services.queries import Found, Line, Wanted
 from trialdm.services.trail import Filter
 from trialdm.services.unit import Unit
@@ -37,7 +37,7 @@ def ask(
     world: World, ident: str, item: str = "asa", *, role: str = "data-manager", form: str = "CLIN", visit: str = "V01", row: int = 1
 ) -> str:
     """Ask about an item; gives the id of the query."""
-    return world.run(role, lambda unit: queries.ask(unit, records.locate(unit, TRIAL, ident, visit, form, row), item, ASKED).id)
+    return world.run(role, lambda unit: queries.ask(unit, places.locate(unit, TRIAL, ident, visit, form, row), item, ASKED).id)
 
 
 def act(world: World, role: str, name: str, query_id: str, *words: str, site: str = "") -> None:
@@ -160,7 +160,7 @@ def test_who_asks_answers_and_closes(sqlite_world: World, role: str) -> None:
         return True
 
     here = roles.Grant(role, TRIAL, "S01" if roles.ROLES[role][1] else "")
-    asks = allowed(lambda unit: queries.ask(unit, records.locate(unit, TRIAL, ident, "V01", "CLIN"), "pad", ASKED))
+    asks = allowed(lambda unit: queries.ask(unit, places.locate(unit, TRIAL, ident, "V01", "CLIN"), "pad", ASKED))
     assert asks is roles.may([here], "query.raise", TRIAL)
     answers = allowed(lambda unit: queries.answer(unit, TRIAL, about, "confirmed", ""))
     assert answers is (role in roles.FORM_ENTRY["baseline"])
@@ -342,8 +342,8 @@ def break_quietly(world: World, ident: str, form: str, **answers: Any) -> None:
     """Answers as an older version of the protocol let them through: written without a check, and confirmed by nobody."""
 
     def work(unit: Unit) -> None:
-        place = records.locate(unit, TRIAL, ident, "V01", form)
-        book = records.book(unit, place)
+        place = places.locate(unit, TRIAL, ident, "V01", form)
+        book = places.book(unit, place)
         stored = book.get(*place.key)
         assert stored is not None
         old = stored.answers(place.form)
@@ -465,7 +465,7 @@ def _instance(world: World, ident: str, form: str) -> str:
 
 
 def may_ask(world: World, ident: str, form: str = "CLIN") -> bool:
-    return world.read("data-manager", lambda unit: queries.may_ask(unit, records.locate(unit, TRIAL, ident, "V01", form)))
+    return world.read("data-manager", lambda unit: queries.may_ask(unit, places.locate(unit, TRIAL, ident, "V01", form)))
 
 
 @pytest.mark.parametrize("scope", ["trial", "site", "participant", "form"])

@@ -12,7 +12,7 @@ from tests.builders import TODAY, TRIAL, World
 from tests.services import test_modifications
 from trialdm.domain.errors import Forbidden, Refused
 from trialdm.domain.ethics import Document
-from trialdm.services import overview, reconsents, records, register
+from trialdm.services import overview, places, reconsents, register
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import FormInstance, FormVersion
 
@@ -104,7 +104,7 @@ def test_a_version_that_warns_is_kept_with_the_form_and_told_where_it_is_entered
 
     def watch() -> list[str]:
         def work(unit: Any) -> list[str]:
-            place = records.locate(unit, TRIAL, ident, "V01", "PAIN")
+            place = places.locate(unit, TRIAL, ident, "V01", "PAIN")
             return [reason.message for reason in overview.entry(unit, place)[1] if reason.rule == "GOV-26"]
 
         return world.read("research-nurse", work)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused, Stale, TrialError, Unanswered, Unconditional, WrongState
-from trialdm.services import drafts, participants, records, studies, trail
+from trialdm.services import drafts, participants, places, records, removals, studies, trail
 from trialdm.services.unit import LONDON, SYSTEM, Unit
 from trialdm.store.tables import FormDraft, FormInstance, FormVersion
 
@@ -24,13 +24,13 @@ def version_count(world: World, form: str) -> int:
 
 
 def history(world: World, ident: str, visit: str, form: str, role: str = "research-nurse", row: int = 1) -> list[trail.Line]:
-    return world.read(role, lambda unit: trail.of_form(unit, records.locate(unit, TRIAL, ident, visit, form, row)))
+    return world.read(role, lambda unit: trail.of_form(unit, places.locate(unit, TRIAL, ident, visit, form, row)))
 
 
 def test_a_form_is_read_back_as_it_was_saved(world: World) -> None:
     ident = builders.consented(world)
     saved = builders.put(world, ident, "V01", "PAIN", PAIN, only=True)
-    seen = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN")))
+    seen = world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "V01", "PAIN")))
     assert (seen.status, seen.version, saved.version) == ("complete", 1, 1)
     assert seen.answers.values == {**PAIN, "pain_pre": 2}
 
@@ -87,7 +87,7 @@ def test_two_people_saving_the_same_form_lose_nothing(world: World) -> None:
     with pytest.raises(Stale) as refused:
         builders.put(world, ident, "V01", "PAIN", {**PAIN, "limb_worst": 3}, only=True, reason="typing", version=1, role="sub-investigator")
     assert refused.value.code == "CRF.STALE"
-    seen = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "V01", "PAIN")))
+    seen = world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "V01", "PAIN")))
     assert (seen.answers.values["limb_worst"], seen.version) == (8, 2)
 
 
@@ -206,7 +206,7 @@ def test_a_typing_error_in_the_pseudonym_is_told(sqlite_world: World) -> None:
     ident = builders.consented(sqlite_world)
     wrong = ("1" if ident[0] != "1" else "2") + ident[1:]
     with pytest.raises(Invalid) as refused:
-        sqlite_world.read("research-nurse", lambda unit: records.locate(unit, TRIAL, wrong, "V01", "PAIN"))
+        sqlite_world.read("research-nurse", lambda unit: places.locate(unit, TRIAL, wrong, "V01", "PAIN"))
     assert refused.value.code == "PARTICIPANT.WRITTEN"
 
 
@@ -216,12 +216,12 @@ def test_a_typing_error_in_the_pseudonym_is_told(sqlite_world: World) -> None:
 def test_places_that_do_not_exist(sqlite_world: World, visit: str, form: str, row: int) -> None:
     ident = builders.consented(sqlite_world)
     with pytest.raises(Missing):
-        sqlite_world.read("research-nurse", lambda unit: records.locate(unit, TRIAL, ident, visit, form, row))
+        sqlite_world.read("research-nurse", lambda unit: places.locate(unit, TRIAL, ident, visit, form, row))
 
 
 def test_a_consent_on_a_superseded_form_is_kept_flagged_and_blocks_the_randomisation(world: World) -> None:
     ident = builders.consented(world, documents=1)
-    book = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI")))
+    book = world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "EV", "DEVI")))
     assert "GOV-12" in str(book.answers.values["dv_desc"])
     assert book.status == "draft"
     answer = world.read("trial-coordinator", lambda unit: participants.gate(unit, TRIAL, "randomise", participant=ident))
@@ -252,7 +252,7 @@ def test_an_operation_on_the_wrong_side_is_kept_and_flagged_where_blinded_people
     assert world.read("trial-coordinator", lambda unit: studies.state(unit, TRIAL, "participant", ident)) == "operated"
 
     def deviation(unit: Unit) -> records.View:
-        return records.view(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI", 501))
+        return records.view(unit, places.locate(unit, TRIAL, ident, "EV", "DEVI", 501))
 
     with pytest.raises(Refused) as hidden:
         world.read("research-nurse", deviation)
@@ -283,10 +283,10 @@ def test_a_blinded_nurse_keeps_what_the_surgeon_wrote(world: World) -> None:
     day = world.now.astimezone(LONDON).date().isoformat()
     technique = {"re_date": day, "re_type": [5], "re_nerve": [2], "re_ind": 4, "re_planned": 0, "re_crossover": 0}
     builders.put(world, ident, "EV", "REOP", technique, role="surgeon", only=True)
-    seen = world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "REOP")))
+    seen = world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "EV", "REOP")))
     assert not {"re_type", "re_nerve", "re_crossover"} & set(seen.answers.values)
     builders.put(world, ident, "EV", "REOP", {"re_date": day, "re_ind": 1, "re_planned": 0}, only=True, reason="source")
-    kept = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "REOP")))
+    kept = world.read("surgeon", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "EV", "REOP")))
     assert (kept.answers.values["re_type"], kept.answers.values["re_ind"]) == ((5,), 1)
     with pytest.raises(Refused):
         builders.put(world, ident, "EV", "REOP", {**technique, "re_type": [7]}, only=True, reason="source")
@@ -312,8 +312,8 @@ def test_what_was_typed_is_kept_for_the_person_alone_and_is_no_version(world: Wo
     ident = builders.consented(world)
     typed = {"answer.age_years": ["61"], "answer.ethnic": ["4"], "missing.height_cm": ["ND"]}
 
-    def place(unit: Unit) -> records.Place:
-        return records.locate(unit, TRIAL, ident, "V01", "DEMO")
+    def place(unit: Unit) -> places.Place:
+        return places.locate(unit, TRIAL, ident, "V01", "DEMO")
 
     world.run("research-nurse", lambda unit: drafts.keep(unit, place(unit), typed, 0))
     mine = world.read("research-nurse", lambda unit: drafts.of(unit, place(unit)))
@@ -330,21 +330,21 @@ def test_what_was_typed_is_kept_for_the_person_alone_and_is_no_version(world: Wo
 
 def test_a_draft_that_was_moved_to_another_form_cannot_be_read(sqlite_world: World) -> None:
     world, ident = sqlite_world, builders.consented(sqlite_world)
-    world.run("research-nurse", lambda unit: drafts.keep(unit, records.locate(unit, TRIAL, ident, "V01", "DEMO"), {"answer.sex": ["1"]}, 0))
+    world.run("research-nurse", lambda unit: drafts.keep(unit, places.locate(unit, TRIAL, ident, "V01", "DEMO"), {"answer.sex": ["1"]}, 0))
     with world.instance.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE form_draft SET form = 'CLIN'")
-    assert world.read("research-nurse", lambda unit: drafts.of(unit, records.locate(unit, TRIAL, ident, "V01", "CLIN"))) is None
+    assert world.read("research-nurse", lambda unit: drafts.of(unit, places.locate(unit, TRIAL, ident, "V01", "CLIN"))) is None
 
 
 def test_a_row_that_was_put_back_is_changed_with_a_reason_only(world: World) -> None:
     ident = builders.randomised(world)
     builders.put(world, ident, "EV", "AE", {"ae_term": "Cough", "ae_ser": 0, "ae_sev": 1})
 
-    def place(unit: Unit) -> records.Place:
-        return records.locate(unit, TRIAL, ident, "EV", "AE")
+    def place(unit: Unit) -> places.Place:
+        return places.locate(unit, TRIAL, ident, "EV", "AE")
 
-    world.run("research-nurse", lambda unit: records.remove(unit, place(unit), "entered twice"))
-    world.run("research-nurse", lambda unit: records.restore(unit, place(unit), "it was not"))
+    world.run("research-nurse", lambda unit: removals.remove(unit, place(unit), "entered twice"))
+    world.run("research-nurse", lambda unit: removals.restore(unit, place(unit), "it was not"))
     with pytest.raises(Invalid) as refused:
         builders.put(world, ident, "EV", "AE", {"ae_term": "Cough", "ae_ser": 0, "ae_sev": 2})
     assert refused.value.code == "CRF.REASON_NEEDED"
@@ -392,7 +392,7 @@ def test_what_is_said_to_a_prompt_is_kept_shown_and_in_the_trail(world: World) -
     builders.put(world, ident, "V01", "PAIN", given, only=True, confirm=(code,), notes={code: f" {said} ", "PAIN-99": "nothing"})
 
     def shown(unit: Unit) -> list[tuple[str, str]]:
-        place = records.locate(unit, TRIAL, ident, "V01", "PAIN")
+        place = places.locate(unit, TRIAL, ident, "V01", "PAIN")
         return records.answered(unit, place, records.view(unit, place))
 
     assert world.read("monitor", shown) == [(asked.value.details[0].message, said)]
@@ -418,7 +418,7 @@ def test_restricted_rows_of_an_open_form_answer_alike_whether_they_are_there_or_
     world, ident = sqlite_world, builders.randomised(sqlite_world)
     for row in (501, 530):
         with pytest.raises(Refused) as hidden:
-            world.read("research-nurse", lambda unit, row=row: records.locate(unit, TRIAL, ident, "EV", "DEVI", row))
+            world.read("research-nurse", lambda unit, row=row: places.locate(unit, TRIAL, ident, "EV", "DEVI", row))
         assert hidden.value.code == "GATE.GOV-45"
 
 
@@ -426,7 +426,7 @@ def test_restricted_rows_of_an_open_form_answer_alike_whether_they_are_there_or_
 def test_a_row_that_no_form_has_is_not_there(sqlite_world: World, row: int) -> None:
     world, ident = sqlite_world, builders.randomised(sqlite_world)
     with pytest.raises(Missing):
-        world.read("research-nurse", lambda unit: records.locate(unit, TRIAL, ident, "EV", "AE", row))
+        world.read("research-nurse", lambda unit: places.locate(unit, TRIAL, ident, "EV", "AE", row))
 
 
 def test_a_crossover_opens_a_deviation_among_the_restricted_ones(sqlite_world: World) -> None:
@@ -455,7 +455,7 @@ def test_an_import_gives_no_item_that_names_other_roles(sqlite_world: World) -> 
     builders.put(world, ident, "EV", "AE", {"ae_term": "Cough", "ae_ser": 0, "ae_sev": 1})
 
     def bring(unit: Unit) -> None:
-        place = records.locate(unit, TRIAL, ident, "EV", "SAE")
+        place = places.locate(unit, TRIAL, ident, "EV", "SAE")
         records.save(unit, place, records.Submission({"sae_rel_pi": 1}, {}, False, "r", (), None), imported=True)
 
     with pytest.raises(Forbidden) as refused:
@@ -476,8 +476,8 @@ def deviations(world: World, ident: str) -> dict[int, Any]:
     """Type of each deviation by its row."""
 
     def work(unit: Unit) -> dict[int, Any]:
-        place = records.locate(unit, TRIAL, ident, "EV", "DEVI")
-        return {s.instance.row: s.answers(place.form).values.get("dv_type") for s in records.book(unit, place).rows("DEVI", "EV")}
+        place = places.locate(unit, TRIAL, ident, "EV", "DEVI")
+        return {s.instance.row: s.answers(place.form).values.get("dv_type") for s in places.book(unit, place).rows("DEVI", "EV")}
 
     return world.read("principal-investigator", work)
 
@@ -510,7 +510,7 @@ def test_a_row_that_blinded_people_have_seen_does_not_vanish(sqlite_world: World
 def test_a_blinded_person_is_told_the_same_of_a_restricted_row_whatever_version_they_name(sqlite_world: World, version: int | None) -> None:
     world, ident = sqlite_world, builders.randomised(sqlite_world)
     builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": 4}, only=True, role="principal-investigator")
-    place = world.read("principal-investigator", lambda unit: records.locate(unit, TRIAL, ident, "EV", "DEVI", 501))
+    place = world.read("principal-investigator", lambda unit: places.locate(unit, TRIAL, ident, "EV", "DEVI", 501))
     with pytest.raises(Refused) as refused:
         world.run("research-nurse", lambda unit: records.save(unit, place, records.Submission({}, version=version)))
     assert refused.value.code == "GATE.GOV-45"

@@ -11,7 +11,7 @@ from tests import builders
 from tests.builders import TODAY, TRIAL, World
 from tests.services.test_participation import PAIN, operated, state, status
 from trialdm.domain.errors import TrialError
-from trialdm.services import notices, participants, records, studies
+from trialdm.services import notices, participants, places, removals, studies
 from trialdm.services.casebooks import read as casebook
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent
@@ -37,7 +37,7 @@ def correct(
 def remove(
     world: World, ident: str, form: str, role: str = "principal-investigator", reason: str = "the wrong participant", row: int = 1
 ) -> None:
-    world.run(role, lambda unit: records.remove(unit, records.locate(unit, TRIAL, ident, "EV", form, row), reason))
+    world.run(role, lambda unit: removals.remove(unit, places.locate(unit, TRIAL, ident, "EV", form, row), reason))
 
 
 def dies(world: World, ident: str) -> None:
@@ -141,7 +141,7 @@ def test_a_draft_is_removed_by_whoever_enters_the_form_and_one_that_is_put_back_
     builders.put(world, ident, "EV", "STAT", {"st_status": 3, "st_date": DAY.isoformat()}, only=True, complete=False)
     remove(world, ident, "STAT", "research-nurse")
     assert (state(world, ident), told(world)) == ("operated", [])
-    world.run("research-nurse", lambda unit: records.restore(unit, records.locate(unit, TRIAL, ident, "EV", "STAT"), "it was right"))
+    world.run("research-nurse", lambda unit: removals.restore(unit, places.locate(unit, TRIAL, ident, "EV", "STAT"), "it was right"))
     correct(world, ident, 3, "research-nurse", reason="")
     assert (state(world, ident), level(world, ident)) == ("withdrawn", 3)
 

@@ -5,7 +5,7 @@ import pytest
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Invalid, TrialError, Unanswered
-from trialdm.services import records, rows, trail
+from trialdm.services import places, removals, rows, trail
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import Unit
 
@@ -21,14 +21,14 @@ def submission(answers: dict[str, object], version: int = 0, *, confirm: tuple[s
 
 
 def save(world: World, ident: str, *sent: tuple[int, Submission]) -> list[View]:
-    return world.run("research-nurse", lambda unit: rows.save(unit, records.locate(unit, TRIAL, ident, "V01", "DIAR"), sent))
+    return world.run("research-nurse", lambda unit: rows.save(unit, places.locate(unit, TRIAL, ident, "V01", "DIAR"), sent))
 
 
 def saved(world: World, ident: str) -> dict[int, int]:
     """Row -> version."""
 
     def work(unit: Unit) -> dict[int, int]:
-        found = records.book(unit, records.locate(unit, TRIAL, ident, "V01", "DIAR")).rows("DIAR", "V01")
+        found = places.book(unit, places.locate(unit, TRIAL, ident, "V01", "DIAR")).rows("DIAR", "V01")
         return {stored.instance.row: stored.instance.seq for stored in found}
 
     return world.read("research-nurse", work)
@@ -41,7 +41,7 @@ def test_rows_are_saved_together_and_each_has_its_trail(world: World) -> None:
     assert saved(world, ident) == {1: 1, 2: 1}
     for row in (1, 2):
         lines = world.read(
-            "research-nurse", lambda unit, row=row: trail.of_form(unit, records.locate(unit, TRIAL, ident, "V01", "DIAR", row))
+            "research-nurse", lambda unit, row=row: trail.of_form(unit, places.locate(unit, TRIAL, ident, "V01", "DIAR", row))
         )
         assert {"form.finish", "form.confirm"} & {line.action for line in lines} >= {"form.finish"}
 
@@ -84,7 +84,7 @@ def test_a_row_that_somebody_else_saved_is_stale_and_nothing_is_saved(sqlite_wor
 def test_a_removed_row_is_not_written_over(sqlite_world: World) -> None:
     ident = builders.consented(sqlite_world)
     save(sqlite_world, ident, (1, submission(day(1))))
-    sqlite_world.run("research-nurse", lambda unit: records.remove(unit, records.locate(unit, TRIAL, ident, "V01", "DIAR"), "by mistake"))
+    sqlite_world.run("research-nurse", lambda unit: removals.remove(unit, places.locate(unit, TRIAL, ident, "V01", "DIAR"), "by mistake"))
     with pytest.raises(TrialError):
         save(sqlite_world, ident, (1, submission(day(1))))
     assert saved(sqlite_world, ident) == {}

@@ -13,7 +13,7 @@ from tests.services.test_versions import propose, take_up
 from trialdm.domain import roles
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, TrialError
 from trialdm.domain.ethics import Approval
-from trialdm.services import approvals, dictionaries, notices, records, safety, trail
+from trialdm.services import approvals, dictionaries, notices, places, records, removals, safety, trail
 from trialdm.services.records import Submission, View
 from trialdm.services.unit import Unit
 
@@ -26,7 +26,7 @@ def say(world: World, ident: str, role: str, given: dict[str, Any], *, complete:
     """Save the serious event as a person does: what they answer, and nothing about the rest."""
 
     def work(unit: Unit) -> View:
-        place = records.locate(unit, TRIAL, ident, "EV", more.get("form", "SAE"), more.get("row", 1))
+        place = places.locate(unit, TRIAL, ident, "EV", more.get("form", "SAE"), more.get("row", 1))
         view = records.view(unit, place)
         own = {n: v for n, v in view.answers.to_json()["answers"].items() if n not in view.of_others and place.form.by_name[n].typed_in}
         missing = {n: m for n, m in view.answers.missing.items() if n not in view.of_others and n not in given}
@@ -83,14 +83,14 @@ def test_who_answers_single_items_neither_begins_nor_removes_a_form(sqlite_world
     assert refused.value.code == "ROLE.FORM"
     put(sqlite_world, ident, "EV", "AE", {"ae_ser": 0, "ae_start": TODAY.isoformat()})
     with pytest.raises(Forbidden):
-        sqlite_world.run(role, lambda unit: records.remove(unit, records.locate(unit, TRIAL, ident, "EV", "AE"), "a mistake"))
+        sqlite_world.run(role, lambda unit: removals.remove(unit, places.locate(unit, TRIAL, ident, "EV", "AE"), "a mistake"))
 
 
 def test_the_sponsor_reads_no_other_form(sqlite_world: World) -> None:
     ident = builders.randomised(sqlite_world)
     for visit, form in (("EV", "AE"), ("V01", "CLIN"), ("V02", "SURG")):
         with pytest.raises(Forbidden):
-            sqlite_world.read("sponsor", lambda unit, at=(visit, form): records.locate(unit, TRIAL, ident, *at))
+            sqlite_world.read("sponsor", lambda unit, at=(visit, form): places.locate(unit, TRIAL, ident, *at))
 
 
 def test_relatedness_is_raised_by_the_doctor_and_told_to_the_sponsor(sqlite_world: World) -> None:
@@ -314,7 +314,7 @@ def test_no_blinded_role_reads_a_narrative(sqlite_world: World, role: str) -> No
     say(world, ident, "principal-investigator", {**DOCTOR, "sae_narr": TOLD})
 
     def read(unit: Unit) -> list[Any]:
-        place = records.locate(unit, TRIAL, ident, "EV", "SAE")
+        place = places.locate(unit, TRIAL, ident, "EV", "SAE")
         return [records.view(unit, place).to_json(), trail.of_form(unit, place), notices.inbox(unit)]
 
     for work in (read, *(lambda unit, table=table: table(unit, TRIAL) for table in TABLES)):
@@ -338,7 +338,7 @@ def test_a_data_manager_codes_an_event_with_a_trace(world: World) -> None:
     assert [term.code for term in waiting.suggestions] == ["L0102"]
     world.run("data-manager", lambda unit: dictionaries.give(unit, TRIAL, ident, 1, "L0102"))
     assert world.read("data-manager", lambda unit: dictionaries.uncoded(unit, TRIAL)) == []
-    place = world.read("data-manager", lambda unit: records.locate(unit, TRIAL, ident, "EV", "AE"))
+    place = world.read("data-manager", lambda unit: places.locate(unit, TRIAL, ident, "EV", "AE"))
     lines = world.read("data-manager", lambda unit: trail.of_form(unit, place))
     assert [(line.new, line.reason) for line in lines if line.field == "ae_code"] == [("L0102", "other: coded as Pneumonia")]
     with pytest.raises(Missing):

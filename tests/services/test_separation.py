@@ -21,7 +21,7 @@ from trialdm.definitions.people import PersonEntry
 from trialdm.documents import page
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Approval
-from trialdm.services import allocations, approvals, delegations, factors, packages, people, records, trail, unblinding
+from trialdm.services import allocations, approvals, delegations, factors, packages, people, places, records, trail, unblinding
 from trialdm.services.unit import SYSTEM, Unit
 
 
@@ -77,7 +77,7 @@ def looks(world: World) -> Any:
 
 def opens_the_operation(world: World) -> Any:
     ident = operated(world)
-    return world.read("blinded-assessor", lambda unit: records.locate(unit, TRIAL, ident, "V02", "SURG"))
+    return world.read("blinded-assessor", lambda unit: places.locate(unit, TRIAL, ident, "V02", "SURG"))
 
 
 def assesses_with_knowledge(world: World) -> Any:
@@ -96,7 +96,7 @@ def randomiser_blanks(world: World) -> Any:
     ident = randomised_by(world, "sub-investigator")
 
     def work(unit: Unit) -> Any:
-        place = records.locate(unit, TRIAL, ident, "V01", "CLIN")
+        place = places.locate(unit, TRIAL, ident, "V01", "CLIN")
         stored = records.view(unit, place)
         said = stored.answers.to_json()
         answers = {key: value for key, value in said["answers"].items() if key != "opioid_pre"}

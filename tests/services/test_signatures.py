@@ -13,7 +13,20 @@ from tests import builders
 from tests.builders import PASSWORD, TRIAL, World
 from trialdm.domain import signing
 from trialdm.domain.errors import Broken, Refused, TrialError, WrongState
-from trialdm.services import casebooks, dictionaries, holds, imports, participants, records, signatures, studies, trail, verification
+from trialdm.services import (
+    casebooks,
+    dictionaries,
+    holds,
+    imports,
+    participants,
+    places,
+    records,
+    removals,
+    signatures,
+    studies,
+    trail,
+    verification,
+)
 from trialdm.services.records import Submission
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import AuditEvent, FormInstance, FormVersion
@@ -245,7 +258,7 @@ def regrade(world: World, ident: str, severity: int) -> None:
     """Another severity of the event; everything else of it stays."""
 
     def work(unit: Unit) -> None:
-        place = records.locate(unit, TRIAL, ident, "EV", "AE")
+        place = places.locate(unit, TRIAL, ident, "EV", "AE")
         view = records.view(unit, place)
         answers = {name: raw for name, raw in view.to_json()["answers"].items() if place.form.by_name[name].typed_in}
         soft = tuple(check.id for check in place.form.checks if check.severity == "soft")
@@ -439,18 +452,18 @@ def test_a_row_is_removed_with_a_reason_and_can_be_restored(world: World) -> Non
     for row in (1, 2):
         builders.put(world, ident, "V01", "ANLG", {"an_any": 1, "an_class": 1, "an_drug": "paracetamol"}, row=row, reason="late")
 
-    def place(unit: Unit, row: int = 2) -> records.Place:
-        return records.locate(unit, TRIAL, ident, "V01", "ANLG", row)
+    def place(unit: Unit, row: int = 2) -> places.Place:
+        return places.locate(unit, TRIAL, ident, "V01", "ANLG", row)
 
-    assert code_of(lambda: world.run("research-nurse", lambda unit: records.remove(unit, place(unit), " "))) == "CRF.REASON_NEEDED"
-    world.run("research-nurse", lambda unit: records.remove(unit, place(unit), "entered twice"))
+    assert code_of(lambda: world.run("research-nurse", lambda unit: removals.remove(unit, place(unit), " "))) == "CRF.REASON_NEEDED"
+    world.run("research-nurse", lambda unit: removals.remove(unit, place(unit), "entered twice"))
     book = world.read("research-nurse", lambda unit: casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident)))
     assert [s.instance.row for s in book.rows("ANLG", "V01")] == [1]
-    assert records.next_row(book, "ANLG", "V01") == 3
+    assert places.next_row(book, "ANLG", "V01") == 3
     at_once = world.read("monitor", lambda unit: casebooks.whole(unit, TRIAL, [participants.find(unit, TRIAL, ident)])[ident])
     assert (set(at_once.forms), set(at_once.removed)) == (set(book.forms), set(book.removed)), "however it is read, no rule sees the row"
     assert code_of(lambda: builders.put(world, ident, "V01", "ANLG", {"an_any": 1}, row=2, version=2)) == "CRF.REMOVED"
-    world.run("research-nurse", lambda unit: records.restore(unit, place(unit), "it was another medicine"))
+    world.run("research-nurse", lambda unit: removals.restore(unit, place(unit), "it was another medicine"))
     assert world.read("research-nurse", lambda unit: records.view(unit, place(unit)).status) == "draft"
     assert [act for act, _ in trail_of_row(world, ident, 2)][-2:] == ["form.remove", "form.restore"]
 
@@ -474,7 +487,7 @@ def test_what_has_consequences_is_corrected_not_removed(sqlite_world: World, vis
         builders.put(sqlite_world, ident, visit, form, {"dv_type": 6, "dv_date": day, "dv_found": day})
 
     def work(unit: Unit) -> None:
-        records.remove(unit, records.locate(unit, TRIAL, ident, visit, form), "by mistake")
+        removals.remove(unit, places.locate(unit, TRIAL, ident, visit, form), "by mistake")
 
     assert code_of(lambda: sqlite_world.run("research-nurse", work)) == "CRF.NOT_REMOVABLE"
 
@@ -493,7 +506,7 @@ def reintervened(world: World) -> str:
 
 
 def read_by(world: World, role: str, ident: str, form: str = "REOP") -> list[trail.Line]:
-    return world.read(role, lambda unit: trail.of_form(unit, records.locate(unit, TRIAL, ident, "EV", form)))
+    return world.read(role, lambda unit: trail.of_form(unit, places.locate(unit, TRIAL, ident, "EV", form)))
 
 
 def test_marks_and_their_end_tell_a_blinded_reader_of_no_restricted_item(sqlite_world: World) -> None:
@@ -514,7 +527,7 @@ def test_a_reason_that_goes_with_restricted_answers_only_is_hidden_with_them(sql
     world = sqlite_world
     ident = reintervened(world)
     sign(world, ident, ("EV", "REOP"))
-    stored = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "REOP"))).answers.to_json()
+    stored = world.read("surgeon", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "EV", "REOP"))).answers.to_json()
     given = {name: value for name, value in stored["answers"].items() if name not in ("re_days", "re_type")}
     builders.put(world, ident, "EV", "REOP", {**given, "re_type": [6]}, only=True, role="surgeon", reason="source: TMR after all")
     assert "TMR after all" in "".join(line.reason for line in read_by(world, "unblinded-data-manager", ident))
@@ -570,7 +583,7 @@ def test_what_was_read_is_what_is_signed_or_marked(sqlite_world: World) -> None:
     builders.put(world, ident, "EV", "AE", {"ae_term": "Fall at home", "ae_ser": 0}, reason="source")
 
     def strike(unit: Unit) -> None:
-        records.remove(unit, records.locate(unit, TRIAL, ident, "EV", "AE"), "by mistake", 1)
+        removals.remove(unit, places.locate(unit, TRIAL, ident, "EV", "AE"), "by mistake", 1)
 
     assert code_of(lambda: world.run("research-nurse", strike)) == "CRF.STALE"
     assert act("monitor", lambda unit, book: verification.verify(unit, world.protocol, book, at, None, seen=2)) == "verified"

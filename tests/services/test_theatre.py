@@ -10,7 +10,7 @@ from sqlalchemy import select
 from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Forbidden, Invalid, Refused, WrongState
-from trialdm.services import notices, records, theatre
+from trialdm.services import notices, places, records, theatre
 from trialdm.services.theatre import Outcome
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Disclosure, TheatreCheck
@@ -127,7 +127,7 @@ def operate(world: World, ident: str) -> records.View:
 
 def deviations(world: World, ident: str) -> list[str]:
     def work(unit: Unit) -> list[str]:
-        book = records.book(unit, records.locate(unit, TRIAL, ident, "EV", "DEVI"))
+        book = places.book(unit, places.locate(unit, TRIAL, ident, "EV", "DEVI"))
         return [str(s.answers(world.protocol.form("DEVI")).values.get("dv_desc", "")) for s in book.rows("DEVI", "EV")]
 
     return world.read("principal-investigator", work)

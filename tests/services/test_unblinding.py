@@ -23,6 +23,7 @@ from trialdm.services import (
     notices,
     participants,
     people,
+    places,
     records,
     studies,
     trail,
@@ -78,7 +79,7 @@ def test_an_emergency_shows_the_arm_and_leaves_every_trace(world: World) -> None
     assert [(row.kind, row.account_id, row.participant_id) for row in kept] == [
         ("emergency", world.actor("principal-investigator").id, ident)
     ]
-    form = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "UNBL")))
+    form = world.read("surgeon", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "EV", "UNBL")))
     assert form.status == "complete"
     assert (form.answers.values["ub_reason"], form.answers.values["ub_by"]) == (1, world.actor("principal-investigator").staff_no)
     event = json.loads(rows(world, SchemeEvent)[-1].data)
@@ -202,7 +203,7 @@ def test_the_allocation_record_shows_the_arm_to_whoever_has_asked_for_it(world: 
     ident = builders.randomised(world)
 
     def seen(unit: Unit) -> Any:
-        return records.view(unit, records.locate(unit, TRIAL, ident, "R", "RAND")).answers.values.get("rand_arm")
+        return records.view(unit, places.locate(unit, TRIAL, ident, "R", "RAND")).answers.values.get("rand_arm")
 
     assert world.read("surgeon", seen) is None
     world.run("surgeon", lambda unit: unblinding.look(unit, TRIAL, ident))
@@ -348,7 +349,7 @@ def test_a_participant_is_told_after_the_visit_that_the_protocol_names(world: Wo
     found = world.run("principal-investigator", lambda unit: unblinding.planned(unit, TRIAL, ident, "V07"))
     assert found.arm == arm_name(world, ident)
     assert [(row.kind, row.visit) for row in rows(world, Disclosure)] == [("planned", "V07")]
-    form = world.read("surgeon", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, "EV", "UNBL")))
+    form = world.read("surgeon", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, "EV", "UNBL")))
     assert form.answers.values["ub_reason"] == 5
     assert len(inbox(world, "trial-manager", "planned")) == 1
     assert inbox(world, "chief-investigator", "planned") == []

@@ -10,7 +10,7 @@ import pytest
 from tests import builders
 from tests.builders import ROOT, TODAY, TRIAL, World
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused, TrialError, WrongState
-from trialdm.services import casebooks, epochs, imports, overview, packages, participants, records, studies, versions
+from trialdm.services import casebooks, epochs, imports, overview, packages, participants, places, records, studies, versions
 from trialdm.services.records import Submission
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import FormVersion
@@ -62,7 +62,7 @@ def refused(world: World, *edits: Edit, version: str = "1.1") -> Any:
 
 
 def seen(world: World, ident: str, visit: str = "V01", form: str = "PAIN", site: str = "S01") -> records.View:
-    return world.read("research-nurse", lambda unit: records.view(unit, records.locate(unit, TRIAL, ident, visit, form)), site)
+    return world.read("research-nurse", lambda unit: records.view(unit, places.locate(unit, TRIAL, ident, visit, form)), site)
 
 
 def items(world: World, ident: str, site: str = "S01") -> set[str]:
@@ -292,7 +292,7 @@ def test_a_form_opened_under_another_version_is_not_saved(world: World) -> None:
     take_up(world, propose(world, NEW_ITEM))
 
     def save(unit: Unit, definition: int | None) -> records.View:
-        place = records.locate(unit, TRIAL, ident, "V01", "PAIN")
+        place = places.locate(unit, TRIAL, ident, "V01", "PAIN")
         return records.save(unit, place, Submission(PAIN, complete=True, definition=definition))
 
     for number, words in ((opened, "protocol version 1.0"), (77, "an unknown version of the protocol")):

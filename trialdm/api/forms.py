@@ -8,7 +8,7 @@ from flask_smorest import Blueprint
 from trialdm.api import schemas
 from trialdm.domain.errors import Invalid
 from trialdm.door.security import change, known_person, read
-from trialdm.services import records
+from trialdm.services import places, records
 from trialdm.services.records import View
 from trialdm.services.unit import Unit
 
@@ -52,14 +52,14 @@ def save_numbered(body: dict[str, Any], trial: str, participant: str, visit: str
 
 
 def _get(trial: str, participant: str, visit: str, form: str, row: int) -> Response:
-    return _answer(read(lambda unit: records.view(unit, records.locate(unit, trial, participant, visit, form, row))))
+    return _answer(read(lambda unit: records.view(unit, places.locate(unit, trial, participant, visit, form, row))))
 
 
 def _put(body: dict[str, Any], trial: str, participant: str, visit: str, form: str, row: int) -> Response:
     version = if_match()
 
     def work(unit: Unit) -> View:
-        place = records.locate(unit, trial, participant, visit, form, row)
+        place = places.locate(unit, trial, participant, visit, form, row)
         return records.save(unit, place, records.submission(body, version))
 
     return _answer(change(work))

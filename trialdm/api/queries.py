@@ -7,7 +7,7 @@ from marshmallow import RAISE
 
 from trialdm.api import schemas
 from trialdm.door.security import change, known_person, read
-from trialdm.services import checks, queries, records
+from trialdm.services import checks, places, queries
 from trialdm.services.queries import Wanted
 from trialdm.services.unit import Unit
 
@@ -38,7 +38,7 @@ def ask(body: dict[str, Any], trial: str) -> Any:
     """Ask about an item of a form, or about the form where no item is named."""
 
     def work(unit: Unit) -> dict[str, Any]:
-        place = records.locate(unit, trial, body["participant"], body["visit"], body["form"], body["row"])
+        place = places.locate(unit, trial, body["participant"], body["visit"], body["form"], body["row"])
         return _one(unit, trial, queries.ask(unit, place, body["item"], body["text"]).id)
 
     return change(work)

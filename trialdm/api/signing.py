@@ -7,7 +7,7 @@ from flask_smorest import Blueprint
 from trialdm.api import schemas
 from trialdm.api.forms import if_match
 from trialdm.door.security import change, known_person, read
-from trialdm.services import casebooks, holds, participants, records, signatures, studies, verification
+from trialdm.services import casebooks, holds, participants, places, removals, signatures, studies, verification
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_signing", __name__, url_prefix="/api/v1/trials/<trial>", description="Signatures, verification, freezing and locking")
@@ -27,8 +27,8 @@ def sign(body: dict[str, str], trial: str, participant: str, visit: str, form: s
     version = if_match()
 
     def work(unit: Unit) -> Any:
-        place = records.locate(unit, trial, participant, visit, form, row)
-        book, _ = records.saved(unit, place)
+        place = places.locate(unit, trial, participant, visit, form, row)
+        book, _ = places.saved(unit, place)
         return signatures.sign(unit, place.protocol, book, {place.key: version}, body["password"])
 
     done = change(work)
@@ -64,8 +64,8 @@ def verify(body: dict[str, Any], trial: str, participant: str, visit: str, form:
     version = if_match()
 
     def work(unit: Unit) -> dict[str, str]:
-        place = records.locate(unit, trial, participant, visit, form, row)
-        book, _ = records.saved(unit, place)
+        place = places.locate(unit, trial, participant, visit, form, row)
+        book, _ = places.saved(unit, place)
         return {"status": verification.verify(unit, place.protocol, book, place.key, body["items"], seen=version)}
 
     return change(work)
@@ -80,7 +80,7 @@ def remove(body: dict[str, str], trial: str, participant: str, visit: str, form:
     version = if_match()
 
     def work(unit: Unit) -> dict[str, str]:
-        records.remove(unit, records.locate(unit, trial, participant, visit, form, row), body["reason"], version)
+        removals.remove(unit, places.locate(unit, trial, participant, visit, form, row), body["reason"], version)
         return {"status": "removed"}
 
     return change(work)
@@ -95,7 +95,7 @@ def restore(body: dict[str, str], trial: str, participant: str, visit: str, form
     version = if_match()
 
     def work(unit: Unit) -> dict[str, str]:
-        records.restore(unit, records.locate(unit, trial, participant, visit, form, row), body["reason"], version)
+        removals.restore(unit, places.locate(unit, trial, participant, visit, form, row), body["reason"], version)
         return {"status": "draft"}
 
     return change(work)

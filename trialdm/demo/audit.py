@@ -14,7 +14,7 @@ from typing import Any
 from trialdm.demo.cast import AUDITORS, LEADS
 from trialdm.domain.ethics.dates import add_months
 from trialdm.domain.pathway import first_day, month_of
-from trialdm.services import cases, delegations, gates, governance, participants, people, records
+from trialdm.services import cases, delegations, gates, governance, participants, people, places, records
 from trialdm.services.records import Submission
 from trialdm.services.unit import Actor, Unit, Units
 
@@ -227,4 +227,4 @@ def _follow_up(unit: Unit, one: Case, visit: str, given: dict[str, Any]) -> None
 
 
 def _save(unit: Unit, ident: str, visit: str, form: str, sent: Submission) -> None:
-    records.save(unit, records.locate(unit, AUDIT, ident, visit, form), sent)
+    records.save(unit, places.locate(unit, AUDIT, ident, visit, form), sent)

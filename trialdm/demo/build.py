@@ -40,6 +40,7 @@ from trialdm.services import (
     ledgers,
     participants,
     people,
+    places,
     records,
     register,
     rehearsals,
@@ -410,10 +411,10 @@ class Standing:
 
     def save(self, participant: str, form: str, visit: str, given: Mapping[str, Any], row: int = 1) -> None:
         self._tick()
-        place = records.locate(self.unit, TRIAL, participant, visit, form, row)
-        beside = records.context(self.unit, place, records.book(self.unit, place))
+        place = places.locate(self.unit, TRIAL, participant, visit, form, row)
+        beside = places.context(self.unit, place, places.book(self.unit, place))
         blinded = not self.unit.sees_allocations(TRIAL, place.participant.site)
-        stored = records.book(self.unit, place).get(*place.key)
+        stored = places.book(self.unit, place).get(*place.key)
         unseen = {item.name for item in place.form.items if blinded and place.form.restricts(item)}
         unseen |= answering.others(self.unit, place, stored)
         filled = figures.fill(place.form, beside, self.play.rng, given, unseen)

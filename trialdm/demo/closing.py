@@ -10,7 +10,7 @@ from datetime import date
 from trialdm.demo.watching import say
 from trialdm.domain import lifecycle
 from trialdm.domain.protocol import Protocol
-from trialdm.services import casebooks, holds, participants, records, signatures, studies, verification
+from trialdm.services import casebooks, holds, participants, places, signatures, studies, verification
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Actor, Unit, Units
 
@@ -113,7 +113,7 @@ class Closing:
                 if stored and stored.status == "signed" and holds.over(unit, self.protocol.id, book.participant) is None:
                     say(
                         unit,
-                        records.locate(unit, self.protocol.id, book.participant.id, visit, form),
+                        places.locate(unit, self.protocol.id, book.participant.id, visit, form),
                         answers,
                         reason="source: the scales were read again",
                     )

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from trialdm.domain import lifecycle
 from trialdm.domain.protocol import Protocol
-from trialdm.services import queries, records
+from trialdm.services import places, queries
 from trialdm.services.unit import Actor, Unit, Units
 from trialdm.store.tables import FormInstance, Participant
 
@@ -109,7 +109,7 @@ class Asking:
             if not complete:
                 return ""
             person = complete[number % len(complete)]
-            place = records.locate(unit, self.protocol.id, person, question.visit, question.form)
+            place = places.locate(unit, self.protocol.id, person, question.visit, question.form)
             return queries.ask(unit, place, question.item, question.text).id
 
         ident = self.units.run(self.actor(question.role, ""), work)

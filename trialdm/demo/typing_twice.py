@@ -11,7 +11,7 @@ from sqlalchemy import select
 from trialdm.domain.crf import Form
 from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.domain.protocol import Protocol
-from trialdm.services import casebooks, double_entry, holds, participants, records
+from trialdm.services import casebooks, double_entry, holds, participants, places, records
 from trialdm.services.double_entry import Line
 from trialdm.services.records import Submission
 from trialdm.services.unit import Actor, Unit, Units
@@ -65,7 +65,7 @@ class Typing:
         first = (FormEntry.participant_id == line.participant, FormEntry.visit == line.visit, FormEntry.form == line.form)
         wanted = select(FormEntry.data).where(FormEntry.trial_id == self.protocol.id, *first, FormEntry.row == line.row, FormEntry.seq == 1)
         paper = json.loads(unit.session.scalars(wanted).one())
-        place = records.locate(unit, self.protocol.id, line.participant, line.visit, line.form, line.row)
+        place = places.locate(unit, self.protocol.id, line.participant, line.visit, line.form, line.row)
         typed = {item.name for item in place.form.items if item.typed_in}
         answers = {name: value for name, value in paper["answers"].items() if name in typed}
         if slips:

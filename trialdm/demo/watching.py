@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from trialdm.domain.errors import Unanswered
 from trialdm.domain.protocol import Protocol
-from trialdm.services import dictionaries, records, safety, studies
-from trialdm.services.records import Place, Submission
+from trialdm.services import dictionaries, places, records, safety, studies
+from trialdm.services.places import Place
+from trialdm.services.records import Submission
 from trialdm.services.safety import Serious
 from trialdm.services.unit import LONDON, Actor, Unit, Units
 from trialdm.store.tables import Participant
@@ -66,13 +67,13 @@ class Watching:
 
         def work(unit: Unit) -> None:
             now = unit.now.astimezone(LONDON).replace(tzinfo=None, second=0, microsecond=0)
-            place = records.locate(unit, self.protocol.id, ident, "EV", "AE")
-            row = records.next_row(records.book(unit, place), "AE", "EV")
+            place = places.locate(unit, self.protocol.id, ident, "EV", "AE")
+            row = places.next_row(places.book(unit, place), "AE", "EV")
             event = {"ae_term": term, "ae_aesi": 0 if expected else 6, "ae_start": (today - timedelta(days=2)).isoformat(), "ae_ongoing": 1}
             event |= {"ae_sev": 3, "ae_cd": 3, "ae_ser": 1, "ae_outc": 3}
             say(unit, replace(place, row=row), event)
-            place = records.locate(unit, self.protocol.id, ident, "EV", "SAE")
-            number = records.next_row(records.book(unit, place), "SAE", "EV")
+            place = places.locate(unit, self.protocol.id, ident, "EV", "SAE")
+            number = places.next_row(places.book(unit, place), "SAE", "EV")
             aware = (now - timedelta(hours=3)).isoformat(timespec="minutes")
             report = {"sae_ae_no": row, "sae_crit": [3 if expected else 4], "sae_aware": aware}
             say(unit, replace(place, row=number), {**report, "sae_reported": now.isoformat(timespec="minutes")})
@@ -101,7 +102,7 @@ class Watching:
 
     def _saved(self, role: str, site: str, line: Serious, given: Mapping[str, Any], missing: Mapping[str, str] = NOTHING) -> None:
         def work(unit: Unit) -> None:
-            say(unit, records.locate(unit, self.protocol.id, line.participant, "EV", line.form, line.row), given, missing)
+            say(unit, places.locate(unit, self.protocol.id, line.participant, "EV", line.form, line.row), given, missing)
 
         self.units.run(self.actor(role, site), work)
 

@@ -16,7 +16,7 @@ from trialdm.services.unit import Unit
 from trialdm.store.tables import AuditEvent, FormInstance
 
 if TYPE_CHECKING:  # saving a form stands on this room
-    from trialdm.services.records import Place
+    from trialdm.services.places import Place
 
 
 def _said(unit: Unit, stored: Stored) -> frozenset[str]:

@@ -15,7 +15,8 @@ from trialdm.services.casebooks import Stored
 from trialdm.services.unit import Unit
 
 if TYPE_CHECKING:  # saving a form stands on this room
-    from trialdm.services.records import Place, Submission
+    from trialdm.services.places import Place
+    from trialdm.services.records import Submission
 
 
 def starts(unit: Unit, place: "Place") -> bool:

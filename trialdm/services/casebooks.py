@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from trialdm.domain import crf, lifecycle, roles, schedule
+from trialdm.domain import crf, lifecycle, roles, schedule, values
 from trialdm.domain.crf import Answers, Form
 from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
 from trialdm.services import people, studies
-from trialdm.services.unit import LONDON, Unit, remember
+from trialdm.services.unit import LONDON, Change, Unit, remember
 from trialdm.store.tables import Account, Allocation, FormInstance, FormVersion, Participant, RoleGrant
 
 
@@ -347,3 +347,22 @@ def as_day(value: Any) -> date | None:
     if isinstance(value, datetime):
         return value.date()
     return value if isinstance(value, date) else None
+
+
+def changes(form: Form, before: Answers, after: Answers, restricted: bool) -> list[Change]:
+    """One change for each item whose value or missing reason is different; the stream follows who may read it."""
+    hidden_row = restricted or form.row_restricted(before.values) or form.row_restricted(after.values)
+    found = []
+    for item in form.items:
+        old, new = _as_stored(before, item.name), _as_stored(after, item.name)
+        if old != new:
+            stream = "unblinded" if hidden_row or form.restricts(item) else "open"
+            found.append(Change(item.name, old, new, stream))
+    return found
+
+
+def _as_stored(answers: Answers, name: str) -> Any:
+    """A value in its JSON form, a missing reason as {"missing": ..}, or None."""
+    if name in answers.values:
+        return values.write(answers.values[name])
+    return {"missing": answers.missing[name]} if name in answers.missing else None

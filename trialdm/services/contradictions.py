@@ -14,7 +14,7 @@ from trialdm.services import casebooks
 from trialdm.services.casebooks import Casebook
 
 if TYPE_CHECKING:  # saving a form stands on this room
-    from trialdm.services.records import Place
+    from trialdm.services.places import Place
 
 
 def found(place: "Place", book: Casebook, before: Answers, after: Answers) -> list[Finding]:

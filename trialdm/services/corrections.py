@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from trialdm.domain.errors import Conflict, Invalid, WrongState
 from trialdm.domain.protocol import Protocol, Scheme
-from trialdm.services import allocations, casebooks, factors, participants, records, studies
+from trialdm.services import allocations, casebooks, deviations, factors, participants, studies
 from trialdm.services.factors import Values
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import Allocation, AllocationNote
@@ -49,7 +49,7 @@ def in_error(unit: Unit, trial: str, participant: str, code: int, reason: str, *
     book = casebooks.read(unit, trial, person)
     twin = f" ({said['other']})" if "other" in said else ""
     message = f"{words}{twin}. The allocation stands and its place stays taken. {reason.strip()}"
-    records.open_deviation(unit, protocol, book, deviation, f"ALLOC-02 at randomisation {made.number}", message, unit.today)
+    deviations.open_one(unit, protocol, book, deviation, f"ALLOC-02 at randomisation {made.number}", message, unit.today)
     return row
 
 
@@ -88,7 +88,7 @@ def verify(unit: Unit, trial: str, participant: str, levels: Mapping[str, str], 
     if wrong:
         message = f"The source says otherwise about: {', '.join(wrong)}. Correct the form; the allocation stands."
         book = casebooks.read(unit, trial, person)
-        records.open_deviation(unit, protocol, book, 3, f"ALLOC-03 at randomisation {made.number}", message, unit.today)
+        deviations.open_one(unit, protocol, book, 3, f"ALLOC-03 at randomisation {made.number}", message, unit.today)
     return found
 
 

@@ -11,7 +11,7 @@ from trialdm.domain import safety, values
 from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Conflict, Invalid, Missing
 from trialdm.domain.protocol import Protocol, Term
-from trialdm.services import casebooks, records, studies
+from trialdm.services import casebooks, places, records, studies
 from trialdm.services.records import Submission
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import Participant
@@ -181,7 +181,7 @@ def give(unit: Unit, trial: str, participant: str, row: int, code: str) -> None:
     if place is None or term is None:
         raise Missing(f"No dictionary of this trial has the code '{code}'.", code="DICTIONARY.CODE", needs="A code of a listed dictionary.")
     form, _, item = place
-    at = records.locate(unit, trial, participant, "EV", form.code, row)
+    at = places.locate(unit, trial, participant, "EV", form.code, row)
     view = records.view(unit, at)
     soft = tuple(check.id for check in form.checks if check.severity == "soft")
     sent = Submission({item.name: term.code}, {}, False, f"other: coded as {term.term}", soft, view.version or None)

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from trialdm.domain.errors import Broken, Invalid
-from trialdm.services.records import Place
+from trialdm.services.places import Place
 from trialdm.services.unit import Unit
 from trialdm.store import keys
 from trialdm.store.tables import FormDraft

@@ -19,7 +19,19 @@ from trialdm.domain.randomisation.blocks import Blocks
 from trialdm.domain.randomisation.commitment import Keys
 from trialdm.domain.randomisation.schemes import fake_arms
 from trialdm.domain.roles import sites_seen
-from trialdm.services import allocations, casebooks, chains, gates, holds, notices, participants, records, register, schemes, studies
+from trialdm.services import (
+    allocations,
+    casebooks,
+    chains,
+    deviations,
+    gates,
+    holds,
+    notices,
+    participants,
+    register,
+    schemes,
+    studies,
+)
 from trialdm.services.allocations import Allocated
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import LONDON, Change, Unit
@@ -262,7 +274,7 @@ def _place(
         irregular.append(f"Envelope {envelope.number} was opened while an earlier one was still sealed.")
     for number, words in enumerate(irregular, 1):
         where = f"ALLOC-04.{number} at envelope {site}-{envelope.number}"
-        records.open_deviation(unit, protocol, book, 3, where, words, opened_at.astimezone(LONDON).date())
+        deviations.open_one(unit, protocol, book, 3, where, words, opened_at.astimezone(LONDON).date())
     if not in_order:
         _tell(unit, trial, site, f"Envelope {envelope.number} of site {site} was opened out of order")
     notices.announce(unit, protocol, person)

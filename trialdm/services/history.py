@@ -16,7 +16,7 @@ from trialdm.definitions import schemas
 from trialdm.definitions.sources import BadDefinition, check, read
 from trialdm.domain.errors import Conflict, Detail, Invalid, WrongState
 from trialdm.domain.protocol import Protocol
-from trialdm.services import allocations, epochs, participants, records, schemes, studies
+from trialdm.services import allocations, epochs, participants, places, records, schemes, studies
 from trialdm.services.records import Submission
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Participant
@@ -86,7 +86,7 @@ def _participant(unit: Unit, protocol: Protocol, source: dict[str, Any], number:
         else:
             forms.setdefault((column["visit"], column["form"]), {})
     for (visit, form), answers in forms.items():
-        place = records.locate(unit, protocol.id, person.id, visit, form)
+        place = places.locate(unit, protocol.id, person.id, visit, form)
         try:
             sent = Submission(answers, complete=True)
             records.save(unit, place, sent, imported=True)

@@ -21,8 +21,9 @@ from trialdm.domain.crf import Answers, Form, Item
 from trialdm.domain.errors import Broken, Conflict, Detail, Invalid, Missing, TrialError, Unanswered
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.values import MISSING_REASONS
-from trialdm.services import casebooks, records, studies
-from trialdm.services.records import Place, Submission
+from trialdm.services import casebooks, places, records, studies
+from trialdm.services.places import Place
+from trialdm.services.records import Submission
 from trialdm.services.unit import Change, Unit
 from trialdm.store import keys
 
@@ -197,7 +198,7 @@ def _save_line(
             code="IMPORT.ROW",
             details=[Detail("IMPORT.ROW", "a row number from 1 is expected", "row")],
         )
-    place = records.locate(unit, protocol.id, line["participant"].strip(), line["visit"].strip(), form.code, int(row))
+    place = places.locate(unit, protocol.id, line["participant"].strip(), line["visit"].strip(), form.code, int(row))
     form = place.form
     wrong = list(_not_asked(form, line))
     if wrong:

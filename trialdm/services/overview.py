@@ -14,9 +14,9 @@ from trialdm.domain.ethics import Reason
 from trialdm.domain.ethics.withdrawal import COLLECTS
 from trialdm.domain.protocol import UNSCHEDULED, Protocol
 from trialdm.domain.roles import sites_seen
-from trialdm.services import allocations, casebooks, drafts, participants, records, studies, visits
+from trialdm.services import allocations, casebooks, drafts, participants, places, records, studies, visits
 from trialdm.services.casebooks import Casebook
-from trialdm.services.records import Place
+from trialdm.services.places import Place
 from trialdm.services.unit import Unit
 from trialdm.store.tables import FormInstance, Participant
 
@@ -187,7 +187,7 @@ def grid(unit: Unit, protocol: Protocol, person: Participant) -> list[dict[str, 
 def entry(unit: Unit, place: Place) -> tuple[TrialError | None, list[Reason]]:
     """What keeps the reader from entering a form, or None; and what the gate says to watch while it is entered."""
     try:
-        kept = records.require_entry(unit, place, records.book(unit, place))
+        kept = records.require_entry(unit, place, places.book(unit, place))
     except TrialError as problem:
         return problem, []
     return None, [Reason(**reason) for reason in kept.get("reasons", ()) if reason["severity"] != "block"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from trialdm.domain import roles
 from trialdm.domain.crf import Answers
 from trialdm.domain.protocol import Visit
-from trialdm.services import records
+from trialdm.services import places
 from trialdm.services.casebooks import Stored
-from trialdm.services.records import Place
+from trialdm.services.places import Place
 from trialdm.services.unit import Unit
 
 
@@ -34,7 +34,7 @@ def answers(unit: Unit, place: Place) -> Earlier | None:
         return None
     hides = not unit.sees_allocations(protocol.id, site)
     found: dict[str, list[Stored]] = {}
-    for stored in records.book(unit, place).all_of(form.code):
+    for stored in places.book(unit, place).all_of(form.code):
         if stored.finished and not (hides and stored.instance.restricted):
             found.setdefault(stored.instance.visit, []).append(stored)
     scheduled = [visit for visit in protocol.visits if visit.kind != "repeating" and visit.code in found]

@@ -25,7 +25,7 @@ from trialdm.services.unit import LONDON, Change, Unit, remember
 from trialdm.store.tables import FormInstance, Participant, Query, QueryAct
 
 if TYPE_CHECKING:  # saving a form stands on this room
-    from trialdm.services.records import Place
+    from trialdm.services.places import Place
 
 
 @dataclass(frozen=True)

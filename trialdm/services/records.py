@@ -7,16 +7,16 @@ for a version that somebody else has replaced. What is true but irregular is sav
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
 
 from trialdm.domain import audit, crf, ethics, identifiers, lifecycle, roles, signing, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
-from trialdm.domain.errors import Detail, Forbidden, Invalid, Missing, Refused, Stale, Unanswered, Unconditional, WrongState
+from trialdm.domain.errors import Detail, Forbidden, Invalid, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.ethics import withdrawal
-from trialdm.domain.protocol import ARM_FACT, UNSCHEDULED, Protocol, Visit
+from trialdm.domain.protocol import ARM_FACT
 from trialdm.services import (
     alerts,
     allocations,
@@ -25,6 +25,7 @@ from trialdm.services import (
     casebooks,
     cases,
     contradictions,
+    deviations,
     disclosures,
     double_entry,
     factors,
@@ -40,20 +41,15 @@ from trialdm.services import (
     studies,
 )
 from trialdm.services.casebooks import Casebook, Stored
+from trialdm.services.places import Place, about, context, numbered, require_seen, stream_of
 from trialdm.services.unit import LONDON, Change, Unit
-from trialdm.store.tables import Account, FormInstance, FormVersion, Participant, TheatreCheck
-
-#: Rows of deviations that restricted forms open count from here, so that their number tells a blinded reader nothing.
-_RESTRICTED_ROWS = 501
+from trialdm.store.tables import Account, FormInstance, FormVersion, TheatreCheck
 
 #: Letters of a reason that is no code.
 _FEWEST_LETTERS = 3
 
 #: Characters of what is said to a prompt.
 _LONGEST_NOTE = 500
-
-#: No form has a row beyond this one.
-_MOST_ROWS = 9_999
 
 
 @dataclass(frozen=True)
@@ -110,23 +106,6 @@ _NAMES = {dict: "an object", bool: "true or false", str: "text", list: "a list",
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a form stands: whose it is, at which visit, which row; by the protocol that the participant's site works with."""
-
-    protocol: Protocol
-    participant: Participant
-    visit: Visit
-    visit_code: str
-    form: Form
-    row: int
-    definition: int = 0
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        return (self.visit_code, self.form.code, self.row)
-
-
-@dataclass(frozen=True)
 class View:
     """A form as one person may see it."""
 
@@ -162,100 +141,6 @@ class View:
         }
 
 
-# --- where -----------------------------------------------------------------------------------------------------------
-
-
-def locate(unit: Unit, trial: str, participant: str, visit: str, form: str, row: int = 1) -> Place:
-    """The place of a form, for somebody who may see it there: whoever reads forms, or assesses something on this one.
-
-    Raises Missing where the protocol has no such form at the visit, and Refused (GOV-45) for a form that would unblind.
-    """
-    assesses = unit.may("safety.assess", trial) and not unit.may("form.see", trial)
-    person = participants.find(unit, trial, participant, "safety.assess" if assesses else "form.see")
-    protocol = studies.protocol_at(unit, trial, person.site)
-    found, at = protocol.form(form), protocol.visit(visit)
-    if assesses and not any(answering.named(unit, trial, person.site, item) for item in found.items):
-        unit.require("form.see", trial)
-    if not any(found is offered for offered, _ in protocol.forms_at(at)):
-        raise Missing(f"Form {found.code} is not filled at visit {visit}.", code="CRF.NOT_AT_VISIT")
-    if not 1 <= row <= _MOST_ROWS or (row > 1 and not protocol.rows_at(found, at)):
-        raise Missing(f"Form {found.code} has no row {row} at visit {visit}.", code="CRF.NO_ROW", needs="Rows are counted from 1.")
-    if (found.restricted or (found.restricted_when and row >= _RESTRICTED_ROWS)) and not unit.sees_allocations(trial, person.site):
-        raise _blinded()
-    return Place(protocol, person, at, visit, found, row, studies.definition_at(unit, trial, person.site).seq)
-
-
-def _blinded() -> Refused:
-    return Refused("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role at this site.")
-
-
-def _require_seen(unit: Unit, place: Place, stored: Stored | None) -> None:
-    """Raises Refused for a blinded person where the row holds what would unblind them."""
-    if stored and stored.instance.restricted and not unit.sees_allocations(place.protocol.id, place.participant.site):
-        raise _blinded()
-
-
-def book(unit: Unit, place: Place) -> Casebook:
-    """The casebook in which the form stands."""
-    return casebooks.read(unit, place.protocol.id, place.participant)
-
-
-def context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
-    """What the rules of this form may see beside it."""
-    arm = allocations.arm_of(unit, place.protocol, place.participant.id) if place.form.restricted else None
-    stored = book.get(*place.key)
-    return casebooks.context(
-        unit,
-        place.protocol,
-        book,
-        place.form,
-        place.visit,
-        place.visit_code,
-        place.row,
-        registers=_registers(unit, place, book, stored),
-        arm=arm,
-        system=_system_values(place, stored),
-    )
-
-
-def _registers(unit: Unit, place: Place, book: Casebook, stored: Stored | None) -> Mapping[str, Mapping[int, str]]:
-    """The registers from which this form takes choices. An assessor who was named stays one, whatever they have learned since."""
-    taken = [item for item in place.form.items if item.source]
-    everybody = register.choices(unit, place.protocol.id) if taken else {}
-    asked = [item.name for item in taken if item.source == assessors.REGISTER]
-    if not asked:
-        return everybody
-    given = stored.answers(place.form).values if stored else {}
-    named = {number: name for number, name in everybody[assessors.REGISTER].items() if number in {given.get(item) for item in asked}}
-    return {**everybody, assessors.REGISTER: {**assessors.able(unit, place.protocol, book), **named}}
-
-
-def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:
-    """Values of items that the system fills: kept once given."""
-    given = stored.answers(place.form).values if stored else {}
-    found: dict[str, Any] = {}
-    for item in place.form.items:
-        if item.name in given and item.system:
-            found[item.name] = given[item.name]
-        elif item.system == "screening_no":
-            found[item.name] = participants.screening_number(place.participant)
-        elif item.system == "audit_no":
-            found[item.name] = f"{place.participant.enrolled_site}-A-{place.participant.number:04d}"
-        elif item.system == "row":
-            found[item.name] = place.row
-    return found
-
-
-def saved(unit: Unit, place: Place) -> tuple[Casebook, Stored]:
-    """The casebook and the form as it is stored. Raises Missing where nothing has been saved, and Refused where it would unblind."""
-    book = casebooks.read(unit, place.protocol.id, place.participant)
-    stored = book.get(*place.key)
-    if stored is None:
-        raise Missing(f"Form {place.form.code} at {place.visit_code} has not been saved.", code="CRF.BLANK")
-    _require_seen(unit, place, stored)
-    return book, stored
-
-
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +151,7 @@ def view(unit: Unit, place: Place) -> View:
     beside = context(unit, place, book)
     answers = stored.answers(place.form) if stored else Answers(dict(beside.system), {})
     blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
-    _require_seen(unit, place, stored)
+    require_seen(unit, place, stored)
     full = _with_arm(unit, place, answers, book)
     hidden = frozenset(i.name for i in place.form.items if blinded and place.form.restricts(i))
     return View(
@@ -354,12 +239,12 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     Stale (somebody else saved), Invalid with one detail for each hard finding, and Unanswered with one for each soft finding
     that nobody confirmed.
     """
-    book, gate = _entered(unit, place, imported=imported)
+    book, gate = entered(unit, place, imported=imported)
     stored = book.get(*place.key)
-    _require_seen(unit, place, stored)
+    require_seen(unit, place, stored)
     _require_there(place, book)
     _same_definition(unit, place, sent.definition)
-    _same_version(stored, sent.version)
+    same_version(stored, sent.version)
     kept = _kept_from_blinded(unit, place, stored, sent)
     theirs = answering.others(unit, place, stored, whole=imported)
     of_others = answering.kept(place, stored, sent, theirs)
@@ -378,7 +263,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
         verdict = replace(verdict, findings=(*verdict.findings, *contradictions.found(place, book, before, verdict.answers)))
     verdict, awaited = answering.judged(place, verdict, theirs)
     _judge(unit, place, verdict)
-    place = _numbered(place, book, stored, verdict.answers)
+    place = numbered(place, book, stored, verdict.answers)
     if place.form.double_entry and stored is None and imported:
         double_entry.require_none(double_entry.standing(unit, place.participant, place.form, place.key))
     if place.form.double_entry and stored is None and not imported:
@@ -396,7 +281,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     return _write(unit, place, book, stored, sent, verdict, gate, warned)
 
 
-def _entered(unit: Unit, place: Place, *, imported: bool = False) -> tuple[Casebook, dict[str, Any]]:
+def entered(unit: Unit, place: Place, *, imported: bool = False) -> tuple[Casebook, dict[str, Any]]:
     """The casebook, held for this act, and the gate's answer. Raises what `require_entry` raises."""
     register.lock(unit, place.protocol.id, shared=True)
     book = casebooks.hold(unit, place.participant)
@@ -480,7 +365,7 @@ def _same_definition(unit: Unit, place: Place, opened: int | None) -> None:
     )
 
 
-def _same_version(stored: Stored | None, version: int | None) -> None:
+def same_version(stored: Stored | None, version: int | None) -> None:
     current = stored.instance.seq if stored else 0
     if stored is None and not version:
         return
@@ -546,7 +431,7 @@ def _write(
     before = stored.answers(place.form) if stored else Answers({}, {})
     status = stored.status if stored else lifecycle.INITIAL["form"]
     amended = stored is not None and stored.finished
-    changes = _changes(place.form, before, verdict.answers, stored is not None and bool(stored.instance.restricted))
+    changes = casebooks.changes(place.form, before, verdict.answers, stored is not None and bool(stored.instance.restricted))
     beside = bool(changes) and {change.field for change in changes} <= signing.beside(place.form)
     event = ("annotate" if beside and status == "signed" else "amend") if amended else "finish" if sent.complete else "save"
     again = place.form.kind == "eligibility" and bool(sent.reason.strip())
@@ -619,26 +504,7 @@ def _why_void(unit: Unit, place: Place, instance: FormInstance, changed: Sequenc
     """What made signatures void, for people."""
     labels = [f"'{place.form.by_name[name].label}'" if name in place.form.by_name else name for name in changed[:3]]
     what = ", ".join(labels) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "") if changed else "the form"
-    return f"{unit.actor.name} changed {what if _stream(place, instance) == 'open' else 'the form'}"
-
-
-def _changes(form: Form, before: Answers, after: Answers, restricted: bool) -> list[Change]:
-    """One change for each item whose value or missing reason is different; the stream follows who may read it."""
-    hidden_row = restricted or form.row_restricted(before.values) or form.row_restricted(after.values)
-    found = []
-    for item in form.items:
-        old, new = _as_stored(before, item.name), _as_stored(after, item.name)
-        if old != new:
-            stream = "unblinded" if hidden_row or form.restricts(item) else "open"
-            found.append(Change(item.name, old, new, stream))
-    return found
-
-
-def _as_stored(answers: Answers, name: str) -> Any:
-    """A value in its JSON form, a missing reason as {"missing": ..}, or None."""
-    if name in answers.values:
-        return values.write(answers.values[name])
-    return {"missing": answers.missing[name]} if name in answers.missing else None
+    return f"{unit.actor.name} changed {what if stream_of(place, instance) == 'open' else 'the form'}"
 
 
 def reason_of(given: str) -> tuple[str, str]:
@@ -669,24 +535,13 @@ def _note_findings(
     unit: Unit, place: Place, instance: FormInstance, verdict: Verdict, warned: Sequence[Finding], notes: Mapping[str, str]
 ) -> None:
     """The prompts that somebody answered, each with what was said, and the alerts that arose, as entries of the trail."""
-    about, stream = {"trial": place.protocol.id, **_about(place, instance)}, _stream(place, instance)
+    told, stream = {"trial": place.protocol.id, **about(place, instance)}, stream_of(place, instance)
     if verdict.confirmed:
         said = [Change(f.id, None, f"{f.message} Answer: {notes[f.id]}" if notes[f.id] else f.message, stream) for f in verdict.confirmed]
-        unit.record("form.confirm", changes=said, **about)
+        unit.record("form.confirm", changes=said, **told)
     alerts = [*verdict.of("alert"), *warned]
     if alerts:
-        unit.record("form.alert", changes=[Change(f.id, None, f.message, stream) for f in alerts], **about)
-
-
-def _about(place: Place, instance: FormInstance) -> dict[str, str]:
-    """What an entry of the trail about a form names."""
-    return {"entity": "form", "entity_id": instance.id, "site": place.participant.site}
-
-
-def _stream(place: Place, instance: FormInstance) -> str:
-    """Who reads what is said about a form as a whole: the unblinded only, where anything on it is restricted."""
-    closed = place.form.restricted or instance.restricted or any(item.restricted for item in place.form.items)
-    return "unblinded" if closed else "open"
+        unit.record("form.alert", changes=[Change(f.id, None, f.message, stream) for f in alerts], **told)
 
 
 # --- what follows ----------------------------------------------------------------------------------------------------
@@ -713,7 +568,7 @@ def _rules_broken(unit: Unit, place: Place, book: Casebook, said: Collection[str
         ready = participants.readiness(unit, place.protocol, book)
         site = participants.site_on(unit, place.participant, day)
         answer, kept = gates.judge(unit, place.protocol.id, action, site=site, on=day, participant=ready)
-        gates.keep(unit, place.protocol.id, kept, stream=_stream(place, stored.instance), **_about(place, stored.instance))
+        gates.keep(unit, place.protocol.id, kept, stream=stream_of(place, stored.instance), **about(place, stored.instance))
         against = [r for r in answer.reasons if r.severity == "block" and r.rule not in said]
         found += [
             Finding(r.rule, f"GATE.{r.rule}", "alert", f"{r.message} {r.needs}", (item.name,), deviation=deviation, rule=r.rule)
@@ -762,10 +617,10 @@ def _follow(unit: Unit, place: Place, book: Casebook, alerts: Sequence[Finding])
         return
     _move_participant(unit, place, book)
     _note_unblinding(unit, place, stored.answers(place.form).values)
-    _settle_deviations(unit, place, book, {finding.id for finding in alerts})
+    deviations.settle(unit, place, book, {finding.id for finding in alerts})
     for finding in alerts:
         if finding.deviation is not None:
-            _open_deviation(unit, place, book, finding)
+            deviations.open_for(unit, place, book, finding)
 
 
 def _move_participant(unit: Unit, place: Place, book: Casebook) -> None:
@@ -843,233 +698,3 @@ def _note_unblinding(unit: Unit, place: Place, answers: Mapping[str, Any]) -> No
         f"If {account.name} is an assessor, another one is needed for this participant.",
         person.id,
     )
-
-
-def _open_deviation(unit: Unit, place: Place, book: Casebook, finding: Finding) -> None:
-    """A draft deviation about a fact that broke a rule, once for each check and form."""
-    stored = book.get(*place.key)
-    days = [casebooks.as_day(stored.answers(place.form).values.get(name)) for name in finding.items] if stored else []
-    day = next((d for d in days if d is not None), unit.today)
-    if finding.deviation is not None:
-        open_deviation(
-            unit,
-            place.protocol,
-            book,
-            finding.deviation,
-            _where(place, finding.id),
-            finding.message,
-            day,
-            restricted=place.form.restricted,
-            graded=finding.deviation_class,
-        )
-
-
-def _where(place: Place, rule: str) -> str:
-    """The start of the text of a deviation that a rule opened at a place."""
-    return f"{rule} at {place.visit_code} {place.form.code}" + (f" row {place.row}" if place.row > 1 else "")
-
-
-#: The class of a deviation that is none after all.
-_NO_DEVIATION = 0
-
-#: Rules that are judged again whenever the form that dates a fact is saved (`_rules_broken`).
-_JUDGED_AGAIN = ("GOV-", "THEATRE-")
-
-
-def _settle_deviations(unit: Unit, place: Place, book: Casebook, broken: Collection[str]) -> None:
-    """Deviations that the system opened here, that nobody has touched since, and whose rule the corrected answers no longer break.
-
-    They stay, as complete forms of the class "not a deviation".
-    """
-    found = place.protocol.meaning("deviation_class")
-    if found is None or found[1].codelist is None or _NO_DEVIATION not in found[1].codelist.labels:
-        return
-    form = found[0]
-    text = next(item.name for item in form.items if item.means == "deviation_text")
-    checks = {check.id for check in place.form.checks}
-    for stored in book.rows(form.code, "EV"):
-        answers = stored.answers(form)
-        said = str(answers.values.get(text, ""))
-        rule = said.partition(" ")[0]
-        judged = rule in checks or rule.startswith(_JUDGED_AGAIN)
-        if (
-            stored.status != "draft"
-            or stored.instance.seq > 1
-            or not judged
-            or rule in broken
-            or not said.startswith(f"{_where(place, rule)}: ")
-        ):
-            continue
-        note = f"{said} The answers were corrected on {unit.today.isoformat()}, and the rule is kept."
-        at = replace(place, visit=place.protocol.visit("EV"), visit_code="EV", form=form, row=stored.instance.row)
-        settled = {**answers.to_json()["answers"], found[1].name: _NO_DEVIATION, text: note[:1000]}
-        write_row(unit, at, book, settled, "deviation.settle", event="finish", restricted=bool(stored.instance.restricted))
-
-
-def open_deviation(
-    unit: Unit,
-    protocol: Protocol,
-    book: Casebook,
-    kind: int,
-    where: str,
-    message: str,
-    day: date,
-    *,
-    restricted: bool = False,
-    graded: int = 1,
-) -> None:
-    """A draft deviation of a kind (the code of its type) and class, unless there is one that starts with the same place."""
-    protocol = studies.protocol_at(unit, protocol.id, book.participant.site)
-    found = protocol.meaning("deviation_type")
-    if found is None:
-        return
-    form = found[0]
-    item_of = {i.means: i.name for i in form.items if i.means}
-    rows = book.rows(form.code, "EV")
-    said = [s.answers(form).values for s in rows]
-    stands = [one for one in said if one.get(item_of["deviation_class"]) != _NO_DEVIATION]
-    if any(str(one.get(item_of["deviation_text"], "")).startswith(f"{where}: ") for one in stands):
-        return
-    hidden = restricted or form.row_restricted({item_of["deviation_type"]: kind})
-    row = next_row(book, form.code, "EV", restricted=hidden)
-    answers = {
-        item_of["deviation_type"]: kind,
-        item_of["deviation_class"]: graded,
-        item_of["deviation_date"]: min(day, unit.today).isoformat(),
-        item_of["deviation_found"]: unit.today.isoformat(),
-        item_of["deviation_text"]: f"{where}: {message}"[:1000],
-    }
-    at = Place(protocol, book.participant, protocol.visit("EV"), "EV", form, row)
-    write_row(unit, at, book, answers, "deviation.open", event="save", restricted=restricted)
-
-
-def write_row(
-    unit: Unit, at: Place, book: Casebook, answers: Mapping[str, Any], action: str, *, event: str, restricted: bool = False
-) -> None:
-    """A row of a form that the system writes after an act of somebody (`event`: save or finish), recorded as that act."""
-    stored = book.get(*at.key)
-    was, before = (stored.status, stored.answers(at.form)) if stored else (lifecycle.INITIAL["form"], Answers({}, {}))
-    status = lifecycle.move("form", was, event)
-    verdict = crf.validate(at.form, answers, {}, context(unit, at, book), complete=event == "finish", confirmed=())
-    hidden = restricted or at.form.row_restricted(verdict.answers.values)
-    instance, version = casebooks.write(unit, book, at.key, status, verdict.answers, restricted=hidden)
-    shown = Change("status", was, status, _stream(at, instance))
-    unit.record(
-        action,
-        instance,
-        version,
-        trial=at.protocol.id,
-        entity="form",
-        entity_id=instance.id,
-        changes=[shown, *_changes(at.form, before, verdict.answers, restricted)],
-        site=at.participant.site,
-    )
-    signatures.void(
-        unit, at.protocol, book, book.forms[at.key], [], "the system added a form" if stored is None else "the system settled a form"
-    )
-
-
-def next_row(book: Casebook, form: str, visit: str, *, restricted: bool = False) -> int:
-    """The number that a new row takes: one that no row has, or had before it was removed. Restricted rows count by themselves."""
-    used = [
-        row for at, code, row in (*book.forms, *book.removed) if (code, at) == (form, visit) and (row >= _RESTRICTED_ROWS) == restricted
-    ]
-    return max(used, default=_RESTRICTED_ROWS - 1 if restricted else 0) + 1
-
-
-def _numbered(place: Place, book: Casebook, stored: Stored | None, answers: Answers) -> Place:
-    """Where a row belongs by what it holds: a new one takes its number among those that a blinded reader sees, or among the others.
-
-    Raises WrongState for an open row that would become a restricted one: blinded people know that it is there.
-    """
-    if place.form.restricted_when is None:
-        return place
-    restricted = place.form.row_restricted(answers.values)
-    if restricted == (place.row >= _RESTRICTED_ROWS):
-        return place
-    if stored is None:
-        return replace(place, row=next_row(book, place.form.code, place.visit_code, restricted=restricted))
-    if restricted and not stored.instance.restricted:
-        raise WrongState(
-            f"Row {place.row} is seen by blinded people, who would notice that it has gone.",
-            code="CRF.ROW_OPEN",
-            needs="Record this as a new row: it is kept apart by itself. Say on this row that it was entered by mistake.",
-        )
-    return place
-
-
-# --- rows that were entered by mistake -------------------------------------------------------------------------------
-
-#: Kinds of forms whose rows can be removed. What was consented to, operated on, reported or judged is corrected instead.
-_REMOVABLE = frozenset({"baseline", "outcome", "operative", "discharge", "safety", "visit"})
-
-
-def _closes(place: Place) -> bool:
-    """Whether the form says that a participation has ended."""
-    return place.form.code in participants.closing_forms(place.protocol)
-
-
-def removable(place: Place) -> bool:
-    """Whether a row entered by mistake can be taken out: rows, and forms of an unscheduled visit."""
-    loose = place.protocol.rows_at(place.form, place.visit) or place.visit.code == UNSCHEDULED
-    meanings = {item.means for item in place.form.items}
-    return loose and (_closes(place) or (place.form.kind in _REMOVABLE and not meanings & {"serious_aware", "surgery_done"}))
-
-
-def remove(unit: Unit, place: Place, reason: str, version: int | None = None) -> None:
-    """Take out a row that was entered by mistake. It stays in the trail and can be restored; lists, rules and exports pass it by.
-
-    `version` is the one that was read, where that is known. Raises Stale where it is another one by now.
-    """
-    book, _ = _entered(unit, place)
-    stored = book.get(*place.key)
-    _require_loose(unit, place, stored, reason)
-    contradictions.require_unnamed(place, book)
-    _same_version(stored, version if version is not None or stored is None else stored.instance.seq)
-    _strike(unit, place, book, stored, "remove", reason)
-
-
-def restore(unit: Unit, place: Place, reason: str, version: int | None = None) -> None:
-    """Put a row back that was removed, as a draft to be finished again; `version` as in `remove`."""
-    book, _ = _entered(unit, place)
-    stored = book.removed.get(place.key)
-    _require_loose(unit, place, stored, reason)
-    _same_version(stored, version if version is not None or stored is None else stored.instance.seq)
-    _strike(unit, place, book, stored, "restore", reason)
-
-
-def _require_loose(unit: Unit, place: Place, stored: Stored | None, reason: str) -> None:
-    if not answering.starts(unit, place):
-        raise Forbidden(
-            f"You may not remove a row of form {place.form.code}.",
-            code="ROLE.FORM",
-            needs=f"One of these roles: {', '.join(roles.ROLES[role][0] for role in sorted(roles.FORM_ENTRY[place.form.kind]))}.",
-        )
-    if stored is None:
-        raise Missing(f"There is no such row of form {place.form.code} at {place.visit_code}.", code="CRF.NO_ROW")
-    if not removable(place):
-        raise WrongState(
-            f"{place.form.title} is not removed: it has consequences that a removal would hide.",
-            code="CRF.NOT_REMOVABLE",
-            needs="Correct the answers, with a reason.",
-        )
-    if not reason.strip():
-        detail = Detail("CRF.REASON_NEEDED", "Say why.", "reason")
-        raise Invalid("Say why the row is removed or restored.", code="CRF.REASON_NEEDED", needs="A reason.", details=[detail])
-    _require_seen(unit, place, stored)
-
-
-def _strike(unit: Unit, place: Place, book: Casebook, stored: Stored | None, event: str, reason: str) -> None:
-    assert stored is not None
-    was = stored.status
-    new = lifecycle.move("form", was, event)
-    code, text = reason_of(reason)
-    ends = participation.said(place.protocol, book) if participation.concerns(place.protocol, place.form) else None
-    instance, version = casebooks.write(unit, book, place.key, new, stored.answers(place.form), reason=(code, text))
-    change = Change("status", was, new, _stream(place, instance))
-    about = {"trial": place.protocol.id, **_about(place, instance)}
-    unit.record(f"form.{event}", instance, version, changes=[change], reason_code=code, reason_text=text, **about)
-    kept = book.forms.get(place.key) or book.removed[place.key]
-    signatures.void(unit, place.protocol, book, kept, [], f"{unit.actor.name} {'removed' if event == 'remove' else 'restored'} a row")
-    if ends is not None:
-        participation.follow(unit, place.protocol, book, ends, reason)

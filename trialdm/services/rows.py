@@ -6,7 +6,8 @@ from dataclasses import replace
 from trialdm.domain.crf import Form
 from trialdm.domain.errors import Detail, Invalid, TrialError, Unanswered
 from trialdm.services import drafts, records
-from trialdm.services.records import Place, Submission, View
+from trialdm.services.places import Place
+from trialdm.services.records import Submission, View
 from trialdm.services.unit import Unit
 
 #: Types whose answers fit into the cell of a table.

@@ -13,7 +13,7 @@ from trialdm.domain.protocol import EXPECTED_LIST, Protocol
 from trialdm.services.casebooks import Casebook, Stored
 
 if TYPE_CHECKING:  # saving a form stands on this room
-    from trialdm.services.records import Place
+    from trialdm.services.places import Place
 
 #: The criterion of seriousness that is a death, and the outcome of an event that is one.
 DEATH, FATAL = 1, 5

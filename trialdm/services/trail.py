@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from trialdm.domain.audit import Entry, authenticate, commit
 from trialdm.domain.errors import Broken
 from trialdm.services import casebooks, disclosures, studies
-from trialdm.services.records import Place
+from trialdm.services.places import Place
 from trialdm.services.unit import Unit
 from trialdm.store.tables import AuditEvent, AuditValue, FormInstance, Participant, Query, Transfer
 

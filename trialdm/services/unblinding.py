@@ -13,9 +13,9 @@ from sqlalchemy import select
 from trialdm.domain import lifecycle
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Refused, WrongState
 from trialdm.domain.protocol import Protocol
-from trialdm.services import allocations, casebooks, disclosures, notices, participants, records, register, studies
+from trialdm.services import allocations, casebooks, deviations, disclosures, notices, participants, places, register, studies
 from trialdm.services.allocations import Allocated
-from trialdm.services.records import Place
+from trialdm.services.places import Place
 from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Account, Disclosure, Participant
 
@@ -209,8 +209,8 @@ def _write_form(unit: Unit, protocol: Protocol, person: Participant, code: int) 
     }
     answers = {item.name: given[item.means] for item in form.items if item.means in given}
     book = casebooks.read(unit, protocol.id, person)
-    place = Place(protocol, person, visit, visit.code, form, records.next_row(book, form.code, visit.code))
-    records.write_row(unit, place, book, answers, "form.finish", event="finish")
+    place = Place(protocol, person, visit, visit.code, form, places.next_row(book, form.code, visit.code))
+    deviations.write_row(unit, place, book, answers, "form.finish", event="finish")
 
 
 def _tell(unit: Unit, protocol: Protocol, person: Participant, kind: str, wanted: tuple[str, ...], why: str) -> None:

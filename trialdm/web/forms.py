@@ -23,15 +23,18 @@ from trialdm.services import (
     holds,
     overview,
     participants,
+    places,
     previous,
     records,
+    removals,
     rows,
     signatures,
     trail,
 )
 from trialdm.services.casebooks import Casebook
+from trialdm.services.places import Place
 from trialdm.services.previous import Earlier
-from trialdm.services.records import Place, View
+from trialdm.services.records import View
 from trialdm.services.unit import Unit
 from trialdm.web import queries, typed, wording
 from trialdm.web.layout import act, form_page, page
@@ -49,12 +52,12 @@ def show(trial: str, participant: str, visit: str, form: str, row: int | None = 
     """A form to fill in or to read; without a row, the rows of a form that has them."""
 
     def work(unit: Unit) -> str:
-        place = records.locate(unit, trial, participant, visit, form, row or 1)
+        place = places.locate(unit, trial, participant, visit, form, row or 1)
         if row is None and place.protocol.rows_at(place.form, place.visit):
             return _rows(unit, place)
         draft = drafts.of(unit, place)
         entries = _entries(unit, place)
-        if draft is None and entries and entries.next == "settle" and not records.book(unit, place).get(*place.key):
+        if draft is None and entries and entries.next == "settle" and not places.book(unit, place).get(*place.key):
             return _page(unit, place, _sheet(unit, place, typed.of_stored(crf.load(place.form, entries.agreed()))))
         if draft is None:
             return _page(unit, place, _sheet(unit, place), saved=request.args.get("saved", ""))
@@ -71,9 +74,9 @@ def new(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
     """The next row of a form that has rows."""
 
     def work(unit: Unit) -> str:
-        place = records.locate(unit, trial, participant, visit, form)
+        place = places.locate(unit, trial, participant, visit, form)
         after = request.args.get("after", 0, type=int)
-        free = records.next_row(records.book(unit, place), place.form.code, visit)
+        free = places.next_row(places.book(unit, place), place.form.code, visit)
         if place.form.double_entry:
             free = double_entry.next_row(unit, place.participant, place.form, visit, free, after)
         return _url(replace(place, row=free), after=after or None)
@@ -93,7 +96,7 @@ def keep(trial: str, participant: str, visit: str, form: str, row: int | None = 
     version = request.form.get("version", 0, type=int)
 
     def work(unit: Unit) -> str:
-        place = records.locate(unit, trial, participant, visit, form, row or 1)
+        place = places.locate(unit, trial, participant, visit, form, row or 1)
         if discards:
             drafts.drop(unit, place)
         else:
@@ -109,11 +112,11 @@ def keep(trial: str, participant: str, visit: str, form: str, row: int | None = 
 @signed_in_or(interrupted)
 def save(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> AnyResponse:
     """Save the next version; whatever keeps it from being saved is shown with everything that was typed."""
-    place, given = read(lambda unit: _given(unit, records.locate(unit, trial, participant, visit, form, row or 1)))
+    place, given = read(lambda unit: _given(unit, places.locate(unit, trial, participant, visit, form, row or 1)))
     sent = typed.submission(place.form, given, request.form)
 
     def work(unit: Unit) -> View:
-        at = records.locate(unit, trial, participant, visit, form, row or 1)
+        at = places.locate(unit, trial, participant, visit, form, row or 1)
         saved = records.save(unit, at, sent)
         drafts.drop(unit, at)
         return saved
@@ -122,7 +125,7 @@ def save(trial: str, participant: str, visit: str, form: str, row: int | None = 
         view = change(work)
     except TrialError as problem:
         if problem.code == "GATE.GOV-25":
-            place, given = read(lambda unit: _given(unit, records.locate(unit, trial, participant, visit, form, row or 1)))
+            place, given = read(lambda unit: _given(unit, places.locate(unit, trial, participant, visit, form, row or 1)))
         return Response(read(partial(_again, place=place, given=given, problem=problem)), status_of(problem))
     place = view.place
     if view.alerts:
@@ -139,7 +142,7 @@ def history(trial: str, participant: str, visit: str, form: str, row: int | None
     """The audit trail of a form: what happened to it, and to each of its answers."""
 
     def work(unit: Unit) -> str:
-        place = records.locate(unit, trial, participant, visit, form, row or 1)
+        place = places.locate(unit, trial, participant, visit, form, row or 1)
         sheet = _sheet(unit, place)
         acts, changes = _parted(sheet, trail.of_form(unit, place))
         return page("form_audit.html", place.protocol, place=place, acts=acts, changes=changes, doors=wording.DOORS, back=_url(place))
@@ -152,15 +155,15 @@ def history(trial: str, participant: str, visit: str, form: str, row: int | None
 @signed_in
 def strike(trial: str, participant: str, visit: str, form: str, row: int | None = None) -> AnyResponse:
     """Take out a row that was entered by mistake, or put it back."""
-    does = records.restore if request.form.get("does") == "restore" else records.remove
+    does = removals.restore if request.form.get("does") == "restore" else removals.remove
     where, version = (trial, participant, visit, form), request.form.get("version", type=int)
 
     def again(unit: Unit, problem: TrialError) -> str:
-        place = records.locate(unit, *where, row or 1)
+        place = places.locate(unit, *where, row or 1)
         return _page(unit, place, _sheet(unit, place), problem=problem, striking=True)
 
     return act(
-        lambda unit: does(unit, records.locate(unit, *where, row or 1), request.form.get("why", ""), version),
+        lambda unit: does(unit, places.locate(unit, *where, row or 1), request.form.get("why", ""), version),
         again,
         lambda _: url_for("participants.one", trial=trial, participant=participant) + "#forms",
     )
@@ -177,7 +180,7 @@ def _url(place: Place, endpoint: str = "forms.show", **more: Any) -> str:
 def _sheet(unit: Unit, place: Place, given: Typed | None = None, details: Sequence[Detail] = (), agreed: Collection[str] = ()) -> Sheet:
     """The form as it is stored, or as somebody typed it. Soft findings that were confirmed with it are shown again."""
     view = records.view(unit, place)
-    beside = records.context(unit, place, records.book(unit, place))
+    beside = places.context(unit, place, places.book(unit, place))
     blinded = _blinded(unit, place)
     if given is None and view.version:
         return Sheet(view, beside, typed.of_stored(view.answers), view.shown, view.answers, blinded)
@@ -213,7 +216,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
     view = sheet.view
     follows = overview.next_form(unit, place) if saved and view.status == "complete" else None
     obstacle, watch = overview.entry(unit, place)
-    book = records.book(unit, place)
+    book = places.book(unit, place)
     stored = book.get(*place.key)
     return page(
         "form.html",
@@ -226,7 +229,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         marks=signatures.marks(unit, place.protocol.id, view.instance) if view.instance else None,
         hold=holds.over(unit, place.protocol.id, place.participant, stored.instance if stored else None),
         removed=place.key in book.removed,
-        removable=records.removable(place) and view.version > 0 and answering.starts(unit, place),
+        removable=removals.removable(place) and view.version > 0 and answering.starts(unit, place),
         window=schedule.window(place.visit, book.facts(place.protocol)),
         saved=saved == str(view.version) and view.version > 0,
         alerts=[f for f in (alerts or view.alerts) if not (sheet.blinded and set(f.items) and set(f.items) <= view.hidden_from_reader)],
@@ -268,7 +271,7 @@ def _under_seal(sheet: Sheet) -> bool:
 
 def _two(unit: Unit, place: Place) -> list[tuple[str, str, str, bool]]:
     """Two entries of a form that differ side by side, for the third person."""
-    found = None if records.book(unit, place).get(*place.key) else _entries(unit, place)
+    found = None if places.book(unit, place).get(*place.key) else _entries(unit, place)
     if found is None or found.next != "settle" or any(entry.by == unit.actor.id for entry in found.entries):
         return []
     first, second = (_sheet(unit, place, typed.of_stored(entry.answers)) for entry in found.entries)
@@ -334,11 +337,11 @@ _COLUMNS = 5
 
 def _rows(unit: Unit, place: Place) -> str:
     """The rows of a form at a visit, with their first answers."""
-    book, blinded = records.book(unit, place), _blinded(unit, place)
+    book, blinded = places.book(unit, place), _blinded(unit, place)
     here = {"trial": place.protocol.id, "participant": place.participant.id, "visit": place.visit_code, "form": place.form.code}
     seen = [s for s in book.rows(place.form.code, place.visit_code) if not (blinded and s.instance.restricted)]
     views = [records.view(unit, replace(place, row=stored.instance.row)) for stored in seen]
-    registers = records.context(unit, place, book).registers
+    registers = places.context(unit, place, book).registers
     items = [i for i in place.form.items if i.typed_in and i.type != "text" and not (blinded and place.form.restricts(i))]
     used = [item for item in items if any(item.name in view.answers.values for view in views)][:_COLUMNS]
     return page(

@@ -18,8 +18,9 @@ from trialdm.domain.protocol import ARM_FACT, Protocol, Visit
 from trialdm.domain.signing import Act
 from trialdm.domain.values import MISSING_REASONS
 from trialdm.exports import codebook, dataset
-from trialdm.services import casebooks, overview, participants, records, register, signatures, studies, trail
-from trialdm.services.records import Place, View
+from trialdm.services import casebooks, overview, participants, places, records, register, signatures, studies, trail
+from trialdm.services.places import Place
+from trialdm.services.records import View
 from trialdm.services.unit import Unit
 from trialdm.store.tables import FormVersion
 from trialdm.web import forms, wording
@@ -198,7 +199,7 @@ def filled(
             if visit in ("", line["code"]) and form.upper() in ("", cell["form"].code):
                 for stored in cell["saved"]:
                     if row in (None, stored.instance.row):
-                        place = records.locate(unit, trial, person.id, line["code"], cell["form"].code, stored.instance.row)
+                        place = places.locate(unit, trial, person.id, line["code"], cell["form"].code, stored.instance.row)
                         sections.append(_filled(unit, place, audit))
     if not sections:
         raise Missing("Nothing of this has been saved.", code="CRF.BLANK")

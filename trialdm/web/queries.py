@@ -10,9 +10,9 @@ from trialdm.domain import lifecycle, query
 from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.door.security import read, signed_in
-from trialdm.services import checks, queries, records, register, studies
+from trialdm.services import checks, places, queries, records, register, studies
+from trialdm.services.places import Place
 from trialdm.services.queries import Found, Line, Wanted
-from trialdm.services.records import Place
 from trialdm.services.unit import Unit
 from trialdm.web import wording
 from trialdm.web.layout import act, attached, form_page, page, part, sites_seen
@@ -122,7 +122,7 @@ def ask(trial: str) -> AnyResponse:
 def _place(unit: Unit, trial: str) -> Place:
     given = {name: request.values.get(name, "") for name in _ABOUT}
     row = int(given["row"]) if given["row"].isdecimal() and len(given["row"]) < 7 else 1
-    return records.locate(unit, trial, given["participant"], given["visit"], given["form"], row)
+    return places.locate(unit, trial, given["participant"], given["visit"], given["form"], row)
 
 
 def _new(unit: Unit, trial: str, problem: TrialError | None = None) -> str:

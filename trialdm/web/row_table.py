@@ -15,8 +15,9 @@ from trialdm.domain.errors import Detail, Missing, TrialError
 from trialdm.domain.values import MISSING_REASONS
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in, signed_in_or
-from trialdm.services import drafts, overview, records, rows
-from trialdm.services.records import Place, Submission, View
+from trialdm.services import drafts, overview, places, records, rows
+from trialdm.services.places import Place
+from trialdm.services.records import Submission, View
 from trialdm.services.unit import Unit
 from trialdm.web import typed, wording
 from trialdm.web.layout import page
@@ -89,7 +90,7 @@ def keep(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
 
 
 def _place(unit: Unit, trial: str, participant: str, visit: str, form: str) -> Place:
-    place = records.locate(unit, trial, participant, visit, form)
+    place = places.locate(unit, trial, participant, visit, form)
     if not rows.short(place.form):
         raise Missing(f"The rows of form {place.form.code} are entered one by one.", code="CRF.NO_TABLE", needs="The page of a row.")
     return place
@@ -141,9 +142,9 @@ def _parted(asked: Sequence[Item], cells: Mapping[str, str]) -> tuple[dict[str, 
 
 def _lines(unit: Unit, place: Place, asked: Sequence[Item]) -> list[Line]:
     """The rows that the reader may see, and empty ones; of rows that others added in the meantime those too."""
-    book = records.book(unit, place)
+    book = places.book(unit, place)
     views = [records.view(unit, replace(place, row=stored.instance.row)) for stored in book.rows(place.form.code, place.visit_code)]
-    last = records.next_row(book, place.form.code, place.visit_code)
+    last = places.next_row(book, place.form.code, place.visit_code)
     empty = [Line(row, 0, "blank", dict.fromkeys((item.name for item in asked), "")) for row in range(last, last + _EMPTY)]
     return [*(_line(view, asked) for view in views), *empty]
 
@@ -177,7 +178,7 @@ def _page(unit: Unit, place: Place, problem: TrialError | None = None, *, alerts
     for detail in problem.details if problem else ():
         wrong.setdefault(detail.place, []).append(detail)
     hides = not unit.sees_allocations(place.protocol.id, place.participant.site)
-    registers = records.context(unit, place, records.book(unit, place)).registers
+    registers = places.context(unit, place, places.book(unit, place)).registers
     return page(
         "form_table.html",
         place.protocol,

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from trialdm.domain import roles
 from trialdm.domain.errors import TrialError
 from trialdm.door.security import end_session, instance, signed_in, start_session, units
-from trialdm.services import drafts, people, records
+from trialdm.services import drafts, people, places
 from trialdm.services.unit import NOBODY, SYSTEM, Unit
 
 pages = Blueprint("sign_in", __name__)
@@ -77,7 +77,7 @@ def _keep(secret: str, target: str, kept: str) -> None:
         return
 
     def work(unit: Unit) -> None:
-        place = records.locate(unit, **{"row": 1, **where})
+        place = places.locate(unit, **{"row": 1, **where})
         drafts.keep(unit, replace(place, row=drafts.TABLE) if endpoint == "row_table.show" else place, fields, version)
 
     with suppress(TrialError):

@@ -10,9 +10,9 @@ from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import Protocol
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, read, signed_in
-from trialdm.services import casebooks, holds, participants, records, signatures, studies, verification
+from trialdm.services import casebooks, holds, participants, places, signatures, studies, verification
 from trialdm.services.casebooks import Casebook, Stored
-from trialdm.services.records import Place
+from trialdm.services.places import Place
 from trialdm.services.unit import Unit
 from trialdm.web import wording
 from trialdm.web.layout import act, page, part
@@ -140,7 +140,7 @@ _A_PAGE = 100
 @signed_in
 def verify(trial: str, participant: str, visit: str, form: str, row: int) -> str:
     """The answers of a form with their marks, for whoever compares them with the source."""
-    return read(lambda unit: _verify(unit, records.locate(unit, trial, participant, visit, form, row)))
+    return read(lambda unit: _verify(unit, places.locate(unit, trial, participant, visit, form, row)))
 
 
 @pages.post(f"{_FORM}/verify")
@@ -150,12 +150,12 @@ def verified(trial: str, participant: str, visit: str, form: str, row: int) -> A
     chosen = None if request.form.get("what") == "form" else request.form.getlist("item")
 
     def work(unit: Unit) -> str:
-        place = records.locate(unit, trial, participant, visit, form, row)
-        book, _ = records.saved(unit, place)
+        place = places.locate(unit, trial, participant, visit, form, row)
+        book, _ = places.saved(unit, place)
         return verification.verify(unit, place.protocol, book, place.key, chosen, seen=request.form.get("version", type=int))
 
     def again(unit: Unit, problem: TrialError) -> str:
-        return _verify(unit, records.locate(unit, trial, participant, visit, form, row), problem)
+        return _verify(unit, places.locate(unit, trial, participant, visit, form, row), problem)
 
     return act(
         work, again, lambda _: url_for("signing.verify", trial=trial, participant=participant, visit=visit, form=form, row=row, done=1)
@@ -164,11 +164,11 @@ def verified(trial: str, participant: str, visit: str, form: str, row: int) -> A
 
 def _verify(unit: Unit, place: Place, problem: TrialError | None = None) -> str:
     unit.require("form.verify", place.protocol.id, place.participant.site)
-    _, stored = records.saved(unit, place)
+    _, stored = places.saved(unit, place)
     marks = signatures.marks(unit, place.protocol.id, stored.instance.id)
     sampled = verification.wanted(unit, place.protocol, place.participant, place.form, stored)
     blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
-    beside = records.context(unit, place, records.book(unit, place))
+    beside = places.context(unit, place, places.book(unit, place))
     answers = stored.answers(place.form)
     lines = [
         (
