@@ -9,15 +9,19 @@ told. Nothing that was refused meanwhile comes back, and nothing that was kept g
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trialdm.domain import lifecycle
 from trialdm.domain.crf import Form
+from trialdm.domain.ethics import withdrawal
 from trialdm.domain.ethics.withdrawal import LEVELS
 from trialdm.domain.protocol import Protocol, Visit
-from trialdm.services import notices, participants, studies
+from trialdm.services import casebooks, notices, participants, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import Unit
+
+if TYPE_CHECKING:  # saving a form stands on this room
+    from trialdm.services.places import Place
 
 #: Meanings of the items that say where a participant stands.
 _SAY = frozenset({"surgery_done", "visit_date", "withdrawal", "death_date"})
@@ -97,6 +101,58 @@ def _finished(protocol: Protocol, book: Casebook, meaning: str) -> list[tuple[st
         return []
     form, item = found
     return [(s.instance.visit, s.answers(form).values.get(item.name)) for s in book.all_of(form.code) if s.finished]
+
+
+def lead_on(unit: Unit, place: "Place", book: Casebook) -> None:
+    """The steps that a form causes once it is complete; those that do not lead on from where somebody stands are passed over."""
+    protocol, participant = place.protocol, place.participant
+    if protocol.historical:
+        return
+    machine = protocol.machine
+    for event in _events(unit, place, book) if machine == "participant" else _case_events(place, book):
+        state = studies.state(unit, protocol.id, machine, participant.id)
+        if lifecycle.may(machine, state, event):
+            studies.move(unit, protocol.id, machine, participant.id, event, site=participant.site)
+
+
+def _events(unit: Unit, place: "Place", book: Casebook) -> list[str]:
+    """Steps of the participant's lifecycle that this form may cause; those that do not lead on are passed over."""
+    form = place.form
+    meanings = {item.means: item.name for item in form.items if item.means}
+    stored = book.get(*place.key)
+    answers = stored.answers(form).values if stored else {}
+    if form.kind == "consent":
+        return ["consent"]
+    if "eligible" in meanings:
+        signed = bool(stored and casebooks.saved_by_doctor(unit, place.protocol.id, place.participant.site, stored))
+        if answers.get(meanings["eligible"]) != 1:
+            return ["fail-eligibility"]
+        return ["pass-eligibility"] if signed else []
+    if "surgery_done" in meanings:
+        return ["operate"] if answers.get(meanings["surgery_done"]) == 1 else ["not-operate"]
+    if "withdrawal" in meanings:
+        code = answers.get(meanings["withdrawal"])
+        if code == withdrawal.LOST:
+            return ["lose"]
+        return [] if withdrawal.LEVELS[withdrawal.level_of(code if isinstance(code, int) else 0)].scheduled else ["withdraw"]
+    if "death_date" in meanings:
+        return ["die"]
+    if place.visit.kind == "scheduled" and "visit_date" in meanings and answers.get(meanings["visit_date"]):
+        return ["follow-up", "complete"] if place.visit.number == last_visit(place.protocol) else ["follow-up"]
+    return []
+
+
+def _case_events(place: "Place", book: Casebook) -> list[str]:
+    """Steps of a case that this form may cause: the procedure, a follow-up, the last one, the end of follow-up."""
+    meanings = {item.means: item.name for item in place.form.items if item.means}
+    stored = book.get(*place.key)
+    answers = stored.answers(place.form).values if stored else {}
+    if "case_date" in meanings:
+        return ["operate"]
+    if "case_end" in meanings:
+        why = answers.get(meanings["case_end"])
+        return ["die"] if why == 1 else ["close"] if why else []
+    return ["follow-up", "close"] if place.visit.number == last_visit(place.protocol) else ["follow-up"]
 
 
 def follow(unit: Unit, protocol: Protocol, book: Casebook, before: Said, reason: str) -> None:

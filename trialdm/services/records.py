@@ -15,7 +15,6 @@ from sqlalchemy import select
 from trialdm.domain import audit, crf, ethics, identifiers, lifecycle, roles, signing, values
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Refused, Stale, Unanswered, Unconditional, WrongState
-from trialdm.domain.ethics import withdrawal
 from trialdm.domain.protocol import ARM_FACT
 from trialdm.services import (
     alerts,
@@ -615,63 +614,12 @@ def _follow(unit: Unit, place: Place, book: Casebook, alerts: Sequence[Finding])
     stored = book.get(*place.key)
     if not stored or not stored.finished:
         return
-    _move_participant(unit, place, book)
+    participation.lead_on(unit, place, book)
     _note_unblinding(unit, place, stored.answers(place.form).values)
     deviations.settle(unit, place, book, {finding.id for finding in alerts})
     for finding in alerts:
         if finding.deviation is not None:
             deviations.open_for(unit, place, book, finding)
-
-
-def _move_participant(unit: Unit, place: Place, book: Casebook) -> None:
-    protocol, participant = place.protocol, place.participant
-    if protocol.historical:
-        return
-    machine = protocol.machine
-    for event in _events(unit, place, book) if machine == "participant" else _case_events(place, book):
-        state = studies.state(unit, protocol.id, machine, participant.id)
-        if lifecycle.may(machine, state, event):
-            studies.move(unit, protocol.id, machine, participant.id, event, site=participant.site)
-
-
-def _events(unit: Unit, place: Place, book: Casebook) -> list[str]:
-    """Steps of the participant's lifecycle that this form may cause; those that do not lead on are passed over."""
-    form = place.form
-    meanings = {item.means: item.name for item in form.items if item.means}
-    stored = book.get(*place.key)
-    answers = stored.answers(form).values if stored else {}
-    if form.kind == "consent":
-        return ["consent"]
-    if "eligible" in meanings:
-        signed = bool(stored and casebooks.saved_by_doctor(unit, place.protocol.id, place.participant.site, stored))
-        if answers.get(meanings["eligible"]) != 1:
-            return ["fail-eligibility"]
-        return ["pass-eligibility"] if signed else []
-    if "surgery_done" in meanings:
-        return ["operate"] if answers.get(meanings["surgery_done"]) == 1 else ["not-operate"]
-    if "withdrawal" in meanings:
-        code = answers.get(meanings["withdrawal"])
-        if code == withdrawal.LOST:
-            return ["lose"]
-        return [] if withdrawal.LEVELS[withdrawal.level_of(code if isinstance(code, int) else 0)].scheduled else ["withdraw"]
-    if "death_date" in meanings:
-        return ["die"]
-    if place.visit.kind == "scheduled" and "visit_date" in meanings and answers.get(meanings["visit_date"]):
-        return ["follow-up", "complete"] if place.visit.number == participation.last_visit(place.protocol) else ["follow-up"]
-    return []
-
-
-def _case_events(place: Place, book: Casebook) -> list[str]:
-    """Steps of a case that this form may cause: the procedure, a follow-up, the last one, the end of follow-up."""
-    meanings = {item.means: item.name for item in place.form.items if item.means}
-    stored = book.get(*place.key)
-    answers = stored.answers(place.form).values if stored else {}
-    if "case_date" in meanings:
-        return ["operate"]
-    if "case_end" in meanings:
-        why = answers.get(meanings["case_end"])
-        return ["die"] if why == 1 else ["close"] if why else []
-    return ["follow-up", "close"] if place.visit.number == participation.last_visit(place.protocol) else ["follow-up"]
 
 
 def _note_unblinding(unit: Unit, place: Place, answers: Mapping[str, Any]) -> None:
