@@ -170,7 +170,7 @@ def test_a_row_that_was_begun_keeps_its_number(world: World) -> None:
     def following(unit: Unit, after: int = 0) -> int:
         place = places.locate(unit, TRIAL, ident, "V05", "PRPB")
         return double_entry.next_row(
-            unit, place.participant, place.form, "V05", places.next_row(places.book(unit, place), "PRPB", "V05"), after
+            unit, place.participant, place.form, "V05", places.next_row(places.book(unit, place), place.form, "V05"), after
         )
 
     assert world.read("research-nurse", following) == 2

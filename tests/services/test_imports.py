@@ -215,10 +215,10 @@ def test_what_does_not_fit_is_named_and_nothing_is_saved(sqlite_world: World, fo
     with pytest.raises(TrialError) as refused:
         load(sqlite_world, form, text.replace("P,", f"{ident},"))
     assert refused.value.code == code
-    places = (
+    named = (
         [c.column for c in refused.value.outcome.errors] if isinstance(refused.value, BadRows) else [d.place for d in refused.value.details]
     )
-    assert column in places if column else not places
+    assert column in named if column else not named
     book = sqlite_world.read("data-manager", lambda unit: places.book(unit, places.locate(unit, TRIAL, ident, "V01", "PAIN")))
     assert set(book.forms) == {("V01", "CONS", 1)}
 
@@ -291,3 +291,16 @@ def test_what_was_previewed_is_imported_and_nothing_else(sqlite_world: World) ->
     fresh = imports.tried(run, TRIAL, "PAIN", text)
     token = run(lambda unit: imports.sealed(unit, TRIAL, "PAIN", text, "", fresh))
     assert run(lambda unit: imports.load_sealed(unit, TRIAL, "PAIN", token)) == fresh
+
+
+def test_a_hidden_row_is_imported_under_its_own_number_once(sqlite_world: World) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    day = builders.TODAY.isoformat()
+
+    def file(row: int) -> str:
+        return f"participant,visit,row,dv_type,dv_class,dv_date,dv_found,dv_desc,dv_capa\n{ident},EV,{row},4,1,{day},{day},What,Done\n"
+
+    with pytest.raises(BadRows) as refused:
+        load(world, "DEVI", file(31), "unblinded-data-manager")
+    assert [(cell.column, "501" in cell.message) for cell in refused.value.outcome.errors] == [("row", True)]
+    assert [load(world, "DEVI", file(501), "unblinded-data-manager").saved for _ in range(2)] == [1, 0]

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -521,3 +522,45 @@ def test_a_blinded_person_records_no_deviation_of_a_restricted_type(sqlite_world
     with pytest.raises(TrialError) as refused:
         builders.put(world, ident, "EV", "DEVI", {**DEVIATION, "dv_type": 4}, only=True)
     assert (refused.value.code, deviations(world, ident)) == ("GATE.GOV-45", {})
+
+
+def test_the_last_open_number_leads_to_no_row_that_stands(sqlite_world: World) -> None:
+    """Somebody used row 500: new rows take the lowest free number, never one that is restricted or stands already."""
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    put = partial(builders.put, world, ident, "EV", "DEVI", only=True, role="principal-investigator")
+    put({**DEVIATION, "dv_type": 4})
+    put({**DEVIATION, "dv_type": 6}, row=500)
+    assert [put({**DEVIATION, "dv_type": kind}, row=600).place.row for kind in (6, 96, 5)] == [1, 2, 600]
+    assert deviations(world, ident) == {1: 6, 2: 96, 500: 6, 501: 4, 600: 5}
+
+
+def test_a_new_row_of_a_form_without_hidden_ones_goes_on_from_the_last(sqlite_world: World) -> None:
+    world, ident = sqlite_world, builders.randomised(sqlite_world)
+    for row in (1, 500, 501):
+        builders.put(world, ident, "EV", "AE", {"ae_term": "Cough", "ae_ser": 0, "ae_sev": 1}, row=row)
+
+    def free(unit: Unit) -> int:
+        place = places.locate(unit, TRIAL, ident, "EV", "AE")
+        return places.next_row(places.book(unit, place), place.form, "EV")
+
+    assert world.read("research-nurse", free) == 502
+
+
+def test_a_doctor_confirms_what_a_nurse_completed_by_saving_it_unchanged(world: World) -> None:
+    ident = builders.consented(world)
+    builders.put(world, ident, "V01", "CLIN", builders.CLINICAL)
+    builders.put(world, ident, "V01", "DEMO", {"age_years": 60, "sex": 2})
+    view = builders.put(world, ident, "V01", "ELIG", builders.ELIGIBLE)
+    sent = {"only": True, "complete": True, "missing": dict(view.answers.missing)}
+    form = world.protocol.form("ELIG")
+    answers = {name: value for name, value in view.answers.to_json()["answers"].items() if form.by_name[name].typed_in}
+
+    def state() -> str:
+        return world.read("research-nurse", lambda unit: studies.state(unit, TRIAL, "participant", ident))
+
+    assert state() == "consented"
+    assert builders.put(world, ident, "V01", "ELIG", answers, role="research-nurse", **sent).version == 1
+    assert builders.put(world, ident, "V01", "ELIG", answers, role="principal-investigator", **sent).version == 2
+    assert state() == "eligible"
+    assert builders.put(world, ident, "V01", "ELIG", answers, role="principal-investigator", **sent).version == 2
+    assert "confirmed by a doctor" in history(world, ident, "V01", "ELIG")[-1].reason

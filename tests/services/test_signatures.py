@@ -459,7 +459,7 @@ def test_a_row_is_removed_with_a_reason_and_can_be_restored(world: World) -> Non
     world.run("research-nurse", lambda unit: removals.remove(unit, place(unit), "entered twice"))
     book = world.read("research-nurse", lambda unit: casebooks.read(unit, TRIAL, participants.find(unit, TRIAL, ident)))
     assert [s.instance.row for s in book.rows("ANLG", "V01")] == [1]
-    assert places.next_row(book, "ANLG", "V01") == 3
+    assert places.next_row(book, world.protocol.form("ANLG"), "V01") == 3
     at_once = world.read("monitor", lambda unit: casebooks.whole(unit, TRIAL, [participants.find(unit, TRIAL, ident)])[ident])
     assert (set(at_once.forms), set(at_once.removed)) == (set(book.forms), set(book.removed)), "however it is read, no rule sees the row"
     assert code_of(lambda: builders.put(world, ident, "V01", "ANLG", {"an_any": 1}, row=2, version=2)) == "CRF.REMOVED"
@@ -624,3 +624,36 @@ def test_the_step_that_goes_on_is_first_and_nobody_is_offered_their_own_confirma
     hold(world, "trial-manager", "lock", "participant", ident, reason="a short trial")
     hold(world, "trial-manager", "ask-unlock", "participant", ident, reason="an error was found")
     assert (steps("trial-manager"), steps("data-manager")) == (["decline-unlock"], ["unlock", "decline-unlock"])
+
+
+@pytest.mark.parametrize(("scope", "says"), [("participant", False), ("site", False), ("trial", True)])
+def test_of_whom_something_hidden_is_unfinished_no_blinded_reader_learns(sqlite_world: World, scope: str, says: bool) -> None:
+    world = sqlite_world
+    ident = builders.ready(world)
+    given = {"dv_type": 4, "dv_desc": "What"}
+    builders.put(world, ident, "EV", "DEVI", given, only=True, role="principal-investigator", complete=False)
+    named = {"participant": ident, "site": "S01", "trial": ""}[scope]
+
+    def told(role: str) -> str:
+        found = world.read(role, lambda unit: holds.against(unit, holds.target(unit, TRIAL, scope, named)))
+        return "; ".join(detail.message for detail in found)
+
+    assert ("hidden" in told("data-manager")) == says
+    assert "1 form(s) not finished" in told("unblinded-data-manager")
+
+
+def test_nobody_is_added_to_a_trial_that_is_frozen(sqlite_world: World) -> None:
+    hold(sqlite_world, "data-manager", "freeze", reason="an inspection")
+    with pytest.raises(WrongState) as refused:
+        sqlite_world.run("research-nurse", lambda unit: participants.add(unit, TRIAL, "S01"))
+    assert refused.value.code == "STATE.HELD"
+
+
+def test_the_trail_has_no_gap_for_a_blinded_reader(sqlite_world: World) -> None:
+    world = sqlite_world
+    ident = reintervened(world)
+    verify(world, ident, "EV", "REOP", ["re_type"], role="unblinded-data-manager")
+    first = world.read("monitor", lambda unit: trail.of_trial(unit, TRIAL, trail.Filter()))
+    assert [line.seq for line in first] == list(range(1, len(first) + 1))
+    rest = world.read("monitor", lambda unit: trail.of_trial(unit, TRIAL, trail.Filter(after=40)))
+    assert [(line.seq, line.action, line.field) for line in rest[:5]] == [(line.seq, line.action, line.field) for line in first[40:45]]

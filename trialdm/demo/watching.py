@@ -68,12 +68,12 @@ class Watching:
         def work(unit: Unit) -> None:
             now = unit.now.astimezone(LONDON).replace(tzinfo=None, second=0, microsecond=0)
             place = places.locate(unit, self.protocol.id, ident, "EV", "AE")
-            row = places.next_row(places.book(unit, place), "AE", "EV")
+            row = places.next_row(places.book(unit, place), self.protocol.form("AE"), "EV")
             event = {"ae_term": term, "ae_aesi": 0 if expected else 6, "ae_start": (today - timedelta(days=2)).isoformat(), "ae_ongoing": 1}
             event |= {"ae_sev": 3, "ae_cd": 3, "ae_ser": 1, "ae_outc": 3}
             say(unit, replace(place, row=row), event)
             place = places.locate(unit, self.protocol.id, ident, "EV", "SAE")
-            number = places.next_row(places.book(unit, place), "SAE", "EV")
+            number = places.next_row(places.book(unit, place), self.protocol.form("SAE"), "EV")
             aware = (now - timedelta(hours=3)).isoformat(timespec="minutes")
             report = {"sae_ae_no": row, "sae_crit": [3 if expected else 4], "sae_aware": aware}
             say(unit, replace(place, row=number), {**report, "sae_reported": now.isoformat(timespec="minutes")})

@@ -100,7 +100,7 @@ def open_one(
     if any(str(one.get(item_of["deviation_text"], "")).startswith(f"{where}: ") for one in stands):
         return
     hidden = restricted or form.row_restricted({item_of["deviation_type"]: kind})
-    row = next_row(book, form.code, "EV", restricted=hidden)
+    row = next_row(book, form, "EV", restricted=hidden)
     answers = {
         item_of["deviation_type"]: kind,
         item_of["deviation_class"]: graded,

@@ -262,15 +262,19 @@ def _against(unit: Unit, about: Target) -> Iterator[Detail]:
     here = list(
         unit.session.scalars(select(Participant).where(*wanted).order_by(Participant.site, Participant.enrolled_site, Participant.number))
     )
-    yield from _unfinished(unit, about.protocol, here)
+    yield from _unfinished(unit, about.protocol, here, hidden_too=scope == "trial")
     unsigned = [person.id for person in here if not signatures.casebook_signed(unit, about.protocol, person)]
     if unsigned and not about.protocol.historical:
         named = ", ".join(unsigned[:5]) + (f" and {len(unsigned) - 5} more" if len(unsigned) > 5 else "")
         yield Detail("HOLD.SIGNATURE", f"{len(unsigned)} casebook(s) are not signed by the principal investigator: {named}", "signature")
 
 
-def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant]) -> Iterator[Detail]:
-    """Drafts, forms that wait for their second entry, and unsettled queries. What is hidden from the reader is said without a number."""
+def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant], *, hidden_too: bool) -> Iterator[Detail]:
+    """Drafts, forms that wait for their second entry, and unsettled queries.
+
+    That something hidden from the reader is among them is said (without a number) of the whole trial only: said of one participant, it
+    would tell who has a restricted deviation.
+    """
     trial, sites = protocol.id, {person.id: person.site for person in people_here}
     begun = double_entry.unsettled(unit, trial, people_here)
     drafts = unit.session.execute(
@@ -297,7 +301,7 @@ def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant]) 
                 seen += 1
         if seen:
             yield Detail(code, f"{seen} {what}", code)
-        if hidden:
+        if hidden and hidden_too:
             yield Detail(code, f"{what} among those that are hidden from you: the unblinded data manager sees which", code)
 
 

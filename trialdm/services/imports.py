@@ -220,6 +220,9 @@ def _save_line(
         warnings = list(_cells(number, line, soft))
         confirmed = tuple(detail.code for detail in soft.details)
         view = records.save(unit, place, Submission(answers, missing, True, reason, confirmed, version), imported=True)
+    if view.place.row != place.row:
+        message = f"this row is kept among those that others see: give it the number {view.place.row}, or the one that it has already"
+        raise Invalid(message, code="IMPORT.ROW", details=[Detail("IMPORT.ROW", message, "row")])
     shown = [item for item in form.items if item.name not in view.hidden_from_reader]
     return view.version != (version or 0), list(_altered(number, place, shown, before, view.answers)), warnings
 

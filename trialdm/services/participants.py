@@ -32,6 +32,8 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
     protocol = studies.protocol(unit, trial)
     protocol.site(site)
     unit.require("history.import" if protocol.historical else "participant.add", trial, site)
+    from trialdm.services import holds  # which finds participants
+
     register.lock(unit, trial)
     if not protocol.historical:
         for machine, subject, name in (("trial", trial, "trial"), ("site", site, f"site {site}")):
@@ -42,6 +44,7 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
                     code=f"STATE.{machine.upper()}",
                     needs=f"The {name} open.",
                 )
+        holds.require_site_free(unit, trial, site)
     last = unit.session.scalar(select(func.max(Participant.number)).where(Participant.trial_id == trial, Participant.enrolled_site == site))
     row = Participant(
         trial_id=trial,

@@ -134,10 +134,19 @@ def saved(unit: Unit, place: Place) -> tuple[Casebook, Stored]:
 # --- rows ---------------------------------------------------------------------------------------------------------------
 
 
-def next_row(book: Casebook, form: str, visit: str, *, restricted: bool = False) -> int:
-    """The number that a new row takes: one that no row has, or had before it was removed. Restricted rows count by themselves."""
-    used = [row for at, code, row in (*book.forms, *book.removed) if (code, at) == (form, visit) and (row >= RESTRICTED_ROWS) == restricted]
-    return max(used, default=RESTRICTED_ROWS - 1 if restricted else 0) + 1
+def next_row(book: Casebook, form: Form, visit: str, *, restricted: bool = False) -> int:
+    """The number that a new row takes: one that no row has, or had before it was removed. Restricted rows count by themselves.
+
+    After the last number of its sort, the lowest free one. Raises WrongState where every number is taken.
+    """
+    used = {row for at, code, row in (*book.forms, *book.removed) if (code, at) == (form.code, visit)}
+    parted = form.restricted_when is not None
+    first, last = (RESTRICTED_ROWS if restricted and parted else 1), (RESTRICTED_ROWS - 1 if parted and not restricted else MOST_ROWS)
+    after = max((row for row in used if first <= row <= last), default=first - 1) + 1
+    found: int | None = next((row for row in (*range(after, last + 1), *range(first, after)) if row not in used), None)
+    if found is None:
+        raise WrongState(f"Form {form.code} has every row that it can have.", code="CRF.NO_ROW", needs="Another participant.")
+    return found
 
 
 def numbered(place: Place, book: Casebook, stored: Stored | None, answers: Answers) -> Place:
@@ -151,7 +160,7 @@ def numbered(place: Place, book: Casebook, stored: Stored | None, answers: Answe
     if restricted == (place.row >= RESTRICTED_ROWS):
         return place
     if stored is None:
-        return replace(place, row=next_row(book, place.form.code, place.visit_code, restricted=restricted))
+        return replace(place, row=next_row(book, place.form, place.visit_code, restricted=restricted))
     if restricted and not stored.instance.restricted:
         raise WrongState(
             f"Row {place.row} is seen by blinded people, who would notice that it has gone.",

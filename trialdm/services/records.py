@@ -433,13 +433,16 @@ def _write(
     changes = casebooks.changes(place.form, before, verdict.answers, stored is not None and bool(stored.instance.restricted))
     beside = bool(changes) and {change.field for change in changes} <= signing.beside(place.form)
     event = ("annotate" if beside and status == "signed" else "amend") if amended else "finish" if sent.complete else "save"
-    again = place.form.kind == "eligibility" and bool(sent.reason.strip())
+    confirms = place.form.kind == "eligibility" and amended and not changes and _confirms(unit, place, stored)
+    again = confirms or (place.form.kind == "eligibility" and bool(sent.reason.strip()))
     if stored and not changes and (amended or event == "save") and not again:
         return view(unit, place)
     if not place.protocol.historical:
         changed = [change.field for change in changes]
         factors.require_another_hand(unit, place.protocol, place.participant.id, place.form.code, place.visit_code, changed, row=place.row)
     again_complete = not amended and _once_complete(unit, stored)
+    if confirms and not sent.reason.strip():
+        sent = replace(sent, reason=_CONFIRMED)
     if (amended or again_complete) and not sent.reason.strip():
         raise Invalid(
             "This form is complete: say why it is changed.",
@@ -488,6 +491,17 @@ def _write(
     seen = view(unit, place)
     shown = [f for f in (*verdict.of("alert"), *broken, *warned) if not set(f.items) & seen.hidden_from_reader]
     return replace(seen, alerts=tuple(shown))
+
+
+#: What stands in the trail where a doctor saves the eligibility form as somebody else completed it.
+_CONFIRMED = "other: confirmed by a doctor, unchanged"
+
+
+def _confirms(unit: Unit, place: Place, stored: Stored | None) -> bool:
+    """Whether this is the doctor's confirmation of an eligibility form that somebody else completed."""
+    trial, site = place.protocol.id, place.participant.site
+    mine = any(grant.role in roles.MEDICAL and grant.covers(trial, site) for grant in unit.actor.grants)
+    return mine and stored is not None and not casebooks.saved_by_doctor(unit, trial, site, stored)
 
 
 def _once_complete(unit: Unit, stored: Stored | None) -> bool:

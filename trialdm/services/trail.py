@@ -27,7 +27,7 @@ HIDDEN = "hidden until you ask"
 
 @dataclass(frozen=True)
 class Line:
-    """One entry of the trail with its values."""
+    """One entry of the trail with its values. `seq` counts what the reader may read: a gap would tell of what is hidden."""
 
     seq: int
     at: datetime
@@ -84,7 +84,7 @@ def of_trial(unit: Unit, trial: str, wanted: Filter) -> list[Line]:
     """A page of the trail of a trial, oldest first."""
     studies.definition(unit, trial)
     unit.require("audit.see", trial)
-    about: list[ColumnElement[bool]] = [AuditEvent.seq > wanted.after]
+    about: list[ColumnElement[bool]] = []
     if wanted.participant:
         forms = select(FormInstance.id).where(FormInstance.trial_id == trial, FormInstance.participant_id == wanted.participant)
         asked = select(Query.id).where(Query.trial_id == trial, Query.participant_id == wanted.participant)
@@ -100,7 +100,9 @@ def of_trial(unit: Unit, trial: str, wanted: Filter) -> list[Line]:
     sites = {grant.site for grant in unit.actor.grants if grant.trial in ("*", trial)}
     if "" not in sites:
         about.append(_at_sites(trial, sites))
-    return _lines(unit, trial, about, sees=unit.sees_allocations(trial, None) or _sees_own(unit, trial, sites), limit=PAGE)
+    return _lines(
+        unit, trial, about, sees=unit.sees_allocations(trial, None) or _sees_own(unit, trial, sites), limit=PAGE, after=wanted.after
+    )
 
 
 def _at_sites(trial: str, sites: Collection[str]) -> ColumnElement[bool]:
@@ -122,8 +124,8 @@ def _sees_own(unit: Unit, trial: str, sites: Iterable[str]) -> bool:
     return "" not in sites and all(unit.sees_allocations(trial, site) for site in sites)
 
 
-def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bool, limit: int) -> list[Line]:
-    wanted = select(AuditEvent).where(AuditEvent.trial_id == trial, *about).order_by(AuditEvent.seq).limit(limit)
+def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bool, limit: int, after: int = 0) -> list[Line]:
+    wanted = select(AuditEvent).where(AuditEvent.trial_id == trial, *about).order_by(AuditEvent.seq).limit(limit).offset(after)
     if not sees:
         wanted = wanted.where(AuditEvent.stream == "open")
     events = unit.session.scalars(wanted).all()
@@ -136,7 +138,7 @@ def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bo
     names = casebooks.names(unit, (event.actor_id for event in events))
     return [
         Line(
-            event.seq,
+            number,
             datetime.fromisoformat(event.at_utc),
             names.get(event.actor_id, event.actor_id),
             event.actor_role,
@@ -149,7 +151,7 @@ def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bo
             found.get((event.event_id, "new")),
             ": ".join(part for part in (event.reason_code, found.get((event.event_id, "reason"), "")) if part),
         )
-        for event in events
+        for number, event in enumerate(events, after + 1)
     ]
 
 

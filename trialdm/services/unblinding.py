@@ -209,7 +209,7 @@ def _write_form(unit: Unit, protocol: Protocol, person: Participant, code: int) 
     }
     answers = {item.name: given[item.means] for item in form.items if item.means in given}
     book = casebooks.read(unit, protocol.id, person)
-    place = Place(protocol, person, visit, visit.code, form, places.next_row(book, form.code, visit.code))
+    place = Place(protocol, person, visit, visit.code, form, places.next_row(book, form, visit.code))
     deviations.write_row(unit, place, book, answers, "form.finish", event="finish")
 
 

@@ -76,7 +76,7 @@ def new(trial: str, participant: str, visit: str, form: str) -> AnyResponse:
     def work(unit: Unit) -> str:
         place = places.locate(unit, trial, participant, visit, form)
         after = request.args.get("after", 0, type=int)
-        free = places.next_row(places.book(unit, place), place.form.code, visit)
+        free = places.next_row(places.book(unit, place), place.form, visit)
         if place.form.double_entry:
             free = double_entry.next_row(unit, place.participant, place.form, visit, free, after)
         return _url(replace(place, row=free), after=after or None)
@@ -132,6 +132,8 @@ def save(trial: str, participant: str, visit: str, form: str, row: int | None = 
         return Response(read(lambda unit: _page(unit, place, _sheet(unit, place), saved=str(view.version), alerts=view.alerts)))
     if request.form.get("save") == "another":
         return redirect(url_for("forms.new", trial=trial, participant=participant, visit=visit, form=form, after=place.row), 303)
+    if view.version and view.version == sent.version:
+        return redirect(_url(place, unchanged=1), 303)
     return redirect(_url(place, saved=view.version) if view.version else _url(place, entered=1), 303)
 
 
@@ -252,6 +254,7 @@ def _page(unit: Unit, place: Place, sheet: Sheet, *, saved: str = "", alerts: Se
         beside_rows=_neighbours(place, book, sheet.blinded),
         closing=participants.closing_forms(place.protocol),
         under_seal=_under_seal(sheet),
+        unchanged="unchanged" in request.args,
         entered="entered" in request.args and view.entries is not None,
         two=_two(unit, place),
         **more,

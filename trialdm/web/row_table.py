@@ -144,7 +144,7 @@ def _lines(unit: Unit, place: Place, asked: Sequence[Item]) -> list[Line]:
     """The rows that the reader may see, and empty ones; of rows that others added in the meantime those too."""
     book = places.book(unit, place)
     views = [records.view(unit, replace(place, row=stored.instance.row)) for stored in book.rows(place.form.code, place.visit_code)]
-    last = places.next_row(book, place.form.code, place.visit_code)
+    last = places.next_row(book, place.form, place.visit_code)
     empty = [Line(row, 0, "blank", dict.fromkeys((item.name for item in asked), "")) for row in range(last, last + _EMPTY)]
     return [*(_line(view, asked) for view in views), *empty]
 

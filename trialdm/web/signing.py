@@ -252,6 +252,7 @@ def _hold(unit: Unit, trial: str, scope: str, ident: str, problem: TrialError | 
         about=about,
         state=state,
         events=holds.steps(unit, about),
+        blinded=about.scope != "trial" and not unit.sees_allocations(trial, about.site or None),
         words=STEPS,
         needs_reason=holds.NEED_REASON,
         against=holds.against(unit, about) if state in ("frozen", "lock_asked") else [],
