@@ -312,7 +312,7 @@ REFUSED: list[Any] = [
         "GOV-52",
         "randomise",
         {"register": having(credentials=(replace(shipped().credentials[0], cases=4),))},
-        ["Ms Seven has 4 supervised TMR cases; 5 are needed."],
+        ["Surgeon 7 has 4 supervised TMR cases; 5 are needed."],
     ),
     (
         "GOV-52",

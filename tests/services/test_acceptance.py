@@ -184,7 +184,7 @@ def test_whoever_took_the_consent_was_delegated_for_it_on_the_day(world: World) 
     with world.units.reading(world.actor("research-nurse")) as unit:
         said = records.view(unit, places.locate(unit, TRIAL, ident, "V01", "CONS")).answers.to_json()["answers"]
     saved = put(world, ident, "V01", "CONS", {**said, "con_taker": assessor}, only=True, reason="source: signed by another")
-    told = f"Blinded-Assessor S01 is not delegated for taking consent at site S01 on {TODAY.isoformat()}."
+    told = f"Whoever took the consent is not delegated for it at site S01 on {TODAY.isoformat()}."
     assert [told in alert.message for alert in saved.alerts if alert.rule == "GOV-14"] == [True]
     assert told in reasons_of(world, ident, "GOV-14")
 

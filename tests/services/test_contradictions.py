@@ -126,6 +126,30 @@ def test_only_somebody_of_the_site_who_is_blind_can_have_assessed(
     assert "people of this site" in refused.value.details[0].message
 
 
+#: Who is named as the person who took the consent: anybody of the site is, delegated or not, since it is a fact.
+TAKERS = [
+    ("research-nurse", "S01", True),
+    ("blinded-assessor", "S01", True),
+    ("research-nurse", "S02", False),
+    ("trial-manager", "S01", False),
+]
+
+
+@pytest.mark.parametrize(("role", "site", "accepted"), TAKERS, ids=str)
+def test_whoever_took_a_consent_works_at_the_site(sqlite_world: World, role: str, site: str, accepted: bool) -> None:
+    ident = builders.ready(sqlite_world)
+    with sqlite_world.units.reading(sqlite_world.actor("research-nurse")) as unit:
+        said = records.view(unit, places.locate(unit, TRIAL, ident, "V01", "CONS")).answers.to_json()["answers"]
+    given = {**said, "con_taker": number(sqlite_world, role, site)}
+    reason = "source: the signed form"
+    if accepted:
+        assert builders.put(sqlite_world, ident, "V01", "CONS", given, only=True, reason=reason).answers.values["con_taker"]
+        return
+    with pytest.raises(Invalid) as refused:
+        builders.put(sqlite_world, ident, "V01", "CONS", given, only=True, reason=reason)
+    assert refusal(refused.value) == ["CRF.CODE"]
+
+
 def test_somebody_who_learned_the_allocation_assesses_no_more_and_stays_where_they_were_named(sqlite_world: World, ident: str) -> None:
     world, assessor = sqlite_world, sqlite_world.actor("blinded-assessor")
     visited(world, ident, "V04", WEEK_6, vs_assessor=assessor.staff_no)

@@ -224,7 +224,7 @@ contributed ok      .          ok    .     .      .     ok     .     ok     ALLO
 live        ok      .          .     ok    .      ok    ok     ok    ok     ALLOC.REVEAL ok                ok      ok
 paused      ok      .          .     .     ok     ok    ok     ok    ok     ALLOC.REVEAL ALLOC.PAUSED      ok      ok
 closed      ok      .          .     .     .      .     ok     .     ok     ALLOC.REVEAL ALLOC.CLOSED      ok      ok
-revealed    ok      .          .     .     .      .     ok     .     ok     ok           ALLOC.CLOSED      ok      ok
+revealed    ok      .          .     .     .      .     ok     .     ok     ok           STATE.HELD        ok      ok
 """
 HEADING, *ROWS = [line.split() for line in STATES.strip().splitlines()]
 

@@ -380,7 +380,7 @@ def test_a_reason_says_something(sqlite_world: World, reason: str, accepted: boo
         return
     with pytest.raises(Invalid) as refused:
         builders.put(world, ident, "V01", "DEMO", {"age_years": 61}, reason=reason)
-    assert refused.value.code == "CRF.REASON_NEEDED"
+    assert refused.value.code == "REASON.WORDS"
 
 
 def test_what_is_said_to_a_prompt_is_kept_shown_and_in_the_trail(world: World) -> None:

@@ -8,7 +8,7 @@ from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain import roles
 from trialdm.domain.audit import Entry, authenticate, commit
-from trialdm.domain.errors import Broken, Conflict, Forbidden
+from trialdm.domain.errors import Broken, Conflict, Forbidden, Invalid
 from trialdm.domain.roles import Grant
 from trialdm.services import people, trail
 from trialdm.services.unit import SYSTEM, Unit, Unrecorded
@@ -24,6 +24,21 @@ def test_a_changed_row_without_an_entry_is_not_committed(world: World) -> None:
         world.run("trial-manager", rename)
     with world.units.reading(SYSTEM) as unit:
         assert "Somebody else" not in unit.session.scalars(select(Account.name)).all()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "kept"),
+    [("", "", True), ("", "seen", True), ("typing", ".", True), ("", ".", False), ("other", "--", False), ("", "999 000 0018 seen", False)],
+)
+def test_no_act_keeps_a_reason_that_says_nothing_or_names_somebody(sqlite_world: World, code: str, words: str, kept: bool) -> None:
+    def act(unit: Unit) -> None:
+        unit.record("noted", trial=TRIAL, entity="trial", entity_id=TRIAL, reason_code=code, reason_text=words)
+
+    if kept:
+        sqlite_world.run("trial-manager", act)
+        return
+    with pytest.raises(Invalid):
+        sqlite_world.run("trial-manager", act)
 
 
 def test_a_reading_unit_writes_nothing(world: World) -> None:

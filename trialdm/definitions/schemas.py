@@ -31,7 +31,7 @@ TRIAL_ID = validate.Regexp(
 )
 
 #: Registers that can give the codes of an item.
-REGISTERS = ("documents.PIS", "documents.ICF", "staff", "surgeons", "assessors")
+REGISTERS = ("documents.PIS", "documents.ICF", "staff", "surgeons", "assessors", "site-staff")
 
 #: Values that the system fills; `factor.NAME` is any factor of the allocation.
 SYSTEM = ("expected_list", "screening_no", "audit_no", "row", "rand_no", "rand_dtm", "rand_arm", "rand_by", "rand_method")

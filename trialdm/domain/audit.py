@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
+from trialdm.domain.errors import Detail, Invalid
+
 #: `open` everybody with the right reads; `unblinded` holds what a blinded role may not see; `identity` who is who.
 STREAMS = ("open", "unblinded", "identity")
 
@@ -22,6 +24,15 @@ CHANGE_REASONS = {
     "query": "Answer to a query",
     "other": "Other reason",
 }
+
+_FEWEST_LETTERS = 3
+
+
+def require_words(reason_code: str, text: str) -> None:
+    """Raises Invalid for a reason that says nothing, such as a full stop: no words beside no code, or beside "other"."""
+    if reason_code in ("", "other") and sum(letter.isalpha() for letter in text) < _FEWEST_LETTERS:
+        detail = Detail("REASON.WORDS", "Say why in words.", "reason")
+        raise Invalid("This is no reason.", code="REASON.WORDS", needs="A reason in words.", details=[detail])
 
 
 @dataclass(frozen=True)

@@ -420,12 +420,13 @@ def validate(
     """
     agreed = frozenset(confirmed)
     typed, reasons, findings = _read(form, answers, missing)
-    unread = frozenset(name for finding in findings for name in finding.items)
+    unread = {name for finding in findings for name in finding.items}
     typed.update(context.system)
     answered: list[Finding] = []
     if HIDDEN in agreed:
         shown, known = _apply_conditions(form, typed, context)
-        answered += _hidden(form, typed, reasons, shown)
+        answered += _hidden(form, {*typed, *reasons, *unread}, shown)
+        unread &= shown
         typed = {name: value for name, value in typed.items() if name in shown}
         reasons = {name: reason for name, reason in reasons.items() if name in shown}
     shown, known = _apply_conditions(form, typed, context)
@@ -434,7 +435,8 @@ def validate(
             typed[name] = known[name]
     rows = _rows_with(form, context, known)
     summary = summarise(form, rows, context)
-    findings += _hidden(form, typed, reasons, shown)
+    findings = [f for f in findings if shown.issuperset(f.items) or f.code == "CRF.UNKNOWN_ITEM"]
+    findings += _hidden(form, {*typed, *reasons, *unread}, shown)
     findings += _limits(form, typed, shown, context)
     findings += _identifying(form, typed)
     if complete:
@@ -532,9 +534,9 @@ def _apply_conditions(form: Form, typed: dict[str, Value], context: Context) -> 
     return shown, known
 
 
-def _hidden(form: Form, typed: Mapping[str, Value], reasons: Mapping[str, str], shown: set[str]) -> list[Finding]:
-    """One question about all answers whose question no longer applies: they are kept until somebody decides."""
-    left = [i for i in form.items if (i.name in typed or i.name in reasons) and i.name not in shown and i.typed_in]
+def _hidden(form: Form, given: set[str], shown: set[str]) -> list[Finding]:
+    """One question about all that was given, readable or not, to questions that no longer apply: it is kept until somebody decides."""
+    left = [i for i in form.items if i.name in given and i.name not in shown and i.typed_in]
     if not left:
         return []
     labels = "; ".join(item.label for item in left)
@@ -588,7 +590,8 @@ def limits(low: Decimal | None, high: Decimal | None, unit: str) -> str:
 #: Who the people of a register are, said to whoever names another.
 _AMONG = {
     "assessors": " (people of this site who enter outcomes, cannot see the allocation, have not learned it and did not operate; if "
-    "somebody else did assess, give a missing reason and record a deviation of blinding)"
+    "somebody else did assess, give a missing reason and record a deviation of blinding)",
+    "site-staff": " (people who work at this site or stand in its delegation log; if somebody else did it, give a missing reason)",
 }
 
 

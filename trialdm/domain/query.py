@@ -80,7 +80,7 @@ def words(text: str, *, needed: str = "") -> str:
     """What somebody wrote, without the blanks around it. Raises Invalid for an identifier, for too much, or for nothing where
     `needed` says what is."""
     said = text.strip()
-    if needed and not said:
+    if needed and not any(sign.isalnum() for sign in said):
         raise Invalid(needed, code="QUERY.WORDS", needs="A sentence in words.")
     if len(said) > LONGEST:
         raise Invalid(f"At most {LONGEST} characters are kept; this has {len(said)}.", code="QUERY.WORDS", needs="A shorter text.")

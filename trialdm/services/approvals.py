@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select
 
 from trialdm.definitions.registers import FORMATS, fits, load_ethics
-from trialdm.domain import ethics
+from trialdm.domain import audit, ethics
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, Refused
 from trialdm.domain.ethics import Approval, Document, Fact, Register
 from trialdm.domain.pathway import FACTS
@@ -371,6 +371,7 @@ def revoke(unit: Unit, trial: str, kind: str, code: int, on: date, reason: str) 
         raise Conflict(f"It was revoked on {before.isoformat()} already.", code="REGISTER.REVOKED", needs="Nothing.")
     if not reason.strip():
         raise Invalid("Say why the document is revoked.", code="REGISTER.REASON", needs="A reason.")
+    audit.require_words("", reason)
     if on < unit.today:
         message = f"{on.isoformat()} is past: what was done on this version until today stays as it was."
         raise Refused(message, code="REGISTER.PAST", needs="From today on.")

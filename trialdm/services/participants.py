@@ -294,10 +294,10 @@ def _consent(unit: Unit, protocol: Protocol, book: Casebook) -> ConsentGiven | N
     )
 
 
-def _taker(unit: Unit, staff_no: Any) -> tuple[str, ...]:
-    """Account and name of whoever took a consent, by staff number."""
+def _taker(unit: Unit, staff_no: Any) -> str:
+    """The account of whoever took a consent, by staff number."""
     account = unit.session.scalars(select(Account).where(Account.staff_no == staff_no)).first() if isinstance(staff_no, int) else None
-    return (account.id, account.name) if account else ()
+    return account.id if account else ""
 
 
 def _entered(unit: Unit, stored: Stored) -> date:

@@ -11,7 +11,7 @@ from trialdm.domain import crf
 from trialdm.domain.crf import Answers, Form
 from trialdm.domain.errors import Missing, Refused, WrongState
 from trialdm.domain.protocol import Protocol, Visit
-from trialdm.services import allocations, answering, assessors, casebooks, participants, register, studies
+from trialdm.services import allocations, answering, casebooks, participants, register, staffing, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Unit
 from trialdm.store.tables import FormInstance, Participant
@@ -94,15 +94,15 @@ def context(unit: Unit, place: Place, book: Casebook) -> crf.Context:
 
 
 def _registers(unit: Unit, place: Place, book: Casebook, stored: Stored | None) -> Mapping[str, Mapping[int, str]]:
-    """The registers from which this form takes choices. An assessor who was named stays one, whatever they have learned since."""
+    """The registers from which this form takes choices. Whoever was named stays one, whatever has become of them since."""
     taken = [item for item in place.form.items if item.source]
-    everybody = register.choices(unit, place.protocol.id) if taken else {}
-    asked = [item.name for item in taken if item.source == assessors.REGISTER]
-    if not asked:
-        return everybody
+    found = dict(register.choices(unit, place.protocol.id)) if taken else {}
     given = stored.answers(place.form).values if stored else {}
-    named = {number: name for number, name in everybody[assessors.REGISTER].items() if number in {given.get(item) for item in asked}}
-    return {**everybody, assessors.REGISTER: {**assessors.able(unit, place.protocol, book), **named}}
+    for source in {item.source for item in taken} & staffing.NARROWER.keys():
+        said = {given.get(item.name) for item in taken if item.source == source}
+        named = {number: name for number, name in found[source].items() if number in said}
+        found[source] = {**staffing.NARROWER[source](unit, place.protocol, book), **named}
+    return found
 
 
 def _system_values(place: Place, stored: Stored | None) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from trialdm.services import (
     alerts,
     allocations,
     answering,
-    assessors,
     casebooks,
     cases,
     contradictions,
@@ -37,6 +36,7 @@ from trialdm.services import (
     register,
     seriousness,
     signatures,
+    staffing,
     studies,
 )
 from trialdm.services.casebooks import Casebook, Stored
@@ -45,7 +45,6 @@ from trialdm.services.unit import LONDON, Change, Unit
 from trialdm.store.tables import Account, FormInstance, FormVersion, TheatreCheck
 
 #: Letters of a reason that is no code.
-_FEWEST_LETTERS = 3
 
 #: Characters of what is said to a prompt.
 _LONGEST_NOTE = 500
@@ -341,7 +340,7 @@ def _require_there(place: Place, book: Casebook) -> None:
 
 def _require_no_surgeon(unit: Unit, place: Place, book: Casebook) -> None:
     """Raises Forbidden where the actor is named as a surgeon of the participant's operation: whoever operated assesses nothing."""
-    if unit.actor.id in assessors.operated(unit, place.protocol, book):
+    if unit.actor.id in staffing.operated(unit, place.protocol, book):
         raise Forbidden(
             f"You operated on participant {place.participant.id}: another assessor is needed.",
             code="ROLE.OPERATED",
@@ -529,9 +528,7 @@ def reason_of(given: str) -> tuple[str, str]:
     code, _, text = given.strip().partition(":")
     known = code.strip() in audit.CHANGE_REASONS
     found = (code.strip(), text.strip()) if known else ("other", given.strip())
-    if found[0] == "other" and sum(letter.isalpha() for letter in found[1]) < _FEWEST_LETTERS:
-        detail = Detail("CRF.REASON_NEEDED", "Say the other reason in words.", "reason")
-        raise Invalid("This is no reason.", code="CRF.REASON_NEEDED", needs="A reason in words.", details=[detail])
+    audit.require_words(*found)
     return found
 
 

@@ -301,7 +301,7 @@ _SAID: Mapping[str, Callable[[Any, Mapping[str, Any], RegisterEntry], Any]] = {
 def choices(unit: Unit, trial: str, moment: datetime | None = None) -> dict[str, dict[int, str]]:
     """The registers that give the choices of items: documents, staff and surgeons, each as number and name, now or by a moment.
 
-    Everybody may have assessed somebody; who may assess one participant now is narrower (`assessors`).
+    Everybody may have assessed somebody or taken their consent; who may be named for one participant now is narrower (`staffing`).
     """
 
     def find() -> dict[str, dict[int, str]]:
@@ -313,6 +313,7 @@ def choices(unit: Unit, trial: str, moment: datetime | None = None) -> dict[str,
             "documents.ICF": {d.code: d.title for d in on_record.documents if d.kind == "ICF"},
             "staff": {number: name for number, name in staff},
             "assessors": {number: name for number, name in staff},
+            "site-staff": {number: name for number, name in staff},
             "surgeons": {c.surgeon: f"{c.name} ({c.site})" for c in on_record.credentials},
         }
 

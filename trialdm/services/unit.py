@@ -198,8 +198,10 @@ class Unit:
         """Write the audit entry of an act: one row for each changed field, or one for an act that changes none.
 
         `things` are the rows that the entry accounts for. Values are committed to with a fresh salt each. Raises Invalid for a reason
-        that holds what identifies a person.
+        that says nothing, or holds what identifies a person.
         """
+        if reason_text:
+            audit.require_words(reason_code, reason_text)
         identifiers.require_none(reason_text, "reason")
         self._recorded.update(id(thing) for thing in things)
         for change in changes or (Change(""),):

@@ -64,7 +64,7 @@ class ConsentGiven:
     """The consent on record: when, on which versions of the documents (their codes), and by which route.
 
     `at` is the first consent, `documents` those of the newest one, `renewed` its day; None for what the form does not ask.
-    `taken_by` is the account of whoever took it, and their name.
+    `taken_by` is the account of whoever took it.
     `unknown` names what it asks and what was answered with a missing reason (meanings of items, such as consent_route).
     """
 
@@ -77,7 +77,7 @@ class ConsentGiven:
     no_personal_consultee: str = ""
     recorded_on: date | None = None
     renewed: date | None = None
-    taken_by: tuple[str, ...] = ()
+    taken_by: str = ""
     unknown: tuple[str, ...] = ()
 
 
@@ -311,7 +311,7 @@ def _standing(raw: Mapping[str, Any]) -> Standing:
     found: dict[str, Any] = _days(raw, "surgery_planned", "procedure_on")
     if "consent" in found:
         given = _days(found["consent"], "recorded_on", "renewed")
-        given |= {name: tuple(given.get(name, ())) for name in ("taken_by", "unknown")}
+        given |= {"unknown": tuple(given.get("unknown", ()))}
         given |= {"at": datetime.fromisoformat(given["at"]), "documents": given.get("documents", {})}
         found["consent"] = ConsentGiven(**given)
     if "capacity" in found:

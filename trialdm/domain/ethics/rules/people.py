@@ -39,9 +39,9 @@ def _taker_delegated(case: Case) -> Found:
     if "consent_taker" in given.unknown:
         yield Against("It is not recorded who took the consent.", mend)
     elif given.taken_by:
-        (account, name), on = given.taken_by, given.renewed or given.at.date()
-        if not case.register.delegated_then(account, case.site.code, "consent", on):
-            yield Against(f"{name} is not delegated for taking consent at site {case.site.code} on {on.isoformat()}.", mend)
+        on = given.renewed or given.at.date()
+        if not case.register.delegated_then(given.taken_by, case.site.code, "consent", on):
+            yield Against(f"Whoever took the consent is not delegated for it at site {case.site.code} on {on.isoformat()}.", mend)
 
 
 def _operator_delegated(case: Case) -> Found:
@@ -52,7 +52,7 @@ def _operator_delegated(case: Case) -> Found:
     held = case.register.credential(operated, case.on, site=case.site.code)
     if held and not case.register.delegated_then(held.person, case.site.code, "operate", case.on):
         yield Against(
-            f"{held.name} is not delegated for operating at site {case.site.code} on {case.on.isoformat()}.",
+            f"Surgeon {operated} is not delegated for operating at site {case.site.code} on {case.on.isoformat()}.",
             "A line of the delegation log for operating, in force on the day.",
         )
 
@@ -159,7 +159,7 @@ def _credential(case: Case, surgeon: int, site: str, on: date) -> Found:
         )
     elif credential.cases < least:
         yield Against(
-            f"{credential.name} has {credential.cases} supervised TMR cases; {least} are needed.",
+            f"Surgeon {surgeon} has {credential.cases} supervised TMR cases; {least} are needed.",
             f"{least} supervised cases on record (sponsor policy).",
         )
 
