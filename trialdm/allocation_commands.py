@@ -16,6 +16,7 @@ from trialdm.documents.envelopes import Slip, printable
 from trialdm.domain import errors
 from trialdm.domain.randomisation import ledger
 from trialdm.domain.randomisation.schemes import Allocator
+from trialdm.domain.words import counted
 from trialdm.services import (
     allocations,
     corrections,
@@ -302,10 +303,10 @@ def _verified(found: ledger.Check) -> str:
     named = [f"Commitment: {found.commit}", f"Public key: {found.public_key}"]
     if not found.holds:
         lines = [f"{place}: {message}." for place, message in found.faults]
-        return "\n".join([f"VERIFICATION FAILED: {len(found.faults)} fault(s).", *lines, *named])
-    lines = [f"The chain of {found.events} events holds, and {found.heads} signed head(s) lie on it. Last hash: {found.head}"]
+        return "\n".join([f"VERIFICATION FAILED: {counted(len(found.faults), 'fault')}.", *lines, *named])
+    lines = [f"The chain of {found.events} events holds, with {counted(found.heads, 'signed head')} on it. Last hash: {found.head}"]
     if found.revealed:
-        lines.append(f"{found.derived} allocation(s) derived again, each as it was made; every arm is the one committed to.")
+        lines.append(f"{counted(found.derived, 'allocation')} derived again, each as it was made; every arm is the one committed to.")
     if found.external:
         lines.append(f"{len(found.external)} made elsewhere, not derived: events {', '.join(map(str, found.external))}.")
     return "\n".join([*lines, *named])

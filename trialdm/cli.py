@@ -166,10 +166,14 @@ def _report_file(context: Any, option: Any, out: Path) -> Path:
     return out
 
 
-@click.group(help="Runs clinical trials: nothing happens that ethics has not approved here and today.")
+@click.group()
 @click.version_option(trialdm.__version__, prog_name="trialdm")
 def main() -> None:
-    """Global options: --instance DIR, --as EMAIL, --json."""
+    """Runs clinical trials: nothing happens that ethics has not approved here and today.
+
+    Before or after each command may stand: --instance DIR (the folder with the data; ./instance where left out), --as EMAIL (whose
+    account acts; the password is asked for) and --json (answers for programs).
+    """
 
 
 # --- instances -------------------------------------------------------------------------------------------------------
@@ -813,10 +817,10 @@ main.add_command(dictionary_group)
 _TABLES: dict[str, Callable[[Unit, str, bool], str]] = {
     "RP-01": lambda unit, trial, _: as_csv(recruitment.table(recruitment.by_site(unit, trial))),
     "RP-02": lambda unit, trial, split: as_csv(flow.table(flow.by_arm(unit, trial) if split else flow.pooled(unit, trial))),
-    "RP-03": lambda unit, trial, _: as_csv(monitoring.lines(monitoring.due(unit, trial))),
+    "RP-03": lambda unit, trial, _: as_csv(monitoring.lines(monitoring.due(unit, trial)), monitoring.DUE_COLUMNS),
     "RP-04": lambda unit, trial, _: as_csv(queries.ageing(unit, trial).table()),
-    "RP-05": lambda unit, trial, _: as_csv(safety.serious_table(unit, trial)),
-    "RP-06": lambda unit, trial, _: as_csv(safety.clocks_table(unit, trial)),
+    "RP-05": lambda unit, trial, _: as_csv(safety.serious_table(unit, trial), safety.SERIOUS_COLUMNS),
+    "RP-06": lambda unit, trial, _: as_csv(safety.clocks_table(unit, trial), safety.CLOCK_COLUMNS),
     "RP-09": lambda unit, trial, _: as_csv(monitoring.table(monitoring.by_site(unit, trial))),
     "RP-17": lambda unit, trial, _: outcomes.minimum_set(unit, trial),
 }

@@ -178,7 +178,7 @@ def form_sign(terminal: Terminal, trial: str, participant: str, visit: str, form
 
 @click.group("casebook")
 def casebook_group() -> None:
-    """Everything that was saved of one participant."""
+    """Casebooks: everything that was saved of one participant, to sign or to print."""
 
 
 @casebook_group.command("sign")

@@ -112,7 +112,7 @@ def test_a_problem_has_the_line_of_the_nearest_place() -> None:
 def test_problems_are_given_once_and_in_order() -> None:
     error = BadDefinition([Problem("b", 1, "x"), Problem("a", 9, "x"), Problem("a", 9, "x"), Problem("a", 10, "x")])
     assert [str(problem) for problem in error.problems] == ["a:9: x", "a:10: x", "b:1: x"]
-    assert (error.code, error.message) == ("DEFINITION.INVALID", "3 problem(s) in the definition files.")
+    assert (error.code, error.message) == ("DEFINITION.INVALID", "3 problems in the definition files.")
     assert [(detail.place, detail.message) for detail in error.details] == [("a:9", "x"), ("a:10", "x"), ("b:1", "x")]
 
 

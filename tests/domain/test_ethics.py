@@ -84,7 +84,7 @@ REFUSED: list[Any] = [
         "consent",
         {"on": date(2025, 2, 24)},
         [
-            "3 ethics condition(s) that must be met before the start have no evidence: Send the committee the contact details of "
+            "3 ethics conditions to be met before the start without evidence: Send the committee the contact details of "
             "the independent adviser named in the information sheet; Confirm how a positive answer about self-harm is acted on "
             "the same day at every site; Register the trial on a public registry before the first participant"
         ],
@@ -118,7 +118,7 @@ REFUSED: list[Any] = [
                 ),
             )
         },
-        ["2 ethics condition(s) that must be met before the start have no evidence: Met tomorrow; No evidence"],
+        ["2 ethics conditions to be met before the start without evidence: Met tomorrow; No evidence"],
     ),
     ("GOV-05", "consent", {"register": without("hra_hcrw")}, ["No HRA and HCRW approval is in force for England."]),
     (

@@ -184,7 +184,7 @@ def test_ac_02_a_condition_without_evidence_blocks_until_it_is_met(world: World)
             return [r.message for r in gates.ask(unit, TRIAL, "open-trial", on=on).reasons if r.rule == "GOV-04"]
 
     (reason,) = open_conditions(TODAY)
-    assert reason == "1 ethics condition(s) that must be met before the start have no evidence: Name the independent adviser"
+    assert reason == "1 ethics condition to be met before the start without evidence: Name the independent adviser"
     meet(world, number)
     assert open_conditions(TODAY) == []
     (met, later) = one(world, number).conditions

@@ -8,7 +8,7 @@ import pytest
 from tests import builders
 from tests.builders import TODAY, TRIAL, World
 from trialdm.domain.errors import Refused
-from trialdm.services import overview, participants, places, records, studies
+from trialdm.services import gates, holds, overview, participants, places, records, studies
 from trialdm.web.grids import casebook_grid
 
 PAIN = {"rlp_worst": 3, "plp_worst": 2}
@@ -25,6 +25,18 @@ def operated(world: World) -> str:
 def reminded(world: World) -> list[tuple[str, str]]:
     """What a nurse is reminded of: kind and visit."""
     return [(task.kind, task.visit) for task in world.read("research-nurse", lambda unit: overview.tasks(unit, TRIAL))]
+
+
+@pytest.mark.parametrize("step", ["freeze", "close"])
+def test_nobody_is_ready_to_randomise_where_nobody_is_randomised(sqlite_world: World, step: str) -> None:
+    world = sqlite_world
+    builders.ready(world)
+    assert ("randomise", "") in reminded(world)
+    if step == "close":
+        world.run("trial-manager", lambda unit: gates.move_trial(unit, TRIAL, step, reason="enough"))
+    else:
+        world.run("data-manager", lambda unit: holds.move(unit, holds.target(unit, TRIAL, "site", "S01"), step, reason="a check"))
+    assert ("randomise", "") not in reminded(world)
 
 
 def cells(world: World, ident: str, visit: str) -> dict[str, str]:

@@ -639,7 +639,7 @@ def test_of_whom_something_hidden_is_unfinished_no_blinded_reader_learns(sqlite_
         return "; ".join(detail.message for detail in found)
 
     assert ("hidden" in told("data-manager")) == says
-    assert "1 form(s) not finished" in told("unblinded-data-manager")
+    assert "1 form not finished" in told("unblinded-data-manager")
 
 
 def test_nobody_is_added_to_a_trial_that_is_frozen(sqlite_world: World) -> None:

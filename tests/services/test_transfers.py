@@ -215,6 +215,7 @@ def test_the_investigators_of_both_sites_are_told_and_the_trail_keeps_it(world: 
     told = [m for m in world.read("principal-investigator", notices.inbox, "S01") if m.kind == "transfer"]
     assert len(told) == 1
     assert "from site S01 to site S02" in told[0].text
+    assert told[0].participant == "", "the old site sees them no longer: nothing leads there"
     kept = world.read("trial-manager", lambda unit: trail.of_trial(unit, TRIAL, Filter(action="participant.transfer")))
     assert [(line.field, line.old, line.new, line.reason) for line in kept] == [
         ("", None, None, WHY),

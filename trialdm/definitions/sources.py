@@ -17,6 +17,7 @@ import yaml
 from marshmallow import Schema, ValidationError, fields
 
 from trialdm.domain.errors import Detail, Invalid
+from trialdm.domain.words import counted
 
 Place = tuple[str | int, ...]
 
@@ -50,7 +51,7 @@ class BadDefinition(Invalid):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(set(problems))
         details = [Detail("DEFINITION.INVALID", p.message, place=f"{p.file}:{p.line}") for p in self.problems]
-        super().__init__(f"{len(self.problems)} problem(s) in the definition files.", details=details)
+        super().__init__(f"{counted(len(self.problems), 'problem')} in the definition files.", details=details)
 
 
 @dataclass

@@ -22,6 +22,8 @@ from math import floor
 from threading import Lock
 from typing import Any
 
+from trialdm.domain.words import counted
+
 #: What an answer of each type is to an expression.
 KINDS = {
     "int": "number",
@@ -375,15 +377,15 @@ class _Reader:
         repeated = kinds[-1].endswith("*")
         fixed = len(kinds) - repeated
         if len(nodes) < fixed + repeated or (len(nodes) > fixed and not repeated):
-            wanted = f"at least {fixed + 1}" if repeated else str(fixed)
-            raise ExpressionError(f"'{name}' takes {wanted} argument(s), not {len(nodes)}")
+            wanted = f"at least {counted(fixed + 1, 'argument')}" if repeated else counted(fixed, "argument")
+            raise ExpressionError(f"'{name}' takes {wanted}, not {len(nodes)}")
         wanted_kinds = [*kinds[:fixed], *[kinds[-1].rstrip("*")] * (len(nodes) - fixed)]
         return [self._expect(argument, kind) for argument, kind in zip(nodes, wanted_kinds, strict=True)]
 
     def _string(self, node: ast.Call, count: int) -> str:
         first = node.args[0] if len(node.args) == count else None
         if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
-            raise ExpressionError(f"'{self._text(node)}' starts with a name in quotes and takes {count} argument(s)")
+            raise ExpressionError(f"'{self._text(node)}' starts with a name in quotes and takes {counted(count, 'argument')}")
         return first.value
 
     def _call_param(self, node: ast.Call) -> tuple[Tree, str]:
@@ -411,14 +413,14 @@ class _Reader:
 
     def _call_or_else(self, node: ast.Call) -> tuple[Tree, str]:
         if len(node.args) != 2:
-            raise ExpressionError("'or_else' takes 2 argument(s)")
+            raise ExpressionError("'or_else' takes 2 arguments")
         value, kind = self.read(node.args[0])
         return ["or_else", value, self._expect(node.args[1], kind)], kind
 
     def _over_rows(self, name: str, node: ast.Call) -> tuple[Tree, str]:
         leading, kind = (0, "truth") if name == "same_rows" else ROW_FUNCTIONS[name][:2]
         if len(node.args) != leading + 1 or not isinstance(node.args[-1], ast.Name):
-            raise ExpressionError(f"'{name}' takes {leading + 1} argument(s), the last one an item of the rows")
+            raise ExpressionError(f"'{name}' takes {counted(leading + 1, 'argument')}, the last one an item of the rows")
         item = node.args[-1].id
         if item not in self.rows:
             raise ExpressionError(f"'{item}' is not an item of the rows of this form")

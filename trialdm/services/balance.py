@@ -17,6 +17,7 @@ from sqlalchemy import select
 from trialdm.documents.page import Document, Facts, Rows, Section, Words
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.protocol import Scheme as Definition
+from trialdm.domain.words import counted
 from trialdm.services import casebooks, chains, envelopes, factors, schemes, studies
 from trialdm.services.casebooks import Casebook
 from trialdm.services.unit import LONDON, Unit
@@ -164,7 +165,7 @@ def _order(protocol: Protocol, courses: Sequence[Course]) -> Iterator[Rows | Wor
         elif course.consented is not None and course.consented > course.randomised:
             wrong.append((course.number, f"randomised before consent ({course.consented:%d %B %Y %H:%M})"))
         if course.wait is not None and course.wait < 0:
-            wrong.append((course.number, f"operated {-course.wait} day(s) before randomisation"))
+            wrong.append((course.number, f"operated {counted(-course.wait, 'day')} before randomisation"))
     if wrong:
         yield Rows("Out of order", ("Randomisation number", "What"), wrong)
     else:

@@ -6,7 +6,7 @@ third person has decided; from then on it is changed like any other, with a reas
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -152,6 +152,10 @@ class Line:
     def to_json(self) -> dict[str, Any]:
         """The line as the API, the command line and CSV files give it."""
         return {**vars(self), "entered_by": list(self.entered_by), "since": self.since.isoformat()}
+
+
+#: Columns of the list as a file, with or without rows.
+COLUMNS = tuple(one.name for one in fields(Line))
 
 
 def listed(unit: Unit, trial: str, *, site: str = "") -> list[Line]:

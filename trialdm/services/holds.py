@@ -13,6 +13,7 @@ from sqlalchemy import select
 from trialdm.domain import lifecycle, query, roles
 from trialdm.domain.errors import Detail, Forbidden, Invalid, WrongState
 from trialdm.domain.protocol import Protocol
+from trialdm.domain.words import counted
 from trialdm.services import casebooks, double_entry, participants, people, register, signatures, studies
 from trialdm.services.unit import Unit, needed, remember
 from trialdm.store.tables import Account, FormInstance, Participant, Query, Status
@@ -266,7 +267,8 @@ def _against(unit: Unit, about: Target) -> Iterator[Detail]:
     unsigned = [person.id for person in here if not signatures.casebook_signed(unit, about.protocol, person)]
     if unsigned and not about.protocol.historical:
         named = ", ".join(unsigned[:5]) + (f" and {len(unsigned) - 5} more" if len(unsigned) > 5 else "")
-        yield Detail("HOLD.SIGNATURE", f"{len(unsigned)} casebook(s) are not signed by the principal investigator: {named}", "signature")
+        many = counted(len(unsigned), "casebook")
+        yield Detail("HOLD.SIGNATURE", f"{many} not signed by the principal investigator: {named}", "signature")
 
 
 def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant], *, hidden_too: bool) -> Iterator[Detail]:
@@ -285,10 +287,10 @@ def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant], 
     queries = unit.session.execute(
         select(Query.participant_id, Query.form, Query.restricted).where(Query.trial_id == trial, Query.state.in_(query.UNSETTLED))
     )
-    for rows, code, what in (
-        (drafts, "HOLD.DRAFTS", "form(s) not finished"),
-        (begun, "HOLD.ENTRIES", "form(s) waiting for a second entry or for a third person"),
-        (queries, "HOLD.QUERIES", "query(ies) not settled"),
+    for rows, code, thing, what in (
+        (drafts, "HOLD.DRAFTS", "form", "not finished"),
+        (begun, "HOLD.ENTRIES", "form", "waiting for a second entry or for a third person"),
+        (queries, "HOLD.QUERIES", "query", "not settled"),
     ):
         seen, hidden = 0, False
         for ident, form, restricted in rows:
@@ -300,9 +302,9 @@ def _unfinished(unit: Unit, protocol: Protocol, people_here: list[Participant], 
             else:
                 seen += 1
         if seen:
-            yield Detail(code, f"{seen} {what}", code)
+            yield Detail(code, f"{counted(seen, thing)} {what}", code)
         if hidden and hidden_too:
-            yield Detail(code, f"{what} among those that are hidden from you: the unblinded data manager sees which", code)
+            yield Detail(code, f"a {thing} {what} among those that are hidden from you: the unblinded data manager sees which", code)
 
 
 def _against_form(unit: Unit, about: Target) -> Iterator[Detail]:

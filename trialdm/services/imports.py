@@ -21,6 +21,7 @@ from trialdm.domain.crf import Answers, Form, Item
 from trialdm.domain.errors import Broken, Conflict, Detail, Invalid, Missing, TrialError, Unanswered
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.values import MISSING_REASONS
+from trialdm.domain.words import counted
 from trialdm.services import casebooks, places, records, studies
 from trialdm.services.places import Place
 from trialdm.services.records import Submission
@@ -84,7 +85,7 @@ class BadRows(Invalid):
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         details = [Detail("IMPORT.CELL", f"{c.message}", f"row {c.row}, column {c.column}: {c.value}") for c in outcome.errors]
-        super().__init__(f"{len(outcome.errors)} cell(s) do not fit; nothing was saved.", details=details)
+        super().__init__(f"Nothing was saved: {counted(len(outcome.errors), 'mistake')} in the file.", details=details)
 
 
 def load(unit: Unit, trial: str, form_code: str, text: str, *, reason: str = "") -> Outcome:

@@ -12,6 +12,7 @@ from trialdm.domain.errors import Detail, Invalid
 from trialdm.domain.protocol import Scheme
 from trialdm.domain.randomisation.blocks import balanced
 from trialdm.domain.randomisation.schemes import stratum_label
+from trialdm.domain.words import counted
 
 
 @dataclass
@@ -53,7 +54,7 @@ def read(scheme: Scheme, text: str) -> list[tuple[str, str]]:
         raise Invalid("The list is empty.", code="ALLOC.LIST_EMPTY")
     found.wrong += [*_unbalanced(found), *_absent(found)]
     if found.wrong:
-        raise Invalid(f"{len(found.wrong)} place(s) of the list do not fit; nothing was kept.", code="ALLOC.LIST", details=found.wrong)
+        raise Invalid(f"Nothing was kept: {counted(len(found.wrong), 'mistake')} in the list.", code="ALLOC.LIST", details=found.wrong)
     return found.slots
 
 

@@ -5,7 +5,7 @@ that the reader may see, and can be shown as these lines.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -33,6 +33,10 @@ class Due:
     visit: str
     form: str
     state: str
+
+
+#: Columns of RP-03, with or without rows.
+DUE_COLUMNS = tuple(one.name for one in fields(Due))
 
 
 @dataclass(frozen=True)

@@ -209,10 +209,8 @@ def _cell(value: Any) -> str:
 
 
 def _note(unit: Unit, trial: str, name: str, site: str = "", **about: int) -> None:
-    unit.record(
-        "report.read", trial=trial, entity="trial", entity_id=trial, reason_text=" ".join((name, *(f"{k} {v}" for k, v in about.items()))),
-        site=site,
-    )  # fmt: skip
+    words = " ".join(("report", name, *(f"{k} {v}" for k, v in about.items())))
+    unit.record("report.read", trial=trial, entity="trial", entity_id=trial, reason_text=words, site=site)
 
 
 # --- RP-18: for the annual appraisal ---------------------------------------------------------------------------------

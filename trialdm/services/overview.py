@@ -96,8 +96,9 @@ def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
     alive = studies.alive(unit, trial)
     forms = {form for protocol in alive for form in visits.forms(protocol)}
     books = casebooks.some_forms(unit, trial, [person for person, _ in people], forms)
+    whole = studies.protocol(unit, trial)
     for person, state in people:
-        if state == "eligible":
+        if state == "eligible" and _open_to(unit, whole, person):
             found.append(Task("randomise", person.id, person.site, "Ready to randomise"))
         protocol = studies.protocol_at(unit, trial, person.site)
         collects = COLLECTS[participants.withdrawal_level(protocol, books[person.id])]
@@ -107,6 +108,12 @@ def tasks(unit: Unit, trial: str, *, most: int = _MOST) -> list[Task]:
     found += _typed(unit, trial, {person.id: person for person, _ in people})
     order = {"typed": 0, "randomise": 1, "overdue": 2, "due": 3, "draft": 4}
     return sorted(found, key=lambda task: (order[task.kind], task.due or date.max, task.participant))[:most]
+
+
+def _open_to(unit: Unit, protocol: Protocol, person: Participant) -> bool:
+    """Whether trial and site recruit, and nothing stands against randomising this participant; the gate is asked on its own page."""
+    recruits = studies.state(unit, protocol.id) == "open" == studies.state(unit, protocol.id, "site", person.site)
+    return recruits and allocations.hindrance(unit, protocol, person) is None
 
 
 def _drafts(unit: Unit, trial: str) -> dict[str, list[Task]]:

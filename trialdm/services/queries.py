@@ -7,7 +7,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,10 @@ class Line:
         """The query as the API, the command line and CSV files give it."""
         days = {name: getattr(self, name).isoformat(timespec="seconds") for name in ("opened_at", "changed_at")}
         return {**vars(self), **days}
+
+
+#: Columns of the queries as a file, with or without rows.
+COLUMNS = tuple(one.name for one in fields(Line))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from trialdm.domain import audit, crf, ethics, identifiers, lifecycle, roles, si
 from trialdm.domain.crf import Answers, Finding, Form, Verdict
 from trialdm.domain.errors import Detail, Forbidden, Invalid, Refused, Stale, Unanswered, Unconditional, WrongState
 from trialdm.domain.protocol import ARM_FACT
+from trialdm.domain.words import counted
 from trialdm.services import (
     alerts,
     allocations,
@@ -398,11 +399,13 @@ def _judge(unit: Unit, place: Place, verdict: Verdict) -> None:
     blinded = not unit.sees_allocations(place.protocol.id, place.participant.site)
     hard = [f for f in verdict.of("hard") if not (blinded and _only_restricted(place.form, f))]
     if hard:
-        raise Invalid(f"{len(hard)} answer(s) of form {place.form.code} need to be put right.", code=hard[0].code, details=_details(hard))
+        raise Invalid(
+            f"To be put right in form {place.form.code}: {counted(len(hard), 'answer')}.", code=hard[0].code, details=_details(hard)
+        )
     soft = [f for f in verdict.of("soft") if not (blinded and _only_restricted(place.form, f))]
     if soft:
         raise Unanswered(
-            f"{len(soft)} answer(s) of form {place.form.code} need to be checked and confirmed.",
+            f"To be checked and confirmed in form {place.form.code}: {counted(len(soft), 'answer')}.",
             details=_details(soft),
             needs="Correct the answers, or save again and confirm: " + ", ".join(f.id for f in soft) + ".",
         )

@@ -120,6 +120,18 @@ class Event:
         return {**{name: text or None for name, text in self.row_of().items()}, "number": self.row}
 
 
+#: Columns of RP-05, of the adverse events and of RP-06 as files, with or without rows.
+SERIOUS_COLUMNS = (
+    "participant", "number", "site", "age_band", "event", "code", "started", "ended", "outcome", "criteria", "site_aware",
+    "reported_to_sponsor", "relatedness_site", "relatedness_sponsor", "expectedness", "judged_against", "ci_aware", "committee_told",
+    "state", "clock_sponsor", "clock_committee",
+)  # fmt: skip
+EVENT_COLUMNS = (
+    "participant", "number", "site", "age_band", "event", "code", "special_interest", "started", "ended", "severity", "serious", "outcome",
+)  # fmt: skip
+CLOCK_COLUMNS = ("light", "state", "what", "participant", "site", "due", "met_on", "rule")
+
+
 def _iso(value: date | None) -> str:
     return "" if value is None else value.isoformat(timespec="minutes") if isinstance(value, datetime) else value.isoformat()
 

@@ -172,5 +172,5 @@ def _tell(unit: Unit, person: Participant, before: str, site: str, day: date) ->
             "transfer",
             f"Participant {person.id} was transferred",
             f"Participant {person.id} was transferred from site {before} to site {site} on {day.isoformat()}. {words}",
-            person.id,
+            person.id if place == site else "",
         )

@@ -4,7 +4,7 @@ Lists, calendar and inbox all read this. It holds pseudonyms, visits, sites and 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -41,6 +41,10 @@ class Expected:
         days = {name: day.isoformat() for name, day in vars(self.window).items()}
         about = {"participant": self.participant, "site": self.site, "visit": self.visit, "label": self.label}
         return {**about, **days, "standing": self.standing}
+
+
+#: Columns of the visits as a file, with or without rows.
+COLUMNS = ("participant", "site", "visit", "label", *(one.name for one in fields(Window)), "standing")
 
 
 def forms(protocol: Protocol) -> set[str]:

@@ -44,9 +44,14 @@ _PER_PAGE = 100
 @signed_in
 def listing(trial: str) -> str | AnyResponse:
     """Participants that the person may see, by site and state."""
-    if request.args.get("find", "").strip():
-        return redirect(url_for("participants.one", trial=trial, participant=request.args["find"].strip()))
-    return read(lambda unit: _listing(unit, trial))
+    typed = request.args.get("find", "").strip()
+    if not typed:
+        return read(lambda unit: _listing(unit, trial))
+    try:
+        found = read(lambda unit: participants.find(unit, trial, typed))
+    except TrialError as problem:
+        return Response(read(partial(_listing, trial=trial, problem=problem, typed=typed)), status_of(problem))
+    return redirect(url_for("participants.one", trial=trial, participant=found.id))
 
 
 @pages.post("")
@@ -122,7 +127,7 @@ def randomise(trial: str, participant: str) -> AnyResponse:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _listing(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
+def _listing(unit: Unit, trial: str, problem: TrialError | None = None, typed: str = "") -> str:
     protocol = studies.protocol(unit, trial)
     rows = participants.listed(unit, trial)
     site, state = request.args.get("site", ""), request.args.get("state", "")
@@ -138,6 +143,7 @@ def _listing(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         states=[s for s in _states(protocol) if any(held == s for _, held in rows)],
         open_sites=participants.open_sites(unit, protocol),
         problem=problem,
+        typed=typed,
     )
 
 

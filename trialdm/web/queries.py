@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.documents.tables import as_csv
@@ -78,7 +78,7 @@ def listing(trial: str) -> str:
 def listing_file(trial: str) -> AnyResponse:
     """The same queries as CSV."""
     rows = read(lambda unit: [line.to_json() for line in queries.listed(unit, trial, _wanted())])
-    return _file(rows, f"{trial}-queries.csv")
+    return attached(as_csv(rows, queries.COLUMNS), f"{trial}-queries.csv", "text/csv")
 
 
 def _asked_about(unit: Unit, trial: str) -> set[str]:
@@ -88,10 +88,6 @@ def _asked_about(unit: Unit, trial: str) -> set[str]:
 
 def _wanted() -> Wanted:
     return Wanted(**{name: request.args.get(name, "") for name in ("state", "site", "form", "origin", "band", "participant")})
-
-
-def _file(rows: list[dict[str, Any]], name: str) -> Response:
-    return attached(as_csv(rows), name, "text/csv")
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -257,7 +253,7 @@ def ageing(trial: str) -> str:
 @signed_in
 def ageing_file(trial: str) -> AnyResponse:
     """The same figures as CSV."""
-    return _file(read(lambda unit: queries.ageing(unit, trial).table()), f"{trial}-RP-04.csv")
+    return attached(as_csv(read(lambda unit: queries.ageing(unit, trial).table())), f"{trial}-RP-04.csv", "text/csv")
 
 
 # --- edit checks in batch --------------------------------------------------------------------------------------------

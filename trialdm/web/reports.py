@@ -112,7 +112,9 @@ def monitored_file(trial: str) -> AnyResponse:
 @signed_in
 def forms_due_file(trial: str) -> AnyResponse:
     """The forms that are due as CSV."""
-    return _file(read(lambda unit: monitoring.lines(monitoring.due(unit, trial, **_narrowed()))), f"{trial}-RP-03.csv")
+    return _file(
+        read(lambda unit: monitoring.lines(monitoring.due(unit, trial, **_narrowed()))), f"{trial}-RP-03.csv", monitoring.DUE_COLUMNS
+    )
 
 
 _LINES = 100
@@ -161,5 +163,5 @@ def _flow(unit: Unit, trial: str, found: Flow, *, split: bool) -> str:
     )
 
 
-def _file(rows: Sequence[dict[str, Any]], name: str) -> Response:
-    return attached(as_csv(rows), name, "text/csv")
+def _file(rows: Sequence[dict[str, Any]], name: str, columns: Sequence[str] = ()) -> Response:
+    return attached(as_csv(rows, columns), name, "text/csv")

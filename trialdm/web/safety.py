@@ -16,7 +16,11 @@ from trialdm.web.layout import act, attached, page
 pages = Blueprint("safety", __name__, url_prefix="/trials/<trial>/safety")
 
 #: Report -> what makes its rows.
-_FILES = {"RP-05": listings.serious_table, "RP-06": listings.clocks_table, "events": listings.events_table}
+_FILES = {
+    "RP-05": (listings.serious_table, listings.SERIOUS_COLUMNS),
+    "RP-06": (listings.clocks_table, listings.CLOCK_COLUMNS),
+    "events": (listings.events_table, listings.EVENT_COLUMNS),
+}
 
 
 @pages.get("")
@@ -64,8 +68,8 @@ def adverse(trial: str) -> str:
 @signed_in
 def file(trial: str, name: str) -> AnyResponse:
     """A listing as CSV."""
-    rows = read(lambda unit: _FILES[name](unit, trial))
-    return attached(as_csv(rows), f"{trial}-{name}.csv", "text/csv")
+    table, columns = _FILES[name]
+    return attached(as_csv(read(lambda unit: table(unit, trial)), columns), f"{trial}-{name}.csv", "text/csv")
 
 
 @pages.get("/expected")

@@ -40,7 +40,7 @@ def listing(trial: str) -> str:
 def table(trial: str) -> AnyResponse:
     """The same visits as CSV."""
     rows = read(lambda unit: visits.table(visits.listed(unit, trial, site=_site(), standings=PRESSING)))
-    return attached(as_csv(rows), f"{trial}-visits.csv", "text/csv")
+    return attached(as_csv(rows, visits.COLUMNS), f"{trial}-visits.csv", "text/csv")
 
 
 @pages.get("/calendar")

@@ -62,7 +62,7 @@ def entered_twice(trial: str) -> str:
 def entered_twice_file(trial: str) -> AnyResponse:
     """The same forms as CSV."""
     rows = read(lambda unit: [{**one.to_json(), "entered_by": "; ".join(one.entered_by)} for one in _entered(unit, trial)])
-    return attached(as_csv(rows), f"{trial}-double-entry.csv", "text/csv")
+    return attached(as_csv(rows, double_entry.COLUMNS), f"{trial}-double-entry.csv", "text/csv")
 
 
 def _entered(unit: Unit, trial: str) -> list[double_entry.Line]:

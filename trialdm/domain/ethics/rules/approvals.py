@@ -8,6 +8,7 @@ from trialdm.domain.ethics.register import GOOD, NATIONAL_BODY, Approval
 from trialdm.domain.ethics.rules import Judgement, Rule
 from trialdm.domain.lifecycle import label
 from trialdm.domain.protocol import NATIONS
+from trialdm.domain.words import counted
 
 _STUDY_TYPES = ("non-ctimp", "ctimp", "device")
 
@@ -44,7 +45,7 @@ def _open_conditions(case: Case) -> Found:
     unmet = [c for c in opinion.conditions if c.pre_start and not c.met(case.on)]
     if unmet:
         yield Against(
-            f"{len(unmet)} ethics condition(s) that must be met before the start have no evidence: " + "; ".join(c.text for c in unmet),
+            f"{counted(len(unmet), 'ethics condition')} to be met before the start without evidence: " + "; ".join(c.text for c in unmet),
             "Evidence for each condition, recorded in the approvals register.",
         )
 
