@@ -35,7 +35,7 @@ class Template:
         if self.server:
             name = f"t{uuid.uuid4().hex[:12]}"
             _administer(self.server, f'CREATE DATABASE "{name}" TEMPLATE "{original.engine.url.database}"')
-            (folder / settings.FILE).write_text(f'database_url = "{_address(self.server, name)}"\n', "utf-8")
+            (folder / settings.FILE).write_text(f'second_factor = false\ndatabase_url = "{_address(self.server, name)}"\n', "utf-8")
         instance = instances.open_folder(folder)
         _share_statements(instance.engine, original.engine)
         if not self.server:
@@ -104,7 +104,7 @@ def _template(world: World, server: str = "") -> Template:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     folder = tmp_path_factory.mktemp("furnished") / "sqlite"
-    instance = instances.create(folder)
+    instance = instances.create(folder, second_factor=False)
     builders.furnish(instance)
     return _template(builders.around(instance))
 
@@ -124,7 +124,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def postgres_template(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Template:
     _administer(postgres_server, "CREATE DATABASE furnished")
     folder = tmp_path_factory.mktemp("furnished") / "postgres"
-    instance = instances.create(folder, database_url=_address(postgres_server, "furnished"))
+    instance = instances.create(folder, database_url=_address(postgres_server, "furnished"), second_factor=False)
     builders.furnish(instance)
     return _template(builders.around(instance), postgres_server)
 

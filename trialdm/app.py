@@ -25,7 +25,7 @@ def create_app(instance: Instance) -> Flask:
 
 def lead_to(app: Flask, instance: Instance) -> Flask:
     """Open the doors to an instance."""
-    worker = jobs.Jobs(instance.units, instance.settings.folder, instance.settings.mail)
+    worker = jobs.Jobs(instance.units, instance.settings.folder, instance.settings.mail, instance.settings.address)
     app.extensions = {**app.extensions, "trialdm": instance, "trialdm-jobs": worker, "trialdm-press": Press()}
     return app
 

@@ -65,6 +65,8 @@ from trialdm.services import (
     signatures,
     studies,
     theatre,
+    tickets,
+    tokens,
     trail,
     transfers,
     unblinding,
@@ -172,7 +174,7 @@ def main() -> None:
     """Runs clinical trials: nothing happens that ethics has not approved here and today.
 
     Before or after each command may stand: --instance DIR (the folder with the data; ./instance where left out), --as EMAIL (whose
-    account acts; the password is asked for) and --json (answers for programs).
+    account acts) and --json (answers for programs).
     """
 
 
@@ -273,11 +275,48 @@ def user_group() -> None:
 @click.option("--trial", default="*", show_default=True, help="Trial; every trial of the instance where left out.")
 @pass_terminal
 def user_add(terminal: Terminal, email: str, name: str, role_names: tuple[str, ...], site: str, trial: str) -> None:
-    """Add an account with a role. The password comes from TRIALDM_PASSWORD, or is typed, or made and shown once."""
+    """Invite somebody, with a role. They set their own password by the code."""
+
+    def work(unit: Unit) -> str:
+        account = people.add(unit, email, name, held=[(role, site) for role in role_names], trial=trial)
+        return tickets.issue(unit, account, "invitation", trial=trial)
+
+    _say_code(terminal, email, terminal.change(work))
+
+
+def _say_code(terminal: Terminal, email: str, code: str) -> None:
+    words = f"Code for {email}: {code}\nFor them alone, unless it goes by mail. With it they set their password on the page /password/set."
+    terminal.say({"email": email, "code": code}, words)
+
+
+@user_group.command("code")
+@click.argument("email")
+@click.option("--kind", type=click.Choice(tuple(tickets.KINDS)), default="invitation", show_default=True)
+@click.option("--reason", default="", help="For lost second factors: how it is known that this person asks.")
+@pass_terminal
+def user_code(terminal: Terminal, email: str, kind: str, reason: str) -> None:
+    """A new code by which somebody sets their own password: an invitation or a reset. A closed account is opened again so."""
+    _say_code(terminal, email, terminal.change(lambda unit: tickets.issue(unit, people.by_email(unit, email), kind, reason)))
+
+
+@user_group.command("password")
+@click.argument("code")
+@pass_terminal
+def user_password(terminal: Terminal, code: str) -> None:
+    """Set one's own password by the code of an invitation or reset: from TRIALDM_PASSWORD, or typed, or made and shown once."""
     password, made = _password()
-    terminal.change(lambda unit: people.add(unit, email, name, password, [(role, site) for role in role_names], trial=trial).id)
-    words = f"Added {email}." + (f" Password: {password}" if made else "")
-    terminal.say({"email": email, "password": password if made else None}, words)
+    email = terminal.instance.units.run(SYSTEM, lambda unit: tickets.use(unit, code, password)).email
+    terminal.say({"email": email, "password": password if made else None}, "Your password is set." + (f" It is {password}" if made else ""))
+
+
+@user_group.command("close")
+@click.argument("email")
+@click.option("--reason", required=True)
+@pass_terminal
+def user_close(terminal: Terminal, email: str, reason: str) -> None:
+    """Close an account at once: its sessions end and its tokens are worth nothing."""
+    terminal.change(lambda unit: people.close(unit, people.by_email(unit, email), reason))
+    terminal.say({"email": email, "state": "closed"}, f"The account {email} is closed.")
 
 
 @user_group.command("give")
@@ -336,8 +375,8 @@ def people_load(terminal: Terminal, file: Path) -> None:
         return delegations.load(unit, trial, people_file.load_people(file.name, text, studies.protocol(unit, trial)))
 
     created = terminal.change(work)
-    words = "\n".join(f"Added {email}. Password: {password}" for email, password in created) or "Loaded; no new account."
-    terminal.say({"created": [{"email": e, "password": p} for e, p in created]}, words)
+    words = "\n".join(f"Invited {email}. Code: {code}" for email, code in created) or "Loaded; no new account."
+    terminal.say({"created": [{"email": email, "code": code} for email, code in created]}, words)
 
 
 for _command in (delegation_group, who, training_group, credential_group):
@@ -352,11 +391,31 @@ def token_group() -> None:
 @token_group.command("create")
 @click.argument("email")
 @click.option("--label", default="command line", show_default=True)
+@click.option("--for", "scopes", multiple=True, type=click.Choice(tuple(tokens.SCOPES)), help="What it is for; everything where left out.")
+@click.option("--days", default=tokens.DAYS, show_default=True, help="Days until it ends.")
 @pass_terminal
-def token_create(terminal: Terminal, email: str, label: str) -> None:
+def token_create(terminal: Terminal, email: str, label: str, scopes: tuple[str, ...], days: int) -> None:
     """Create a token for programs; it is shown once."""
-    token = terminal.change(lambda unit: people.create_token(unit, people.by_email(unit, email), label))
+    token = terminal.change(lambda unit: tokens.create(unit, people.by_email(unit, email), label, scopes or tuple(tokens.SCOPES), days))
     terminal.say({"email": email, "token": token}, token)
+
+
+@token_group.command("list")
+@pass_terminal
+def token_list(terminal: Terminal) -> None:
+    """One's own tokens, each by the start of its hash."""
+    rows = terminal.read(lambda unit: [tokens.describe(row) for row in tokens.own(unit)])
+    lines = [f"{row['id']}  {row['expires_at'] or ''}  {row['label']}: {', '.join(row['scopes'])}" for row in rows]
+    terminal.say(rows, "\n".join(lines) or "No token.")
+
+
+@token_group.command("end")
+@click.argument("token")
+@pass_terminal
+def token_end(terminal: Terminal, token: str) -> None:
+    """End one of one's own tokens, named as in the list."""
+    terminal.change(lambda unit: tokens.end(unit, token))
+    terminal.say({"id": token}, "The token has ended.")
 
 
 # --- protocol and ethics ---------------------------------------------------------------------------------------------

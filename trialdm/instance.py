@@ -34,9 +34,11 @@ def clock(today: date | None) -> Clock:
     return lambda: datetime.combine(today, datetime.now(UTC).time(), UTC)
 
 
-def create(folder: Path, *, database_url: str = "", demo: bool = False, test: bool = False, today: date | None = None) -> Instance:
+def create(
+    folder: Path, *, database_url: str = "", demo: bool = False, test: bool = False, today: date | None = None, second_factor: bool = True
+) -> Instance:
     """A new, empty instance: settings, keys and tables."""
-    settings = files.create(folder, database_url=database_url, demo=demo, test=test, today=today)
+    settings = files.create(folder, database_url=database_url, demo=demo, test=test, today=today, second_factor=second_factor)
     keys.create(settings.keys_folder)
     engine = database.connect(settings.database_url)
     migrate.upgrade(engine)

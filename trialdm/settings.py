@@ -3,9 +3,10 @@
 import os
 import tomllib
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 FILE = "settings.toml"
 
@@ -28,7 +29,8 @@ class Mail:
 class Settings:
     """Settings of one instance. `today` pins the calendar of a demonstration; None is the real day.
 
-    Nothing is real in a demonstration, nor in a `test` instance: their allocation schemes are of no use in a live one.
+    Nothing is real in a demonstration, nor in a `test` instance: their allocation schemes are of no use in a live one, and their
+    accounts need no second factor. `idle` is how long a session lasts unused, `address` where people reach the service.
     """
 
     folder: Path
@@ -37,6 +39,9 @@ class Settings:
     test: bool = False
     today: date | None = None
     secure_cookies: bool = False
+    second_factor: bool = True
+    idle: timedelta = timedelta(minutes=30)
+    address: str = ""
     mail: Mail | None = None
 
     @property
@@ -75,7 +80,7 @@ def load(folder: Path) -> Settings:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         raise NoInstance(f"{path} cannot be read: {problem}") from None
-    unknown = set(raw) - {"database_url", "demo", "test", "today", "secure_cookies", "mail"}
+    unknown = set(raw) - {"database_url", "demo", "test", "today", "secure_cookies", "second_factor", "idle_minutes", "address", "mail"}
     if unknown:
         raise NoInstance(f"{path}: unknown setting '{sorted(unknown)[0]}'")
     return Settings(
@@ -85,8 +90,25 @@ def load(folder: Path) -> Settings:
         test=bool(raw.get("test", False)),
         today=raw.get("today"),
         secure_cookies=bool(raw.get("secure_cookies", False)),
+        second_factor=bool(raw.get("second_factor", not (raw.get("demo") or raw.get("test")))),
+        idle=timedelta(minutes=_minutes(path, raw.get("idle_minutes", 30))),
+        address=_address(path, raw.get("address", "")),
         mail=_mail(path, raw["mail"]) if "mail" in raw else None,
     )
+
+
+def _minutes(path: Path, raw: Any) -> int:
+    if type(raw) is not int or not 1 <= raw <= 60:
+        raise NoInstance(f"{path}: idle_minutes is a whole number from 1 to 60")
+    return raw
+
+
+def _address(path: Path, raw: Any) -> str:
+    """Scheme and host without a path, as browsers name an origin."""
+    parts = urlsplit(raw) if isinstance(raw, str) else None
+    if raw and (parts is None or parts.scheme not in ("https", "http") or not parts.netloc or f"{parts.scheme}://{parts.netloc}" != raw):
+        raise NoInstance(f"{path}: address is a scheme and a host such as https://trial.example, without a slash at its end")
+    return str(raw)
 
 
 def _mail(path: Path, raw: Any) -> Mail:
@@ -100,7 +122,9 @@ def _mail(path: Path, raw: Any) -> Mail:
     return Mail(given["host"], given["port"], given["from"], given.get("starttls", True))
 
 
-def create(folder: Path, *, database_url: str = "", demo: bool = False, test: bool = False, today: date | None = None) -> Settings:
+def create(
+    folder: Path, *, database_url: str = "", demo: bool = False, test: bool = False, today: date | None = None, second_factor: bool = True
+) -> Settings:
     """Write the settings of a new instance and give them back. Its folder is for its owner only: it will hold keys and data.
 
     Raises NoInstance where one exists already.
@@ -116,6 +140,8 @@ def create(folder: Path, *, database_url: str = "", demo: bool = False, test: bo
         lines.append("demo = true")
     if test:
         lines.append("test = true")
+    if not (second_factor or demo or test):
+        lines.append("second_factor = false")
     if today:
         lines.append(f"today = {today.isoformat()}")
     (folder / FILE).write_text("\n".join(lines) + "\n", "utf-8")

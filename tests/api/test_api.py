@@ -11,7 +11,7 @@ from tests import builders
 from tests.builders import TODAY, TRIAL, World
 from tests.doors import app_of
 from trialdm.domain.ethics import Fact
-from trialdm.services import approvals, people
+from trialdm.services import approvals, people, tokens
 
 BASE = f"/api/v1/trials/{TRIAL}"
 PAIN = {"answers": {"limb_worst": 6, "limb_avg": 4, "pain_assist": 1}, "complete": True}
@@ -33,7 +33,7 @@ class Api:
     def headers(self, role: str) -> dict[str, str]:
         if role not in self.tokens:
             email = self.world.actor(role).email
-            self.tokens[role] = self.world.run(role, lambda unit: people.create_token(unit, people.by_email(unit, email), "test"))
+            self.tokens[role] = self.world.run(role, lambda unit: tokens.create(unit, people.by_email(unit, email), "test"))
         return {"Authorization": f"Bearer {self.tokens[role]}"}
 
 

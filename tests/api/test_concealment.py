@@ -16,7 +16,7 @@ from tests.builders import PASSWORD, TRIAL, World
 from tests.doors import app_of
 from tests.services.test_concealment import BLINDED, MAY_UNBLIND, Twins, plain, twins_of
 from trialdm.domain import roles
-from trialdm.services import people
+from trialdm.services import people, sessions, tokens
 
 HOME = f"/trials/{TRIAL}"
 #: Months in which visits of the twins have their target days.
@@ -24,8 +24,8 @@ MONTHS = ("2026-04", "2026-06", "2026-09")
 ARM = re.compile(r"(?<![-\w])TMR(?![-\w])|Standard|Targeted muscle reinnervation")
 
 _LINK = re.compile(r'(?:href|action)="(/[^"#]*)"')
-_ELSEWHERE = ("/static", "/bootstrap", "/sign-", "/help")
-_CSRF = re.compile(r'name="csrf_token" value="[^"]*"|csrf[^"]*" content="[^"]*"')
+_ELSEWHERE = ("/static", "/bootstrap", "/sign-", "/help", "/account/")
+_CSRF = re.compile(r'name="csrf_token" value="[^"]*"|csrf[^"]*" content="[^"]*"|/account/sessions/[0-9a-f]+/end')
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def twins(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def browser(world: World, role: str) -> FlaskClient:
     """A browser in which this person has signed in."""
     client = app_of(world).test_client()
-    secret = world.run(role, lambda unit: people.sign_in(unit, world.actor(role).email, PASSWORD))
+    secret = world.run(role, lambda unit: sessions.sign_in(unit, world.actor(role).email, PASSWORD))
     assert secret
     client.set_cookie("trialdm", secret)
     return client
@@ -135,7 +135,7 @@ def test_every_address_of_the_api_is_the_same_in_both_twins(twins: Twins, role: 
 def program(world: World, role: str) -> tuple[FlaskClient, dict[str, str]]:
     """A program that holds a token of this person."""
     client = app_of(world).test_client()
-    token = world.run(role, lambda unit: people.create_token(unit, people.by_email(unit, world.actor(role).email), "twins"))
+    token = world.run(role, lambda unit: tokens.create(unit, people.by_email(unit, world.actor(role).email), "twins"))
     return client, {"Authorization": f"Bearer {token}"}
 
 

@@ -11,7 +11,7 @@ from tests import builders
 from tests.api.test_api import BASE, Api
 from tests.builders import TRIAL, World
 from trialdm.domain import roles
-from trialdm.services import people
+from trialdm.services import people, sessions
 from trialdm.services.unit import SYSTEM
 
 REASON = "Bleeding, and the next step depends on it"
@@ -26,10 +26,10 @@ class Browser:
     def __init__(self, api: Api, email: str) -> None:
         with api.world.units.reading(SYSTEM) as unit:
             known = people.by_email(unit, email)
-        secret = api.world.units.run(SYSTEM, lambda unit: people.sign_in(unit, known.email, builders.PASSWORD))
+        secret = api.world.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, known.email, builders.PASSWORD))
         assert secret is not None
         with api.world.units.reading(SYSTEM) as unit:
-            found = people.session_of(unit, secret)
+            found = sessions.session_of(unit, secret)
         assert found is not None
         self.csrf = found[0].csrf
         self.client: FlaskClient = api.app.test_client()

@@ -12,7 +12,7 @@ from tests.bench.worlds import line, seconds
 from trialdm import instance as instances
 from trialdm.app import create_app
 from trialdm.instance import Instance
-from trialdm.services import participants, people, studies
+from trialdm.services import participants, sessions, studies
 from trialdm.services.unit import SYSTEM
 
 REPEATS = 40
@@ -55,7 +55,7 @@ def run() -> None:
         ident = world.run("data-manager", lambda unit: participants.add(unit, TRIAL, "S01").id)
         client = create_app(Instance(instance.settings, instance.engine, world.units)).test_client()
         email = world.actor("research-nurse").email
-        secret = world.units.run(SYSTEM, lambda unit: people.sign_in(unit, email, builders.PASSWORD))
+        secret = world.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, email, builders.PASSWORD))
         client.set_cookie("trialdm", secret or "")
         page = f"/trials/{TRIAL}/participants/{ident}/visits/V01/forms/BIG"
         if client.get(page).status_code != 200:

@@ -17,7 +17,7 @@ from waitress import create_server
 
 from tests.demonstration import made, sign_ins
 from trialdm.app import create_app
-from trialdm.services import people
+from trialdm.services import sessions
 from trialdm.services.unit import SYSTEM, Units
 
 TRIAL = "pre-tmr"
@@ -42,7 +42,7 @@ class Site:
     def session(self, email: str) -> str:
         """The secret of a new session, as the page of signing in gives it."""
         units: Units = self.app.extensions["trialdm"].units
-        secret = units.run(SYSTEM, lambda unit: people.sign_in(unit, email, self.passwords[email]))
+        secret = units.run(SYSTEM, lambda unit: sessions.sign_in(unit, email, self.passwords[email]))
         assert secret
         return secret
 

@@ -80,7 +80,7 @@ def test_a_clinician_enters_a_case_and_is_told_what_to_watch(visit: Visit, check
         page.check(f"[name='answer.{name}'][value='{code}']")
     for name, code in {"au_level": "12", "au_aetiol": "5", "au_surgeon": "1"}.items():
         pick(page, name, code)
-    page.select_option("[name='answer.au_gov_lead']", index=1)
+    page.locator("[name='answer.au_gov_lead']").first.check()
     for code in (3, 5):
         page.check(f"[name='answer.au_tried'][value='{code}']")
     press(page, "text=Save as complete")

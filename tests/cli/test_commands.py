@@ -65,7 +65,13 @@ def test_init_and_accounts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert code == 0
     assert len(made["password"]) >= 12
     assert shell("init", "--admin", "admin@x.org")[0] == 2
-    assert shell("user", "add", "tm@x.org", "--name", "T M", "--role", "trial-manager", who="admin@x.org")[0] == 0
+    code, invited = shell.json("user", "add", "tm@x.org", "--name", "T M", "--role", "trial-manager", who="admin@x.org")
+    assert code == 0
+    assert shell("user", "password", "0" * 16)[0] == 2
+    assert shell("user", "give", "tm@x.org", "monitor", who="tm@x.org")[0] == 3, "invited, and not there yet"
+    code, own = shell.json("user", "password", invited["code"])
+    assert (code, own["email"], len(own["password"]) >= 12) == (0, "tm@x.org", True)
+    assert shell("user", "password", invited["code"])[0] == 2, "a code works once"
     assert shell("user", "add", "tm@x.org", "--name", "T M", "--role", "trial-manager", who="admin@x.org")[0] == 4
     assert shell("user", "add", "n@x.org", "--name", "N", "--role", "research-nurse", who="admin@x.org")[0] == 2
     assert shell("user", "add", "x@x.org", "--name", "X", "--role", "monitor", who="nobody@x.org")[0] == 2
@@ -74,8 +80,17 @@ def test_init_and_accounts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert shell("user", "end", "tm@x.org", "monitor", who="admin@x.org")[0] == 0
     assert shell("user", "end", "tm@x.org", "monitor", who="admin@x.org")[0] == 2
     code, rows = shell.json("user", "list", who="admin@x.org")
-    assert [row["email"] for row in rows] == ["admin@x.org", "tm@x.org"]
+    assert [(row["email"], row["state"]) for row in rows] == [("admin@x.org", "active"), ("tm@x.org", "active")]
+    assert shell("token", "create", "tm@x.org", "--label", "script", "--for", "read", "--days", "7", who="tm@x.org")[0] == 0
+    code, rows = shell.json("token", "list", who="tm@x.org")
+    assert [(row["label"], row["scopes"]) for row in rows] == [("script", ["read"])]
+    assert shell("token", "end", rows[0]["id"], who="admin@x.org")[0] == 2
+    assert shell("token", "end", rows[0]["id"], who="tm@x.org")[0] == 0
+    assert shell("user", "code", "tm@x.org", "--kind", "reset with second factors", who="admin@x.org")[0] == 2
+    assert shell("user", "code", "tm@x.org", "--kind", "reset", who="admin@x.org")[0] == 0
     assert shell("protocol", "load", str(ROOT / "protocols" / "licorice-gargle"), who="tm@x.org")[0] == 0
+    assert shell("user", "close", "tm@x.org", "--reason", "left the trial", who="admin@x.org")[0] == 0
+    assert shell("user", "list", who="tm@x.org")[0] == 3
 
 
 def test_protocol_check_names_file_and_line_of_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ PRINCIPAL = builders.email("principal-investigator", "S01")
 def shell(sqlite_world: World, capsys: pytest.CaptureFixture[str]) -> Shell:
     found = Shell(sqlite_world.instance.settings.folder, capsys)
     role = ("--role", "research-nurse", "--site", "S01", "--trial", TRIAL)
-    assert found("user", "add", SECOND, "--name", "Second Nurse", *role, who=MANAGER)[0] == 0
+    code, made = found.json("user", "add", SECOND, "--name", "Second Nurse", *role, who=MANAGER)
+    assert (code, found("user", "password", made["code"])[0]) == (0, 0)
     return found
 
 

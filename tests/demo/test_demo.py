@@ -12,7 +12,20 @@ from trialdm import settings
 from trialdm.cli import run
 from trialdm.demo import audit, build
 from trialdm.domain import roles
-from trialdm.services import chains, double_entry, governance, overview, packages, participants, people, queries, schemes, trail
+from trialdm.services import (
+    chains,
+    double_entry,
+    governance,
+    overview,
+    packages,
+    participants,
+    people,
+    queries,
+    schemes,
+    sessions,
+    tokens,
+    trail,
+)
 from trialdm.services.packages import Request
 from trialdm.services.unit import SYSTEM
 
@@ -30,8 +43,8 @@ def test_there_is_an_account_with_password_and_token_for_every_role(demo: instan
     assert all(set(row) == {"email", "password", "role", "site", "token"} for row in rows)
     one = next(row for row in rows if row["role"] == "research-nurse")
     with demo.units.reading(SYSTEM) as unit:
-        assert people.token_account(unit, one["token"]).email == one["email"]
-    assert demo.units.run(SYSTEM, lambda unit: people.sign_in(unit, one["email"], one["password"]))
+        assert tokens.account_of(unit, one["token"]).email == one["email"]
+    assert demo.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, one["email"], one["password"]))
 
 
 def test_an_unfinished_one_is_built_anew_with_the_same_data_and_another_seed_gives_others(

@@ -30,7 +30,7 @@ from tests.builders import ROOT, TODAY, TRIAL, World
 from tests.independent import verifier
 from trialdm import settings
 from trialdm.domain.ethics import Approval
-from trialdm.services import allocations, approvals, chains, delegations, gates, ledgers, people, trail
+from trialdm.services import allocations, approvals, chains, delegations, gates, ledgers, people, tokens, trail
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Allocation, AuditEvent, Idempotency, SchemeEvent
 
@@ -166,7 +166,7 @@ def prepared(world: World, count: int) -> list[str]:
 
 def token(world: World) -> str:
     email = world.actor("trial-coordinator").email
-    return world.run("trial-coordinator", lambda unit: people.create_token(unit, people.by_email(unit, email), "races"))
+    return world.run("trial-coordinator", lambda unit: tokens.create(unit, people.by_email(unit, email), "races"))
 
 
 def stored(world: World, table: type[Any], *order: Any) -> list[Any]:

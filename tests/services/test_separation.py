@@ -21,7 +21,7 @@ from trialdm.definitions.people import PersonEntry
 from trialdm.documents import page
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics import Approval
-from trialdm.services import allocations, approvals, delegations, factors, packages, people, places, records, trail, unblinding
+from trialdm.services import allocations, approvals, delegations, factors, packages, people, places, records, sessions, trail, unblinding
 from trialdm.services.unit import SYSTEM, Unit
 
 
@@ -264,7 +264,7 @@ def addresses(world: World, ident: str) -> tuple[FlaskClient, list[str]]:
     """A browser of the administrator, and every address that is read by GET, filled in for one participant."""
     app = app_of(world)
     client = app.test_client()
-    secret = world.run("system-administrator", lambda unit: people.sign_in(unit, "admin@trial.example", PASSWORD))
+    secret = world.run("system-administrator", lambda unit: sessions.sign_in(unit, "admin@trial.example", PASSWORD))
     assert secret
     client.set_cookie("trialdm", secret)
     with world.units.reading(SYSTEM) as unit:
@@ -320,6 +320,6 @@ def test_the_same_addresses_show_the_answer_to_a_nurse(sqlite_world: World) -> N
     ident, value = marked(sqlite_world)
     client, paths = addresses(sqlite_world, ident)
     email = sqlite_world.actor("research-nurse").email
-    secret = sqlite_world.run("research-nurse", lambda unit: people.sign_in(unit, email, PASSWORD))
+    secret = sqlite_world.run("research-nurse", lambda unit: sessions.sign_in(unit, email, PASSWORD))
     client.set_cookie("trialdm", str(secret))
     assert [path for path in paths if value in text_of(client.get(path))]

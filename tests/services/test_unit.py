@@ -10,7 +10,7 @@ from trialdm.domain import roles
 from trialdm.domain.audit import Entry, authenticate, commit
 from trialdm.domain.errors import Broken, Conflict, Forbidden, Invalid
 from trialdm.domain.roles import Grant
-from trialdm.services import people, trail
+from trialdm.services import people, sessions, tokens, trail
 from trialdm.services.unit import SYSTEM, Unit, Unrecorded
 from trialdm.store.migrate import newest, revision
 from trialdm.store.tables import APPEND_ONLY, Account, AuditEvent, AuditValue, Status
@@ -43,7 +43,7 @@ def test_no_act_keeps_a_reason_that_says_nothing_or_names_somebody(sqlite_world:
 
 def test_a_reading_unit_writes_nothing(world: World) -> None:
     with world.units.reading(world.actor("trial-manager")) as unit:
-        people.sign_in(unit, builders.email("trial-manager", ""), "wrong")
+        sessions.sign_in(unit, builders.email("trial-manager", ""), "wrong")
     with world.units.reading(SYSTEM) as unit:
         assert unit.session.scalars(select(AuditEvent).where(AuditEvent.action == "sign-in.fail")).all() == []
 
@@ -124,34 +124,34 @@ def test_an_ended_role_is_gone_with_the_next_unit(world: World) -> None:
 
 def test_signing_in_gives_a_session_that_signing_out_ends(world: World) -> None:
     email = world.actor("monitor").email
-    secret = world.units.run(SYSTEM, lambda unit: people.sign_in(unit, email, builders.PASSWORD))
+    secret = world.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, email, builders.PASSWORD))
     assert secret
     with world.units.reading(SYSTEM) as unit:
-        assert people.session_of(unit, secret) is not None
-    world.units.run(SYSTEM, lambda unit: people.sign_out(unit, secret))
+        assert sessions.session_of(unit, secret) is not None
+    world.units.run(SYSTEM, lambda unit: sessions.sign_out(unit, secret))
     with world.units.reading(SYSTEM) as unit:
-        assert people.session_of(unit, secret) is None
+        assert sessions.session_of(unit, secret) is None
 
 
 def test_an_idle_session_ends(world: World) -> None:
-    secret = world.units.run(SYSTEM, lambda unit: people.sign_in(unit, world.actor("monitor").email, builders.PASSWORD))
-    world.now += people.IDLE * 1.01
+    secret = world.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, world.actor("monitor").email, builders.PASSWORD))
+    world.now += sessions.IDLE * 1.01
     with world.units.reading(SYSTEM) as unit:
-        assert people.session_of(unit, secret or "") is None
+        assert sessions.session_of(unit, secret or "") is None
 
 
 def test_guessing_is_slowed_down_and_the_right_password_has_to_wait_too(world: World) -> None:
     email = world.actor("monitor").email
     for _ in range(8):
-        assert world.units.run(SYSTEM, lambda unit: people.sign_in(unit, email, "wrong-password-x")) is None
-    assert world.units.run(SYSTEM, lambda unit: people.sign_in(unit, email, builders.PASSWORD)) is None
-    world.now += people._SLOWEST * 1.1
-    assert world.units.run(SYSTEM, lambda unit: people.sign_in(unit, email, builders.PASSWORD))
+        assert world.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, email, "wrong-password-x")) is None
+    assert world.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, email, builders.PASSWORD)) is None
+    world.now += sessions._SLOWEST * 1.1
+    assert world.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, email, builders.PASSWORD))
 
 
 def test_no_password_and_no_token_is_stored(world: World) -> None:
     actor = world.actor("monitor")
-    token = world.run("monitor", lambda unit: people.create_token(unit, people.by_email(unit, actor.email), "script"))
+    token = world.run("monitor", lambda unit: tokens.create(unit, people.by_email(unit, actor.email), "script"))
     with world.instance.engine.connect() as connection:
         for table in ("account", "api_token", "web_session", "audit_value"):
             for row in connection.execute(text(f"SELECT * FROM {table}")):
@@ -161,7 +161,7 @@ def test_no_password_and_no_token_is_stored(world: World) -> None:
 def test_nobody_makes_a_token_of_somebody_else(world: World) -> None:
     for role in ("trial-manager", "system-administrator"):
         with pytest.raises(Forbidden) as refused:
-            world.run(role, lambda unit: people.create_token(unit, people.by_email(unit, world.actor("sponsor").email), "script"))
+            world.run(role, lambda unit: tokens.create(unit, people.by_email(unit, world.actor("sponsor").email), "script"))
         assert refused.value.code == "PEOPLE.OWN_TOKEN"
 
 

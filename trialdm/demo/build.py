@@ -47,6 +47,7 @@ from trialdm.services import (
     schemes,
     studies,
     theatre,
+    tokens,
     transfers,
 )
 from trialdm.services.records import Submission
@@ -212,7 +213,7 @@ class Play:
             account = people.add(unit, email, name, self.password, [(role, site)], trial=trial)
         self.sign_ins.append({"email": email, "password": self.password, "role": role, "site": site})
         own = replace(unit.actor, id=account.id)
-        self.tokens[email] = people.create_token(replace_actor(unit, own), account, "demonstration")
+        self.tokens[email] = tokens.create(replace_actor(unit, own), account, "demonstration")
 
     def _actor(self, email: str) -> Actor:
         with self.units.reading(SYSTEM) as unit:

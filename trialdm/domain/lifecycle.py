@@ -119,6 +119,11 @@ MACHINES: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
         "ask": (("blinded",), "asked"),
         "confirm": (("asked",), "unblinded"),
     },
+    "account": {
+        "accept": (("invited",), "active"),
+        "close": (("invited", "active"), "closed"),
+        "reopen": (("closed",), "invited"),
+    },
 }
 
 #: Steps by which something that was entered by mistake is taken back: machine -> event -> the states that it may leave. Each reaches
@@ -142,6 +147,7 @@ INITIAL = {
     "query": "open",
     "scheme": "draft",
     "blinding": "blinded",
+    "account": "invited",
 }
 
 #: States of a trial in which its data are worked on.

@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, json, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
@@ -10,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from trialdm.domain import errors
 from trialdm.domain.errors import Detail, TrialError
 from trialdm.door.security import FEED
+from trialdm.services.unit import Unproved
 
 _STATUS: tuple[tuple[type[TrialError], int], ...] = (
     (errors.SignedOut, 401),
@@ -49,6 +51,7 @@ def status_of(problem: TrialError) -> int:
 def register(app: Flask) -> None:
     """Handle every error of the application here."""
     app.register_error_handler(TrialError, _expected)
+    app.register_error_handler(Unproved, _unproved)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _fault)
@@ -59,6 +62,18 @@ def _expected(problem: TrialError) -> AnyResponse:
     if status == 401 and request.method == "GET" and not _wants_json():
         return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")))
     return _answer(problem, status, _TITLES[status])
+
+
+def _unproved(_problem: Unproved) -> AnyResponse:
+    return redirect(url_for("account.proving", next=_page_of_request()), 303)
+
+
+def _page_of_request() -> str:
+    """The page to come back to: the one that was asked for, or the one whose form was sent."""
+    if request.method == "GET":
+        return request.full_path.rstrip("?")
+    came_from = urlsplit(request.referrer or "")
+    return came_from.path if came_from.netloc == request.host else ""
 
 
 def _answer(problem: TrialError, status: int, title: str) -> Response:

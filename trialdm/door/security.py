@@ -8,6 +8,7 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain.errors import Forbidden, SignedOut
 from trialdm.instance import Instance
-from trialdm.services import notices, people
+from trialdm.services import notices, people, sessions, tokens
 from trialdm.services.unit import NOBODY, SYSTEM, Actor, Unit, Units
 
 Result = TypeVar("Result")
@@ -115,6 +116,22 @@ def cookie_name() -> str:
     return "__Host-trialdm" if instance().settings.secure_cookies else "trialdm"
 
 
+def half_way() -> tuple[str, Actor, str] | None:
+    """Of a session whose second factor is awaited, or is to be set up first: its stage, its person and its secret."""
+    found: tuple[str, Actor, str] | None = g.half_way
+    return found
+
+
+def secret() -> str:
+    """The secret of the session at hand."""
+    return request.cookies.get(cookie_name(), "")
+
+
+def origin() -> str:
+    """The address at which people reach this service: that of the settings, else the one of the request."""
+    return instance().settings.address or request.host_url.rstrip("/")
+
+
 def start_session(answer: AnyResponse, secret: str) -> None:
     """Give the browser its cookie."""
     answer.set_cookie(cookie_name(), secret, httponly=True, samesite="Lax", secure=instance().settings.secure_cookies, path="/")
@@ -122,14 +139,14 @@ def start_session(answer: AnyResponse, secret: str) -> None:
 
 def end_session(answer: AnyResponse) -> None:
     """End the session on the server and take the cookie back."""
-    secret = request.cookies.get(cookie_name(), "")
-    change(lambda unit: people.sign_out(unit, secret))
+    left = secret()
+    change(lambda unit: sessions.sign_out(unit, left))
     answer.delete_cookie(cookie_name(), path="/", secure=instance().settings.secure_cookies, httponly=True, samesite="Lax")
     answer.headers["Clear-Site-Data"] = '"cache", "cookies", "storage"'
 
 
 def _identify() -> None:
-    g.actor, g.csrf, g.nonce, g.unread = NOBODY, "", secrets.token_urlsafe(16), 0
+    g.actor, g.csrf, g.nonce, g.unread, g.half_way = NOBODY, "", secrets.token_urlsafe(16), 0, None
     g.request_id = uuid.uuid4().hex[:12]
     if request.endpoint == "static" or request.path.startswith("/bootstrap/static"):
         return
@@ -143,20 +160,46 @@ def _identify() -> None:
     if not secret or len(secret) > 200:
         return
     with units().reading(SYSTEM) as unit:
-        found = people.session_of(unit, secret)
+        found = sessions.session_of(unit, secret, idle=instance().settings.idle)
         if found is None:
             return
         session, account = found
-        g.actor, g.csrf = people.actor(unit, account, "web", g.request_id), session.csrf
-        g.unread = notices.unread_count(unit, account.id)
+        person, g.csrf = people.actor(unit, account, "web", g.request_id, session.proved_at), session.csrf
+        if session.stage != "full":
+            g.half_way = (session.stage, replace(person, proved_at=unit.now), secret)
+            return
+        g.actor, g.unread = person, notices.unread_count(unit, account.id)
         stale = (unit.now - session.seen_at).total_seconds() > _SEEN_SECONDS
     if stale:
-        units().run(g.actor, lambda unit: people.seen(unit, secret))
+        units().run(g.actor, lambda unit: sessions.seen(unit, secret))
+
+
+#: What a token must be for, where that is not reading (GET) or entering (everything else).
+SCOPES = {
+    "api_participants.randomise": "randomise",
+    "api_participants.look": "unblind",
+    "api_participants.unblind": "unblind",
+    "api_derived.of_person_restricted": "unblind",
+    "api_derived.of_trial_restricted": "unblind",
+    "api_unblinding.end": "unblind",
+    "api_exports.ask": "export",
+    "api_exports.follow": "export",
+    "api_exports.fetch": "export",
+}
+
+
+def scope_of(endpoint: str, method: str) -> str:
+    """What a token must be for to call a route of the API."""
+    return SCOPES.get(endpoint, "read" if method in _SAFE else "enter")
 
 
 def _identify_program(token: str) -> None:
     with units().reading(SYSTEM) as unit:
-        g.actor = people.actor(unit, people.token_account(unit, token), "api", g.request_id)
+        account, scopes = tokens.account_of(unit, token)
+        g.actor = people.actor(unit, account, "api", g.request_id)
+    needed = scope_of(request.endpoint or "", request.method)
+    if needed not in scopes:
+        raise Forbidden(f"This token is not for '{needed}'.", code="AUTH.SCOPE", needs=f"A token that is: {tokens.SCOPES[needed].lower()}.")
 
 
 def _by_calendar() -> bool:
@@ -171,8 +214,8 @@ def _identify_calendar() -> None:
     sent = request.authorization
     given = sent.parameters if sent and sent.type == "basic" else {}
     with units().reading(SYSTEM) as unit:
-        account = people.token_account(unit, given.get("password") or "")
-        if not hmac.compare_digest(account.email.encode(), (given.get("username") or "").strip().lower().encode()):
+        account, scopes = tokens.account_of(unit, given.get("password") or "")
+        if "read" not in scopes or not hmac.compare_digest(account.email.encode(), (given.get("username") or "").strip().lower().encode()):
             raise SignedOut("The token is not one of this account.", code="AUTH.TOKEN")
         g.actor = people.actor(unit, account, "api", g.request_id)
 

@@ -7,7 +7,6 @@ or a credential for their own account.
 """
 
 import json
-import secrets
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from trialdm.domain.ethics import Case, Person, Register
 from trialdm.domain.ethics.rules import people as rules
 from trialdm.domain.protocol import Protocol, Site
 from trialdm.domain.roles import Grant
-from trialdm.services import approvals, gates, notices, people, register, studies
+from trialdm.services import approvals, gates, notices, people, register, studies, tickets
 from trialdm.services.unit import LONDON, Change, Unit, needed
 from trialdm.store.tables import Account, Credential, Delegation, DelegationAct, Evidence, RegisterEntry, RoleGrant, Training
 
@@ -557,10 +556,9 @@ def _certificates(unit: Unit, trial: str) -> dict[str, str]:
 
 
 def load(unit: Unit, trial: str, entries: Iterable[PersonEntry]) -> list[tuple[str, str]]:
-    """People of a file: new accounts (with a password made here, given back once), roles, and what is not on record yet of
-    lines, training and credentials.
+    """People of a file: new accounts (invited), roles, and what is not on record yet of lines, training and credentials.
 
-    Lines that say `signed_by_pi` are a copy of the log on paper; others wait for both signatures. Gives (e-mail, password) of
+    Lines that say `signed_by_pi` are a copy of the log on paper; others wait for both signatures. Gives (e-mail, code) of
     the accounts that were created. Raises Forbidden for lines of one's own.
     """
     unit.require("people.manage", trial)
@@ -568,9 +566,8 @@ def load(unit: Unit, trial: str, entries: Iterable[PersonEntry]) -> list[tuple[s
     for entry in entries:
         account = unit.session.scalars(select(Account).where(Account.email == entry.email)).first()
         if account is None:
-            password = secrets.token_urlsafe(15)
-            account = people.add(unit, entry.email, entry.name, password, trial=trial)
-            created.append((entry.email, password))
+            account = people.add(unit, entry.email, entry.name, trial=trial)
+            created.append((entry.email, tickets.issue(unit, account, "invitation", trial=trial)))
         held = people.grants(unit, account.id)
         for role, site in entry.roles:
             if Grant(role, trial, site) not in held:

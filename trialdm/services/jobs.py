@@ -40,8 +40,8 @@ class _Stopped(Exception):
 class Jobs:
     """The queues of one instance, and the worker of each."""
 
-    def __init__(self, units: Units, folder: Path, mail_server: Mail | None = None) -> None:
-        self.units, self.folder, self.mail_server = units, folder, mail_server
+    def __init__(self, units: Units, folder: Path, mail_server: Mail | None = None, address: str = "") -> None:
+        self.units, self.folder, self.mail_server, self.address = units, folder, mail_server, address
         exports, simulations = self.queues = [
             SqliteHuey(name, filename=str(folder / "jobs.db"), results=False) for name in ("trialdm", "trialdm-rehearsals")
         ]
@@ -121,7 +121,7 @@ class Jobs:
     def _post(self, server: Mail) -> None:
         while not self._stopping.is_set():
             try:
-                mail.deliver(self.units, server)
+                mail.deliver(self.units, server, self.address)
             except Exception:
                 logging.getLogger("trialdm").exception("fault in the delivery of mails")
             self._stopping.wait(_POST_SECONDS)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import CursorResult, func, select, update
 
+from trialdm.services import tickets
 from trialdm.services.unit import SYSTEM, Unit, Units
 from trialdm.settings import Mail
 from trialdm.store.tables import Outgoing
@@ -23,9 +24,9 @@ _PATIENCE_SECONDS = 20
 _LONGEST_MESSAGE = 500
 
 
-def deliver(units: Units, server: Mail) -> int:
-    """Make every try that is due; gives how many mails were sent."""
-    return sum(_try(units, server, ident, tries) for ident, tries in _due(units))
+def deliver(units: Units, server: Mail, address: str = "") -> int:
+    """Make every try that is due; gives how many mails were sent. `address` is where people reach the service."""
+    return sum(_try(units, server, ident, tries, address) for ident, tries in _due(units))
 
 
 def _due(units: Units) -> list[tuple[str, int]]:
@@ -40,12 +41,12 @@ def _is_due(now: datetime, tries: int, made_at: datetime) -> bool:
     return tries < len(TRIES) and made_at + TRIES[tries] <= now
 
 
-def _try(units: Units, server: Mail, ident: str, tries: int) -> bool:
+def _try(units: Units, server: Mail, ident: str, tries: int, address: str) -> bool:
     mail = units.run(SYSTEM, lambda unit: _claim(unit, ident, tries))
     if mail is None:
         return False
     try:
-        _send(server, mail)
+        _send(server, mail, tickets.filled(mail.body, address, units.keys.accounts))
     except (OSError, smtplib.SMTPException) as problem:
         said = f"{type(problem).__name__}: {problem}"[:_LONGEST_MESSAGE]
         state = "failed" if tries + 1 == len(TRIES) else "waiting"
@@ -69,11 +70,11 @@ def _note(unit: Unit, ident: str, state: str, message: str) -> None:
     row.sent_at = unit.now if state == "sent" else None
 
 
-def _send(server: Mail, mail: Outgoing) -> None:
+def _send(server: Mail, mail: Outgoing, text: str) -> None:
     letter = EmailMessage()
     letter["From"], letter["To"], letter["Subject"] = server.sender, mail.to, mail.subject
     letter["Message-ID"] = f"<{mail.id}@trialdm>"
-    letter.set_content(mail.body)
+    letter.set_content(text)
     with smtplib.SMTP(server.host, server.port, timeout=_PATIENCE_SECONDS) as line:
         if server.starttls:
             line.starttls(context=ssl.create_default_context())

@@ -161,6 +161,23 @@ def _mail(unit: Unit, trial: str, title: str, kind: str, address: str) -> Outgoi
     )
 
 
+def tell_account(unit: Unit, account: str, about: str, text: str) -> None:
+    """A mail to the person of an account about the account itself."""
+    mail = Outgoing(
+        id=uuid.uuid4().hex,
+        trial_id="*",
+        to=unit.session.get_one(Account, account).email,
+        subject=f"trialdm: your account ({about})",
+        body=text,
+        state="waiting",
+        tries=0,
+        message="",
+        made_at=unit.now,
+        sent_at=None,
+    )
+    unit.add(mail)
+
+
 def told_today(unit: Unit, trial: str, kind: str) -> bool:
     """Whether somebody has been told of this today."""
     latest = unit.session.scalar(select(func.max(Notice.made_at)).where(Notice.trial_id == trial, Notice.kind == kind))

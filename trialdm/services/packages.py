@@ -68,6 +68,8 @@ def require(unit: Unit, trial: str, request: Request) -> None:
     unit.require(action, trial)
     if request.blinding == "unblinded" and not unit.sees_allocations(protocol.id, None):
         raise Forbidden("Hidden to keep you blinded.", code="GATE.GOV-45", needs="An unblinded role for the whole trial.")
+    if request.blinding == "unblinded":
+        unit.require_proof()
 
 
 def write(unit: Unit, trial: str, directory: Path, request: Request, progress: Progress = lambda step: None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from trialdm.domain.crf import Form
 from trialdm.domain.errors import Broken, Detail, Forbidden, Refused, Stale, WrongState
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.signing import Act, Marks
-from trialdm.services import casebooks, double_entry, people, register, studies
+from trialdm.services import casebooks, double_entry, register, sessions, studies
 from trialdm.services.casebooks import Casebook, Stored
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import CasebookAct, FormAct, FormInstance, FormVersion, Participant, Query
@@ -116,7 +116,7 @@ def sign(unit: Unit, protocol: Protocol, book: Casebook, seen: Mapping[Place, in
             needs="Finished forms without queries that are not settled.",
             details=[Detail("SIGN.NOT_READY", text) for text in wrong],
         )
-    if not people.proves(unit, password):
+    if not sessions.proves(unit, password):
         return None
     return [_sign_one(unit, protocol, book, stored, signing.MEANINGS["form"]) for stored in chosen]
 
@@ -268,7 +268,7 @@ def sign_casebook(unit: Unit, protocol: Protocol, book: Casebook, password: str,
             needs="Every form finished, and every query settled.",
             details=[Detail("SIGN.NOT_READY", text) for text in found],
         )
-    if not people.proves(unit, password):
+    if not sessions.proves(unit, password):
         return None
     meaning = signing.MEANINGS["casebook"]
     for stored in book.forms.values():

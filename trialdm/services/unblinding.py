@@ -62,6 +62,7 @@ def emergency(unit: Unit, trial: str, participant: str, reason: str, code: int =
     """
     protocol = studies.protocol(unit, trial)
     person = participants.find(unit, trial, participant, "allocation.unblind")
+    unit.require_proof()
     said = _reason(reason)
     if code not in EMERGENCIES:
         raise Invalid("This is not a reason for unblinding in an emergency.", code="UNBLIND.REASON_CODE", needs=_choices())
@@ -85,6 +86,7 @@ def planned(unit: Unit, trial: str, participant: str, visit: str) -> Unblinded:
     """
     protocol = studies.protocol(unit, trial)
     person = participants.find(unit, trial, participant, "allocation.tell")
+    unit.require_proof()
     _time_has_come(unit, protocol, person, visit)
     allocation = _allocation(unit, protocol, person)
     if any(row.kind == "planned" for row in disclosures.of(unit, trial, person.id)):
@@ -243,6 +245,7 @@ def end_of_trial(unit: Unit, trial: str) -> str:
     """
     studies.definition(unit, trial)
     unit.require("trial.unblind", trial)
+    unit.require_proof()
     register.lock(unit, trial)
     state = studies.state(unit, trial)
     if not may_be_unblinded(unit, trial):

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,9 @@ LONDON = ZoneInfo("Europe/London")
 
 _TRIES = 5
 
+#: How long a proof of who one is lasts, for acts that ask for a fresh one (ASVS 7.5.3).
+PROOF = timedelta(minutes=5)
+
 
 class Entropy(Protocol):
     """Where random bytes come from: `secrets.token_bytes`, or a seeded source in a demonstration."""
@@ -41,7 +44,7 @@ class Entropy(Protocol):
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: an account with the roles held now, and the door through which they came."""
+    """Who acts: an account with the roles held now, the door through which they came, and when they last proved who they are."""
 
     id: str
     name: str
@@ -50,6 +53,7 @@ class Actor:
     grants: tuple[Grant, ...]
     door: str = "web"
     request_id: str = ""
+    proved_at: datetime | None = None
 
     def role_names(self, trial: str) -> str:
         """The roles held in a trial, as the audit trail names them."""
@@ -61,6 +65,10 @@ SYSTEM = Actor("system", "trialdm", "", 0, (), "system")
 
 #: A visitor who has not signed in.
 NOBODY = Actor("", "nobody", "", 0, ())
+
+
+class Unproved(Exception):
+    """Whoever acts on pages proves once more who they are, and then goes on: a way that leads by another page, and no refusal."""
 
 
 class Unrecorded(RuntimeError):
@@ -141,6 +149,11 @@ class Unit:
         """Raises SignedOut without a person."""
         if self.actor is NOBODY:
             raise SignedOut("Sign in first.")
+
+    def require_proof(self) -> None:
+        """Raises Unproved on pages unless whoever acts has proved who they are within the last minutes: for what cannot be taken back."""
+        if self.actor.door == "web" and (self.actor.proved_at is None or self.now - self.actor.proved_at > PROOF):
+            raise Unproved
 
     def require(self, action: str, trial: str, site: str | None = None) -> None:
         """Raises SignedOut without a person, Forbidden without a role for the action there."""

@@ -17,18 +17,25 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from trialdm.domain.errors import Broken
 
-NAMES = ("audit", "allocation", "signing")
+NAMES = ("audit", "allocation", "signing", "accounts")
+
+#: Keys that instances of earlier versions do not have yet.
+_LATER = ("signing", "accounts")
 
 _NONCE = 12
 
 
 @dataclass(frozen=True)
 class Keys:
-    """`audit` authenticates rows of the trail; `allocation` seals masters, lists and arms; `signing` signs heads of ledgers."""
+    """`audit` authenticates rows of the trail; `allocation` seals masters, lists and arms; `signing` signs heads of ledgers.
+
+    `accounts` seals secrets of second factors, and makes the links by which people set their passwords.
+    """
 
     audit: bytes
     allocation: bytes
     signing: bytes
+    accounts: bytes
 
 
 def create(folder: Path) -> Keys:
@@ -41,8 +48,9 @@ def create(folder: Path) -> Keys:
 
 def complete(folder: Path) -> Keys:
     """The keys of an instance of an earlier version, with those made that it did not have yet."""
-    if not (folder / "signing.key").exists():
-        _make(folder, "signing")
+    for name in _LATER:
+        if not (folder / f"{name}.key").exists():
+            _make(folder, name)
     return load(folder)
 
 

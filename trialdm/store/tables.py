@@ -182,7 +182,11 @@ class Credential(Table):
 
 
 class WebSession(Table):
-    """A signed-in browser. Only the hash of its token is kept."""
+    """A signed-in browser. Only the hash of its token is kept.
+
+    `stage` is "full"; before it "second" (the second factor is awaited) or "enrol" (one must be set up first). `proved_at` is when the
+    person last proved who they are, `challenge` what a security key is to sign, `agent` the browser in a few words.
+    """
 
     __tablename__ = "web_session"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -191,18 +195,71 @@ class WebSession(Table):
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    stage: Mapped[str] = mapped_column(server_default="full")
+    proved_at: Mapped[datetime | None]
+    challenge: Mapped[str] = mapped_column(server_default="")
+    agent: Mapped[str] = mapped_column(server_default="")
     __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
     audited = False
 
 
 class ApiToken(Table):
-    """A token for programs. Only its hash is kept."""
+    """A token for programs. Only its hash is kept; `scopes` are separated by blanks."""
 
     __tablename__ = "api_token"
     id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str]
     label: Mapped[str]
     created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    scopes: Mapped[str] = mapped_column(server_default="read enter randomise unblind export")
+    expires_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class SecondFactor(Table):
+    """What proves a person beside their password: a security key or passkey ("webauthn"), or an authenticator app ("totp").
+
+    `secret` is the public key of the first and the sealed secret of the second; `counter` the last one seen, so that nothing works twice.
+    """
+
+    __tablename__ = "second_factor"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
+    label: Mapped[str]
+    credential: Mapped[str]
+    secret: Mapped[bytes]
+    counter: Mapped[int]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class RecoveryCode(Table):
+    """A code that stands for a lost second factor once. Only its hash is kept."""
+
+    __tablename__ = "recovery_code"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class Ticket(Table):
+    """A link by which its person sets their own password once: an invitation or a reset. Its secret is derived, and kept nowhere."""
+
+    __tablename__ = "ticket"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
+    created_at: Mapped[datetime]
+    created_by: Mapped[str]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
 

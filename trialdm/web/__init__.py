@@ -3,6 +3,8 @@
 from flask import Flask
 
 from trialdm.web import (
+    account,
+    accounts,
     allocation,
     approvals,
     deadlines,
@@ -65,5 +67,5 @@ def register(app: Flask) -> None:
     of_ethics = (approvals.pages, modifications.pages, deadlines.pages, versions.pages)
     of_allocation = (allocation.pages, envelopes.pages, rehearsals.pages)
     of_trials = (trials.pages, steps.pages, *of_ethics, *of_allocation, exports.pages, people.pages, pathway.pages, *of_participants)
-    for pages in (sign_in.pages, *of_trials, notices.pages, guide.pages):
+    for pages in (sign_in.pages, account.pages, accounts.pages, *of_trials, notices.pages, guide.pages):
         app.register_blueprint(pages)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -13,8 +14,7 @@ from trialdm.domain import roles
 from trialdm.domain.errors import TrialError
 from trialdm.domain.protocol import NATIONS, Protocol, Site
 from trialdm.door.errors import status_of
-from trialdm.door.security import actor, change, read
-from trialdm.services import people
+from trialdm.door.security import actor, change, instance, read
 from trialdm.services.unit import Unit
 from trialdm.web import wording
 
@@ -32,8 +32,8 @@ def register(app: Flask) -> None:
         zipped=zip,
         in_words=wording.reason,
     )
-    constant = {"held": _held, "idle_minutes": int(people.IDLE.total_seconds() // 60), "version": trialdm.__version__}
-    app.context_processor(lambda: constant)
+    constant = {"held": _held, "sees_accounts": lambda: roles.may(actor().grants, "people.see", "*"), "version": trialdm.__version__}
+    app.context_processor(lambda: {**constant, "idle_minutes": int(instance().settings.idle.total_seconds() // 60)})
 
 
 def _held() -> str:
@@ -50,6 +50,13 @@ def act(work: Callable[[Unit], Result], again: Callable[..., str], onward: Calla
     except TrialError as problem:
         return Response(read(partial(again, problem=problem)), status_of(problem))
     return redirect(onward(done), 303)
+
+
+def local(target: str) -> str:
+    """Where to go on to: only a place of this very site."""
+    parts = urlsplit(target)
+    own = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
+    return target if own and target.isprintable() else url_for("trials.home")
 
 
 def attached(content: str | bytes, name: str, mimetype: str) -> Response:

@@ -1,19 +1,24 @@
-"""Signing in and out."""
+"""Signing in and out: password, second factor, and the link by which people set their own password."""
 
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import roles
-from trialdm.domain.errors import TrialError
-from trialdm.door.security import end_session, instance, signed_in, start_session, units
-from trialdm.services import drafts, people, places
-from trialdm.services.unit import NOBODY, SYSTEM, Unit
+from trialdm.domain.errors import Invalid, SignedOut, TrialError
+from trialdm.door import security
+from trialdm.door.errors import status_of
+from trialdm.door.security import end_session, half_way, instance, signed_in, start_session, units
+from trialdm.services import drafts, people, places, second_factors, sessions, tickets
+from trialdm.services.unit import NOBODY, SYSTEM, Actor, Unit
+from trialdm.web import account
+from trialdm.web.layout import local
 
 pages = Blueprint("sign_in", __name__)
 
@@ -30,15 +35,196 @@ def form() -> str:
 def submit() -> AnyResponse:
     """Start a session; an unknown account and a wrong password are answered alike."""
     email, password = request.form.get("email", ""), request.form.get("password", "")
-    secret = units().run(NOBODY, lambda unit: people.sign_in(unit, email, password))
-    if secret is None:
+    needed, agent = instance().settings.second_factor, _agent()
+    made = units().run(NOBODY, lambda unit: sessions.sign_in(unit, email, password, second_needed=needed, agent=agent))
+    if made is None:
         return Response(_page(email, _WRONG), 422)
-    target = _local(request.args.get("next", ""))
-    if request.form.get("kept"):
-        _keep(secret, target, request.form["kept"])
-    answer = redirect(target, 303)
-    start_session(answer, secret)
+    with units().reading(SYSTEM) as unit:
+        found = sessions.session_of(unit, made)
+        stage, csrf = (found[0].stage, found[0].csrf) if found else ("full", "")
+        kinds = {row.kind for row in second_factors.of(unit, found[1].id)} if found else set()
+    if stage == "full":
+        return _signed_in(made)
+    g.csrf = csrf
+    answer = Response(_second_page(kinds) if stage == "second" else render_template("sign_in_set_up.html", target=_target(), app=None))
+    start_session(answer, made)
     return answer
+
+
+def _agent() -> str:
+    """The browser in two words, by which people know their sessions again."""
+    agent = request.headers.get("User-Agent", "")
+    browser = next((name for sign, name in _BROWSERS if sign in agent), "Browser")
+    system = next((name for sign, name in _SYSTEMS if sign in agent), "")
+    return f"{browser}{f' on {system}' if system else ''}"
+
+
+_BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))
+_SYSTEMS = (("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Mac OS", "Mac"), ("Linux", "Linux"))
+
+
+def _target() -> str:
+    return request.args.get("next", "")
+
+
+def _signed_in(made: str) -> AnyResponse:
+    """On to where the person wanted to go, with their cookie; what they had typed becomes their draft."""
+    target = local(_target())
+    if request.form.get("kept"):
+        _keep(made, target, request.form["kept"])
+    answer = redirect(target, 303)
+    start_session(answer, made)
+    return answer
+
+
+# --- the second factor -----------------------------------------------------------------------------------------------
+
+
+def _waiting(stage: str) -> tuple[Actor, str]:
+    """Whoever has given their password, and the secret of their session. Raises SignedOut for anybody else."""
+    found = half_way()
+    if found is None or found[0] != stage:
+        raise SignedOut("Give your e-mail address and password first.")
+    return found[1], found[2]
+
+
+def _second_page(kinds: Collection[str], problem: str = "") -> str:
+    return render_template("sign_in_second.html", kinds=kinds, problem=problem, kept=request.form.get("kept", ""), target=_target())
+
+
+def _kinds(person: Actor) -> set[str]:
+    with units().reading(person) as unit:
+        return {row.kind for row in second_factors.of(unit, person.id)}
+
+
+@pages.get("/sign-in/second")
+def second() -> str:
+    """The page that asks for the second factor."""
+    person, _ = _waiting("second")
+    return _second_page(_kinds(person))
+
+
+@pages.post("/sign-in/second/ask")
+def ask_key() -> AnyResponse:
+    """What the browser asks a known key to sign."""
+    person, _ = _waiting("second")
+    return Response(
+        units().run(person, lambda u: second_factors.ask_key(u, account.of_session(u), account.host())), mimetype="application/json"
+    )
+
+
+@pages.post("/sign-in/second")
+def prove() -> AnyResponse:
+    """Sign in fully, by code or key."""
+    person, held = _waiting("second")
+    sent = request.form
+
+    def work(unit: Unit) -> bool:
+        if sent.get("answer"):
+            host, origin = account.host(), security.origin()
+            return second_factors.proved_by_key(unit, account.of_session(unit), sent["answer"], host=host, origin=origin)
+        return second_factors.proved_by_code(unit, account.of_session(unit), sent.get("code", ""))
+
+    if not units().run(person, work):
+        return Response(_second_page(_kinds(person), _WRONG_CODE), 422)
+    return _signed_in(units().run(person, lambda unit: sessions.raised(unit, held)))
+
+
+_WRONG_CODE = "That does not fit, or there were too many tries. Check it, or wait a few minutes."
+
+
+# --- setting up the first second factor ------------------------------------------------------------------------------
+
+
+@pages.get("/sign-in/set-up")
+def setting_up() -> str:
+    """The page on which a first second factor is set up: a key, or an app whose picture it shows."""
+    person, _ = _waiting("enrol")
+    with units().reading(person) as unit:
+        return _set_up_page(unit, "app" in request.args)
+
+
+def _set_up_page(unit: Unit, app: bool, problem: TrialError | None = None) -> str:
+    return render_template(
+        "sign_in_set_up.html",
+        target=_target(),
+        app=account.app_to_add(unit) if app else None,
+        problem=problem,
+    )
+
+
+@pages.post("/sign-in/set-up/ask")
+def offer_key() -> AnyResponse:
+    """What the browser asks a new key for."""
+    person, _ = _waiting("enrol")
+    found = units().run(person, lambda u: second_factors.offer_key(u, account.of_session(u), account.host()))
+    return Response(found, mimetype="application/json")
+
+
+@pages.post("/sign-in/set-up")
+def set_up() -> AnyResponse:
+    """Add the first second factor, show the recovery codes once, and sign in fully."""
+    person, held = _waiting("enrol")
+    sent = request.form
+
+    def work(unit: Unit) -> tuple[list[str], str]:
+        if sent.get("answer"):
+            session, label = account.of_session(unit), sent.get("label", "")
+            codes = second_factors.add_key(unit, session, sent["answer"], label, host=account.host(), origin=security.origin())
+        else:
+            made = second_factors.opened(unit, sent.get("kept", ""))
+            codes = second_factors.add_app(unit, made, sent.get("code", ""), sent.get("label", ""))
+        return codes, sessions.raised(unit, held)
+
+    try:
+        codes, made = units().run(person, work)
+    except Invalid as problem:
+        with units().reading(person) as unit:
+            return Response(_set_up_page(unit, not sent.get("answer"), problem), 422)
+    with units().reading(SYSTEM) as unit:
+        found = sessions.session_of(unit, made)
+        g.actor, g.csrf = replace(person, proved_at=unit.now), found[0].csrf if found else ""
+    answer = Response(render_template("account_codes.html", codes=codes, onward=local(_target())))
+    start_session(answer, made)
+    return answer
+
+
+# --- one's own password ----------------------------------------------------------------------------------------------
+
+
+@pages.get("/password")
+def forgotten() -> str:
+    """The page on which a new password is asked for."""
+    return render_template("password_ask.html", asked=False)
+
+
+@pages.post("/password")
+def ask_reset() -> str:
+    """Send a code to an address; the answer is the same for every address."""
+    units().run(NOBODY, lambda unit: tickets.ask_reset(unit, request.form.get("email", "")))
+    return render_template("password_ask.html", asked=True)
+
+
+@pages.get("/password/set")
+def setting() -> str:
+    """The page on which people set their own password by the code that they were sent."""
+    return render_template("password_set.html", problem=None)
+
+
+@pages.post("/password/set")
+def set_password() -> AnyResponse:
+    """Set one's own password by a code, once."""
+    sent = request.form
+    try:
+        if sent.get("password", "") != sent.get("again", ""):
+            raise Invalid("The two passwords are not the same.", code="PEOPLE.PASSWORD", needs="Type it once more.")
+        units().run(NOBODY, lambda unit: tickets.use(unit, sent.get("code", "").strip(), sent.get("password", "")))
+    except TrialError as problem:
+        return Response(render_template("password_set.html", problem=problem), status_of(problem))
+    return redirect(url_for("sign_in.form", set=1), 303)
+
+
+# --- a session that ended --------------------------------------------------------------------------------------------
 
 
 def interrupted() -> AnyResponse:
@@ -60,7 +246,7 @@ def _typed(name: str) -> bool:
 def _keep(secret: str, target: str, kept: str) -> None:
     """What the person typed before the session ended becomes their draft of that form; whatever cannot is left."""
     with units().reading(SYSTEM) as unit:
-        found = people.session_of(unit, secret)
+        found = sessions.session_of(unit, secret)
         person = people.actor(unit, found[1], "web") if found else None
     if person is None:
         return
@@ -102,13 +288,6 @@ def _page(email: str = "", problem: str = "", *, kept: str = "", target: str = "
         target=target or request.args.get("next") or None,
         accounts=_accounts() if instance().settings.demo else [],
     )
-
-
-def _local(target: str) -> str:
-    """Where to go after signing in: only a place of this very site."""
-    parts = urlsplit(target)
-    local = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
-    return target if local and target.isprintable() else url_for("trials.home")
 
 
 def _accounts() -> list[tuple[str, str, str]]:

@@ -66,6 +66,7 @@ _FIELDS = {"UNBLIND.REASON": "reason", "UNBLIND.REASON_CODE": "code-1", "UNBLIND
 def _emergency(unit: Unit, trial: str, typed: str, problem: TrialError | None = None) -> str:
     protocol = studies.protocol(unit, trial)
     row = participants.find(unit, trial, typed, "allocation.unblind")
+    unit.require_proof()
     return page(
         "unblind.html",
         protocol,
@@ -102,6 +103,7 @@ def tell(trial: str, participant: str) -> AnyResponse:
 def _telling(unit: Unit, trial: str, typed: str, problem: TrialError | None = None) -> str:
     protocol = studies.protocol(unit, trial)
     row = participants.find(unit, trial, typed, "allocation.tell")
+    unit.require_proof()
     after = protocol.participant_told_after
     return page(
         "tell.html",
