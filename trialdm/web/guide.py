@@ -12,7 +12,8 @@ from trialdm.definitions import schemas
 from trialdm.domain import crf, ethics, expressions, flow, lifecycle, recruitment, roles, schedule, screening, values
 from trialdm.domain.ethics import reconsent, withdrawal
 from trialdm.domain.randomisation.schemes import METHODS, PARAMETERS
-from trialdm.services import delegations, packages
+from trialdm.services import delegations, packages, passwords, sessions, tokens
+from trialdm.services.unit import PROOF
 from trialdm.web.charts import paths
 
 pages = Blueprint("guide", __name__)
@@ -31,6 +32,7 @@ PAGES = {
     "randomising": "Randomising",
     "unblinding": "Unblinding and the day of surgery",
     "approvals": "Approvals and the gate",
+    "accounts": "Accounts and signing in",
     "people": "Delegation, training, credentials",
     "treatment": "The treatment pathway",
     "exports": "Exports",
@@ -81,6 +83,16 @@ def _of_participants() -> dict[str, Any]:
         "ratings": recruitment.RATINGS,
         "stands": flow.STANDS,
         "fates": flow.FATES,
+    }
+
+
+def _of_accounts() -> dict[str, Any]:
+    return {
+        "shortest": passwords.SHORTEST,
+        "idle": int(sessions.IDLE.total_seconds()) // 60,
+        "absolute": int(sessions.ABSOLUTE.total_seconds()) // 3600,
+        "proof": int(PROOF.total_seconds()) // 60,
+        "scopes": tokens.SCOPES,
     }
 
 
@@ -229,6 +241,7 @@ _TABLES: dict[str, Callable[[], dict[str, Any]]] = {
     "visits": lambda: {"standings": schedule.STANDINGS},
     "forms": _of_forms,
     "approvals": _of_approvals,
+    "accounts": _of_accounts,
     "people": _of_people,
     "exports": _of_exports,
     "allocation": _of_allocation,
