@@ -1,6 +1,5 @@
 """The web service: one Flask application around one instance. This is where pages and API are put together."""
 
-import logging
 from pathlib import Path
 
 from flask import Flask
@@ -10,7 +9,7 @@ from waitress import create_server
 from trialdm import api, web
 from trialdm.documents.press import Press
 from trialdm.domain.errors import Invalid
-from trialdm.door import errors, health, security
+from trialdm.door import errors, health, logs, security
 from trialdm.instance import Instance
 from trialdm.services import jobs
 
@@ -42,6 +41,7 @@ def put_together() -> Flask:
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     Bootstrap5(app)
+    logs.register(app)
     security.register(app)
     health.register(app)
     web.register(app)
@@ -52,7 +52,7 @@ def put_together() -> Flask:
 
 def serve(instance: Instance, *, host: str, port: int, threads: int) -> None:
     """Serve until interrupted, with a worker for exports and mails in threads of its own."""
-    logging.basicConfig(level=logging.WARNING)
+    logs.to_standard_error()
     app = create_app(instance)
     worker: jobs.Jobs = app.extensions["trialdm-jobs"]
     try:

@@ -77,7 +77,7 @@ def test_an_invited_person_comes_in_with_a_security_key(strict, check):
 
 
 def test_a_wrong_code_of_an_app_is_said_beside_the_picture(strict, check):
-    world, page = strict
+    _, page = strict
     give_password(page, MANAGER, PASSWORD, "Set up a second factor")
     press(page, "text=Use an app")
     check(page)
@@ -88,7 +88,7 @@ def test_a_wrong_code_of_an_app_is_said_beside_the_picture(strict, check):
 
 
 def test_the_pages_of_accounts(strict, check):
-    world, page = strict
+    _, page = strict
     give_password(page, MANAGER, PASSWORD, "Set up a second factor")
     go_on(page, "Add this key", "Your recovery codes")
     page.goto("/accounts")

@@ -69,6 +69,12 @@ class Refused(TrialError):
     default_code = "GATE.REFUSED"
 
 
+class TooMany(TrialError):
+    """The person did this too often in a short time. `shows` holds the seconds after which it is possible again."""
+
+    default_code = "BUDGET.SPENT"
+
+
 class WrongState(TrialError):
     """The thing is in a state from which this step does not lead."""
 

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import errors
 from trialdm.domain.errors import Detail, TrialError
+from trialdm.door import logs
 from trialdm.door.security import FEED
 from trialdm.services.unit import Unproved
 
@@ -19,6 +20,7 @@ _STATUS: tuple[tuple[type[TrialError], int], ...] = (
     (errors.Forbidden, 403),
     (errors.Missing, 404),
     (errors.Stale, 412),
+    (errors.TooMany, 429),
     (errors.Unconditional, 428),
     (errors.Conflict, 409),
     (errors.WrongState, 409),
@@ -39,6 +41,7 @@ _TITLES = {
     415: "The request is of the wrong type",
     422: "Something needs to be put right",
     428: "The request has to say more",
+    429: "Too much at once",
     500: "Something went wrong",
 }
 
@@ -78,9 +81,14 @@ def _page_of_request() -> str:
 
 def _answer(problem: TrialError, status: int, title: str) -> Response:
     """The error as the caller reads it: problem+json for the API, a page for people."""
+    logs.note(problem.code)
     if _wants_json():
-        return problem_json(problem, status)
-    return Response(render_template("error.html", status=status, title=title, problem=problem), status)
+        answer = problem_json(problem, status)
+    else:
+        answer = Response(render_template("error.html", status=status, title=title, problem=problem), status)
+    if status == 429:
+        answer.headers["Retry-After"] = str(problem.shows.get("retry_after", 60))
+    return answer
 
 
 def _http(problem: HTTPException) -> AnyResponse:

@@ -22,7 +22,7 @@ from trialdm.domain.errors import Broken, Conflict, Detail, Invalid, Missing, Tr
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.values import MISSING_REASONS
 from trialdm.domain.words import counted
-from trialdm.services import casebooks, places, records, studies
+from trialdm.services import budgets, casebooks, places, records, studies
 from trialdm.services.places import Place
 from trialdm.services.records import Submission
 from trialdm.services.unit import Change, Unit
@@ -90,6 +90,7 @@ class BadRows(Invalid):
 
 def load(unit: Unit, trial: str, form_code: str, text: str, *, reason: str = "") -> Outcome:
     """Save every row of a file as a complete form. Raises Invalid for a wrong header and BadRows for wrong cells."""
+    budgets.spend(unit, "import")
     outcome = _judge(unit, trial, form_code, text, reason)
     if outcome.errors:
         raise BadRows(outcome)

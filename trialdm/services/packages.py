@@ -23,7 +23,19 @@ from trialdm.domain.protocol import ARM_FACT, Factor, Protocol, Scheme
 from trialdm.domain.values import Value
 from trialdm.exports import dataset, package
 from trialdm.exports.dataset import StoredRow, Table
-from trialdm.services import allocations, casebooks, corrections, derivations, factors, gates, permissions, register, snapshots, studies
+from trialdm.services import (
+    allocations,
+    budgets,
+    casebooks,
+    corrections,
+    derivations,
+    factors,
+    gates,
+    permissions,
+    register,
+    snapshots,
+    studies,
+)
 from trialdm.services.casebooks import Casebook
 from trialdm.services.permissions import Permission, Permissions
 from trialdm.services.unit import LONDON, Change, Unit
@@ -445,6 +457,7 @@ def _document(answers: Mapping[str, Value]) -> str:
 def ask_for(unit: Unit, trial: str, request: Request) -> ExportJob:
     """Note a request for a package, to be made in the background."""
     require(unit, trial, request)
+    budgets.spend(unit, "export")
     row = ExportJob(
         trial_id=trial,
         id=uuid.uuid4().hex,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from trialdm.domain.errors import Forbidden, Invalid, Missing
-from trialdm.services import notices, passwords, people, second_factors, sessions
+from trialdm.services import budgets, notices, passwords, people, second_factors, sessions
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Account, Ticket
 
@@ -48,6 +48,7 @@ def issue(unit: Unit, account: Account, kind: str, reason: str = "", *, trial: s
         people.move(unit, account, "reopen", reason)
     if kind == "invitation" and account.state != "invited":
         raise Invalid("This account is in use already.", code="AUTH.TICKET", needs="A reset.")
+    budgets.spend(unit, "invitation")
     return _make(unit, account, kind, reason.strip())
 
 

@@ -274,6 +274,17 @@ class SignInFailure(Table):
     audited = False
 
 
+class Spent(Table):
+    """One act of those that are counted, so that nobody carries everything away at once. `subject` is a hash of what and who."""
+
+    __tablename__ = "spent"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(index=True)
+    at: Mapped[datetime]
+    __table_args__ = (_STRICT,)
+    audited = False
+
+
 # --- the trial and its register --------------------------------------------------------------------------------------
 
 

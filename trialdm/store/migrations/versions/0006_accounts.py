@@ -1,4 +1,4 @@
-"""Second factors, recovery codes, invitations and resets; stages of sessions; scopes and ends of tokens."""
+"""Second factors, recovery codes, invitations and resets; stages of sessions; scopes and ends of tokens; what is counted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -54,6 +54,15 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_ticket_account_id", "ticket", ["account_id"])
+    op.create_table(
+        "spent",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_spent"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_spent_subject", "spent", ["subject"])
     op.add_column("web_session", sa.Column("stage", sa.Text(), nullable=False, server_default="full"))
     op.add_column("web_session", sa.Column("proved_at", Instant(), nullable=True))
     op.add_column("web_session", sa.Column("challenge", sa.Text(), nullable=False, server_default=""))
