@@ -26,6 +26,20 @@ class Mail:
 
 
 @dataclass(frozen=True)
+class Oidc:
+    """Another sign-in service, by OpenID Connect (table `[oidc]`).
+
+    `name` is what its button says; `acr` the classes of authentication by which it asked for a second factor.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str
+    name: str
+    acr: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """Settings of one instance. `today` pins the calendar of a demonstration; None is the real day.
 
@@ -43,6 +57,7 @@ class Settings:
     idle: timedelta = timedelta(minutes=30)
     address: str = ""
     mail: Mail | None = None
+    oidc: Oidc | None = None
 
     @property
     def world(self) -> str:
@@ -80,7 +95,18 @@ def load(folder: Path) -> Settings:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         raise NoInstance(f"{path} cannot be read: {problem}") from None
-    unknown = set(raw) - {"database_url", "demo", "test", "today", "secure_cookies", "second_factor", "idle_minutes", "address", "mail"}
+    unknown = set(raw) - {
+        "database_url",
+        "demo",
+        "test",
+        "today",
+        "secure_cookies",
+        "second_factor",
+        "idle_minutes",
+        "address",
+        "mail",
+        "oidc",
+    }
     if unknown:
         raise NoInstance(f"{path}: unknown setting '{sorted(unknown)[0]}'")
     return Settings(
@@ -94,6 +120,7 @@ def load(folder: Path) -> Settings:
         idle=timedelta(minutes=_minutes(path, raw.get("idle_minutes", 30))),
         address=_address(path, raw.get("address", "")),
         mail=_mail(path, raw["mail"]) if "mail" in raw else None,
+        oidc=_oidc(path, raw["oidc"]) if "oidc" in raw else None,
     )
 
 
@@ -120,6 +147,21 @@ def _mail(path: Path, raw: Any) -> Mail:
         named = f"'{absent[0]}' is missing" if absent else f"'{wrong[0]}' does not fit"
         raise NoInstance(f"{path}: [mail] needs host, port and from, and may have starttls (true or false): {named}")
     return Mail(given["host"], given["port"], given["from"], given.get("starttls", True))
+
+
+def _oidc(path: Path, raw: Any) -> Oidc:
+    """The table, with the secret from a file beside the settings that only the service's user reads."""
+    given = raw if isinstance(raw, dict) else {}
+    texts = ("issuer", "client_id", "client_secret_file", "name")
+    wrong = [name for name in texts if not isinstance(given.get(name), str)] + sorted(set(given) - {*texts, "acr"})
+    if wrong:
+        raise NoInstance(f"{path}: [oidc] needs {', '.join(texts)}, and may have acr (a list): '{wrong[0]}' does not fit")
+    file = path.parent / given["client_secret_file"]
+    try:
+        secret = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise NoInstance(f"{file} cannot be read: {problem}") from None
+    return Oidc(given["issuer"], given["client_id"], secret, given["name"], tuple(map(str, given.get("acr", ()))))
 
 
 def create(

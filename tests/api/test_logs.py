@@ -11,7 +11,7 @@ from tests.api.test_concealment import browser
 from tests.api.test_signing_in import sent
 from tests.builders import TRIAL, World
 from tests.doors import app_of
-from trialdm.door.logs import FIELDS, Lines
+from trialdm.door.logs import Lines
 from trialdm.services import participants
 
 HOME = f"/trials/{TRIAL}"

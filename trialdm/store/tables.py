@@ -274,6 +274,34 @@ class SignInFailure(Table):
     audited = False
 
 
+class OutsideIdentity(Table):
+    """Who a person is at another sign-in service (OpenID Connect): its issuer, and the subject there."""
+
+    __tablename__ = "outside_identity"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    account_id: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (ForeignKeyConstraint(["account_id"], ["account.id"]), _STRICT)
+
+
+class OutsideWay(Table):
+    """A way to another sign-in service and back: what its answer has to fit. `account_id` is empty for somebody who signs in."""
+
+    __tablename__ = "outside_way"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    nonce: Mapped[str]
+    verifier: Mapped[str]
+    target: Mapped[str]
+    at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    __table_args__ = (_STRICT,)
+    audited = False
+
+
 class Spent(Table):
     """One act of those that are counted, so that nobody carries everything away at once. `subject` is a hash of what and who."""
 

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from trialdm.domain.errors import Invalid, TrialError
 from trialdm.door.errors import status_of
 from trialdm.door.security import change, instance, origin, read, secret, signed_in, start_session
-from trialdm.services import people, second_factors, sessions, tickets, tokens
+from trialdm.services import outside, people, second_factors, sessions, tickets, tokens
 from trialdm.services.unit import Unit
 from trialdm.store.tables import WebSession
 from trialdm.web.layout import local
@@ -26,6 +26,8 @@ _DONE = {
     "ended": "The session has ended.",
     "others": "Every other session of yours has ended.",
     "token": "The token has ended.",
+    "linked": "Your account is linked: you can sign in there from now on.",
+    "unlinked": "The link has ended.",
 }
 
 
@@ -48,6 +50,8 @@ def _account(unit: Unit, problem: TrialError | None = None, **more: Any) -> str:
         scopes=tokens.SCOPES,
         days=tokens.DAYS,
         needed=instance().settings.second_factor,
+        oidc=instance().settings.oidc,
+        links=outside.of(unit, unit.actor.id),
         done=_DONE.get(request.args.get("done", ""), ""),
         problem=problem,
         **more,
@@ -229,6 +233,14 @@ def end_token(ident: str) -> AnyResponse:
     """End a token."""
     change(lambda unit: tokens.end(unit, ident))
     return redirect(url_for("account.show", done="token"), 303)
+
+
+@pages.post("/links/<ident>/end")
+@signed_in
+def unlink(ident: str) -> AnyResponse:
+    """End a link to another sign-in service."""
+    change(lambda unit: outside.unlink(unit, ident))
+    return redirect(url_for("account.show", done="unlinked"), 303)
 
 
 # --- proving once more -----------------------------------------------------------------------------------------------

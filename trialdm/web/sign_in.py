@@ -1,5 +1,6 @@
 """Signing in and out: password, second factor, and the link by which people set their own password."""
 
+import hmac
 import json
 from collections.abc import Collection
 from contextlib import suppress
@@ -11,12 +12,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from trialdm.domain import roles
-from trialdm.domain.errors import Invalid, SignedOut, TrialError
-from trialdm.door import security
+from trialdm.domain.errors import Forbidden, Invalid, Missing, SignedOut, TrialError
+from trialdm.door import provider, security
 from trialdm.door.errors import status_of
 from trialdm.door.security import end_session, half_way, instance, signed_in, start_session, units
-from trialdm.services import drafts, people, places, second_factors, sessions, tickets
+from trialdm.services import drafts, outside, people, places, second_factors, sessions, tickets
 from trialdm.services.unit import NOBODY, SYSTEM, Actor, Unit
+from trialdm.settings import Oidc
 from trialdm.web import account
 from trialdm.web.layout import local
 
@@ -39,14 +41,20 @@ def submit() -> AnyResponse:
     made = units().run(NOBODY, lambda unit: sessions.sign_in(unit, email, password, second_needed=needed, agent=agent))
     if made is None:
         return Response(_page(email, _WRONG), 422)
+    return _at_stage(made, _target())
+
+
+def _at_stage(made: str, target: str) -> AnyResponse:
+    """On with a new session, or to the page of what it still lacks."""
     with units().reading(SYSTEM) as unit:
         found = sessions.session_of(unit, made)
         stage, csrf = (found[0].stage, found[0].csrf) if found else ("full", "")
         kinds = {row.kind for row in second_factors.of(unit, found[1].id)} if found else set()
     if stage == "full":
-        return _signed_in(made)
+        return _signed_in(made, target)
     g.csrf = csrf
-    answer = Response(_second_page(kinds) if stage == "second" else render_template("sign_in_set_up.html", target=_target(), app=None))
+    page = _second_page(kinds, target=target) if stage == "second" else render_template("sign_in_set_up.html", target=target, app=None)
+    answer = Response(page)
     start_session(answer, made)
     return answer
 
@@ -67,14 +75,68 @@ def _target() -> str:
     return request.args.get("next", "")
 
 
-def _signed_in(made: str) -> AnyResponse:
+def _signed_in(made: str, wanted: str) -> AnyResponse:
     """On to where the person wanted to go, with their cookie; what they had typed becomes their draft."""
-    target = local(_target())
+    target = local(wanted)
     if request.form.get("kept"):
         _keep(made, target, request.form["kept"])
     answer = redirect(target, 303)
     start_session(answer, made)
     return answer
+
+
+# --- another sign-in service -----------------------------------------------------------------------------------------
+
+_STATE = "trialdm-outside"
+
+
+def _back() -> str:
+    return f"{security.origin()}{url_for('sign_in.come_back')}"
+
+
+def _oidc() -> Oidc:
+    found = instance().settings.oidc
+    if found is None:
+        raise Missing("This instance knows no other sign-in service.", code="AUTH.PROVIDER", needs="Sign in with your password.")
+    return found
+
+
+@pages.post("/sign-in/outside")
+def go_outside() -> AnyResponse:
+    """Send the browser to the other service: to sign in, or, for somebody who is signed in, to link their account.
+
+    By a page of its own, since the policy of our pages lets no form lead to another host.
+    """
+    begun = provider.begin(_oidc(), _back())
+    security.change(lambda unit: outside.leave(unit, begun.state, begun.nonce, begun.verifier, _target()))
+    answer = Response(render_template("outside.html", address=begun.address, name=_oidc().name))
+    secure = instance().settings.secure_cookies
+    answer.set_cookie(_STATE, begun.state, httponly=True, samesite="Lax", secure=secure, max_age=600, path="/sign-in")
+    return answer
+
+
+@pages.get("/sign-in/outside/back")
+def come_back() -> AnyResponse:
+    """The way back from the other service. It changes something on GET, as OpenID Connect has it: once, and for the state that left."""
+    state = request.args.get("state", "")
+    if not state or not hmac.compare_digest(state.encode(), request.cookies.get(_STATE, "").encode()):
+        raise Forbidden("This answer was not asked for from this browser.", code="AUTH.OUTSIDE", needs="Start again from the sign-in page.")
+    way = security.change(lambda unit: outside.come_back(unit, state))
+    arrived = f"{_back()}?{request.query_string.decode('ascii', 'replace')}"
+    with units().reading(SYSTEM) as unit:
+        now = int(unit.now.timestamp())
+    found = provider.finish(_oidc(), _back(), arrived, provider.Begun("", state, way.nonce, way.verifier), now)
+    if way.account_id:
+        security.change(lambda unit: outside.link(unit, found.issuer, found.subject))
+        return redirect(url_for("account.show", done="linked"), 303)
+    about = {"strong": found.strong, "second_needed": instance().settings.second_factor, "agent": _agent()}
+    made = units().run(NOBODY, lambda unit: outside.sign_in(unit, found.issuer, found.subject, **about))
+    if made is None:
+        return Response(_page("", _NOT_LINKED), 422)
+    return _at_stage(made, way.target)
+
+
+_NOT_LINKED = "You are known there, but not linked to an account here. Sign in with your password, and link them in your account."
 
 
 # --- the second factor -----------------------------------------------------------------------------------------------
@@ -88,8 +150,9 @@ def _waiting(stage: str) -> tuple[Actor, str]:
     return found[1], found[2]
 
 
-def _second_page(kinds: Collection[str], problem: str = "") -> str:
-    return render_template("sign_in_second.html", kinds=kinds, problem=problem, kept=request.form.get("kept", ""), target=_target())
+def _second_page(kinds: Collection[str], problem: str = "", target: str = "") -> str:
+    kept = request.form.get("kept", "")
+    return render_template("sign_in_second.html", kinds=kinds, problem=problem, kept=kept, target=target or _target())
 
 
 def _kinds(person: Actor) -> set[str]:
@@ -127,7 +190,7 @@ def prove() -> AnyResponse:
 
     if not units().run(person, work):
         return Response(_second_page(_kinds(person), _WRONG_CODE), 422)
-    return _signed_in(units().run(person, lambda unit: sessions.raised(unit, held)))
+    return _signed_in(units().run(person, lambda unit: sessions.raised(unit, held)), _target())
 
 
 _WRONG_CODE = "That does not fit, or there were too many tries. Check it, or wait a few minutes."
@@ -286,6 +349,7 @@ def _page(email: str = "", problem: str = "", *, kept: str = "", target: str = "
         problem=problem,
         kept=kept or request.form.get("kept", ""),
         target=target or request.args.get("next") or None,
+        oidc=instance().settings.oidc,
         accounts=_accounts() if instance().settings.demo else [],
     )
 

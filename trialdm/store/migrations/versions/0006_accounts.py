@@ -55,6 +55,31 @@ def upgrade() -> None:
     )
     op.create_index("ix_ticket_account_id", "ticket", ["account_id"])
     op.create_table(
+        "outside_identity",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("ended_at", Instant(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_outside_identity_account_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_outside_identity"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_outside_identity_account_id", "outside_identity", ["account_id"])
+    op.create_table(
+        "outside_way",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("nonce", sa.Text(), nullable=False),
+        sa.Column("verifier", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.Column("used_at", Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_outside_way"),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "spent",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
