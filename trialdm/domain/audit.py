@@ -8,9 +8,11 @@ trail, and so that equal arms do not look equal. Pure functions over bytes; keys
 import hashlib
 import hmac
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from trialdm.domain import merkle
 from trialdm.domain.errors import Detail, Invalid
 
 #: `open` everybody with the right reads; `unblinded` holds what a blinded role may not see; `identity` who is who.
@@ -59,7 +61,8 @@ class Entry:
     app_version: str
 
 
-_ORDER = tuple(f.name for f in fields(Entry))
+#: The fields in the order in which they are authenticated.
+ORDER = tuple(f.name for f in fields(Entry))
 
 
 def canonical(value: Any) -> bytes:
@@ -72,11 +75,29 @@ def commit(salt: bytes, value: Any) -> str:
     return hashlib.sha256(b"\x02" + salt + canonical(value)).hexdigest()
 
 
+def packed(parts: Iterable[str]) -> bytes:
+    """Texts as bytes that no other texts give: the length of each as four bytes, then the text in UTF-8."""
+    found = []
+    for part in parts:
+        text = part.encode()
+        found.append(len(text).to_bytes(4, "big"))
+        found.append(text)
+    return b"".join(found)
+
+
 def authenticate(key: bytes, entry: Entry) -> str:
-    """HMAC-SHA-256 over the row: each field's length as four bytes, then the field, in the order of `Entry`."""
-    parts = []
-    for name in _ORDER:
-        text = getattr(entry, name).encode()
-        parts.append(len(text).to_bytes(4, "big"))
-        parts.append(text)
-    return hmac.digest(key, b"".join(parts), "sha256").hex()
+    """HMAC-SHA-256 over the row: its fields, `packed` in the order of `Entry`."""
+    return hmac.digest(key, packed(getattr(entry, name) for name in ORDER), "sha256").hex()
+
+
+def authenticate_rows(key: bytes, event_id: str, rows: str) -> str:
+    """HMAC-SHA-256 over the seals of the rows that were written together with an entry (`domain.row_seals`)."""
+    return hmac.digest(key, packed(("rows", event_id, rows)), "sha256").hex()
+
+
+def leaf(row: Iterable[str], mac: str, rows_mac: str) -> bytes:
+    """What the tree of a stream holds of an entry: its fields in the order of `Entry`, its code, and that of the rows written with it.
+
+    Values are not in it, only the commitments to them: a value can be removed, and the leaf stays what it was.
+    """
+    return merkle.leaf(packed((*row, mac, rows_mac)))

@@ -19,10 +19,11 @@ from sqlalchemy.orm import Session, UOWTransaction
 
 import trialdm
 from trialdm.definitions.sources import BadDefinition
-from trialdm.domain import audit, identifiers, roles
+from trialdm.domain import audit, identifiers, roles, row_seals
 from trialdm.domain.errors import Conflict, Forbidden, Missing, Refused, SignedOut, TrialError
 from trialdm.domain.roles import Grant
-from trialdm.store import tables
+from trialdm.domain.row_seals import Seal
+from trialdm.store import rows, tables
 from trialdm.store.engine import read_only, try_again
 from trialdm.store.keys import Keys
 
@@ -100,6 +101,7 @@ class Unit:
     _events: list[dict[str, Any]] = field(default_factory=list)
     _values: list[dict[str, Any]] = field(default_factory=list)
     _touched: dict[int, Any] = field(default_factory=dict)
+    _removed: set[int] = field(default_factory=set)
     _recorded: set[int] = field(default_factory=set)
     _attempt: tuple[str, str, str] = ("", "", "")
 
@@ -263,17 +265,34 @@ class Unit:
     def _watch(self, session: Session, _flush: UOWTransaction, _instances: Any) -> None:
         changed = [*session.new, *(row for row in session.dirty if session.is_modified(row)), *session.deleted]
         self._touched.update((id(row), row) for row in changed if row.audited)
+        self._removed.update(id(row) for row in session.deleted)
 
     def finish(self) -> None:
-        """Flush, check that every changed row was recorded, and write the trail. Raises Unrecorded."""
+        """Flush, check that every changed row was recorded, and write the trail with a seal of each row. Raises Unrecorded."""
         self.session.flush()
         silent = [row for key, row in self._touched.items() if key not in self._recorded]
         if silent:
             raise Unrecorded(f"{type(silent[0]).__name__} was changed without an audit entry")
+        seals = [rows.seal(self.keys.audit, row, removed=key in self._removed) for key, row in self._touched.items()]
+        if seals and not self._events:
+            self._write_alone(seals[0])
         if self._events:
             self.session.execute(insert(tables.AuditEvent), self._events)
         if self._values:
             self.session.execute(insert(tables.AuditValue), self._values)
+        if seals:
+            self._seal(seals)
+
+    def _write_alone(self, first: Seal) -> None:
+        """The entry of a unit that only wrote rows of which an earlier one has an entry. Nobody blinded sees it: it might tell of them."""
+        trial = first.key[0] if rows.keys_of(first.table)[0] == "trial_id" else "*"
+        self.record("rows.write", trial=trial, entity="rows", entity_id="", changes=[Change("", stream="unblinded")])
+
+    def _seal(self, seals: Sequence[Seal]) -> None:
+        """Keep what the rows hold beside the last entry: its leaf in the tree covers them too."""
+        event_id, text = self._events[-1]["event_id"], row_seals.to_text(seals)
+        mac = audit.authenticate_rows(self.keys.audit, event_id, text)
+        self.session.execute(insert(tables.RowSeal), [{"event_id": event_id, "rows": text, "mac": mac}])
 
 
 @dataclass(frozen=True)

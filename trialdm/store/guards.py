@@ -6,6 +6,9 @@ audit trail. SQLite needs a guard against INSERT OR REPLACE as well, which passe
 
 from collections.abc import Iterator, Sequence
 
+#: True unless a redaction is under way in this very transaction.
+_NO_PERMIT = "NOT EXISTS (SELECT 1 FROM redaction_permit)"
+
 
 def sqlite_guards(table: str, keys: Sequence[Sequence[str]]) -> Iterator[str]:
     """Statements that make a SQLite table append-only; `keys` holds its primary key and every unique constraint."""
@@ -30,3 +33,30 @@ def postgresql_guards(table: str) -> Iterator[str]:
     for when, level in (("UPDATE OR DELETE", "ROW"), ("TRUNCATE", "STATEMENT")):
         name = f"guard_{table}_{level.lower()}"
         yield f'CREATE TRIGGER {name} BEFORE {when} ON "{table}" FOR EACH {level} EXECUTE FUNCTION trialdm_append_only()'
+
+
+def sqlite_redactable(table: str) -> Iterator[str]:
+    """Statements by which a guarded SQLite table lets a redaction pass, and nothing else."""
+    for act in ("update", "delete"):
+        name = f'"guard_{table}_{act}"'
+        yield f"DROP TRIGGER {name}"
+        yield (
+            f'CREATE TRIGGER {name} BEFORE {act.upper()} ON "{table}" WHEN {_NO_PERMIT} '
+            f"BEGIN SELECT RAISE(ABORT, 'append-only: {table}'); END"
+        )
+
+
+POSTGRESQL_REDACTABLE = f"""
+CREATE FUNCTION trialdm_redactable() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF {_NO_PERMIT} THEN RAISE EXCEPTION 'append-only: %', TG_TABLE_NAME USING ERRCODE = '42501'; END IF;
+  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+  RETURN NEW;
+END $$
+"""
+
+
+def postgresql_redactable(table: str) -> Iterator[str]:
+    """Statements by which a guarded PostgreSQL table lets a redaction pass, and nothing else."""
+    yield f'DROP TRIGGER guard_{table}_row ON "{table}"'
+    yield f'CREATE TRIGGER guard_{table}_row BEFORE UPDATE OR DELETE ON "{table}" FOR EACH ROW EXECUTE FUNCTION trialdm_redactable()'

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from trialdm.domain.errors import Broken
 
-NAMES = ("audit", "allocation", "signing", "accounts")
+NAMES = ("audit", "allocation", "signing", "accounts", "sealing")
 
 #: Keys that instances of earlier versions do not have yet.
-_LATER = ("signing", "accounts")
+_LATER = ("signing", "accounts", "sealing")
 
 _NONCE = 12
 
@@ -29,13 +29,15 @@ _NONCE = 12
 class Keys:
     """`audit` authenticates rows of the trail; `allocation` seals masters, lists and arms; `signing` signs heads of ledgers.
 
-    `accounts` seals secrets of second factors, and makes the links by which people set their passwords.
+    `accounts` seals secrets of second factors, and makes the links by which people set their passwords; `sealing` signs
+    checkpoints of the trail.
     """
 
     audit: bytes
     allocation: bytes
     signing: bytes
     accounts: bytes
+    sealing: bytes
 
 
 def create(folder: Path) -> Keys:

@@ -1024,6 +1024,87 @@ class AuditValue(Table):
     audited = False
 
 
+class RowSeal(Table):
+    """What the rows written together with an entry held then (`domain.row_seals`): `rows` is JSON, `mac` its authentication code."""
+
+    __tablename__ = "row_seal"
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    rows: Mapped[str]
+    mac: Mapped[str]
+    audited = False
+
+
+class AuditLeaf(Table):
+    """The place of an entry in the tree of its trial and stream, given when it is sealed. `leaf_hash` is 32 bytes."""
+
+    __tablename__ = "audit_leaf"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    stream: Mapped[str] = mapped_column(primary_key=True)
+    leaf_index: Mapped[int] = mapped_column(primary_key=True)
+    event_id: Mapped[str] = mapped_column(unique=True)
+    leaf_hash: Mapped[bytes]
+    audited = False
+
+
+class Checkpoint(Table):
+    """A tree at a size, signed (`domain.notes`): `root`, the root of the checkpoint before (`prev`) and the peaks are hex."""
+
+    __tablename__ = "checkpoint"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    stream: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(primary_key=True)
+    root: Mapped[str]
+    prev_size: Mapped[int]
+    prev: Mapped[str]
+    peaks: Mapped[str]
+    at: Mapped[datetime]
+    key_id: Mapped[str]
+    signature: Mapped[str]
+    audited = False
+
+
+class Anchor(Table):
+    """A checkpoint that was given away: `kind` is `file`, `mail` or `timestamp`, `token` the time stamp, `place` where to."""
+
+    __tablename__ = "anchor"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    stream: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    place: Mapped[str]
+    token: Mapped[bytes]
+    at: Mapped[datetime]
+    audited = False
+
+
+class RedactionAct(Table):
+    """A step of removing a value that was entered by mistake: `ask`, then `confirm` or `decline` by another person.
+
+    `event_id` is the entry of the trail that brought the value in; the value itself stands nowhere here.
+    """
+
+    __tablename__ = "redaction_act"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    n: Mapped[int] = mapped_column(primary_key=True)
+    act: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (ForeignKeyConstraint(["event_id"], ["audit_event.event_id"]), _STRICT)
+
+
+class RedactionPermit(Table):
+    """Stands here within the transaction that removes a value, and never after it: the guards of `REDACTABLE` look for it."""
+
+    __tablename__ = "redaction_permit"
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    audited = False
+
+
+#: Append-only tables out of which a value is removed by two people: their guards let a redaction pass, and nothing else.
+REDACTABLE = ("audit_value", "form_version", "form_entry", "query_act")
+
 #: Tables whose rows the database refuses to change or remove.
 APPEND_ONLY = (
     "role_grant",
@@ -1057,6 +1138,11 @@ APPEND_ONLY = (
     "idempotency",
     "audit_event",
     "audit_value",
+    "row_seal",
+    "audit_leaf",
+    "checkpoint",
+    "anchor",
+    "redaction_act",
 )
 
 #: What a constraint means when it refuses: (error code, sentence, what to do).
