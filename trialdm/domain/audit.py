@@ -95,9 +95,10 @@ def authenticate_rows(key: bytes, event_id: str, rows: str) -> str:
     return hmac.digest(key, packed(("rows", event_id, rows)), "sha256").hex()
 
 
-def leaf(row: Iterable[str], mac: str, rows_mac: str) -> bytes:
-    """What the tree of a stream holds of an entry: its fields in the order of `Entry`, its code, and that of the rows written with it.
+def leaf(seq: int, row: Iterable[str], mac: str, rows_mac: str) -> bytes:
+    """The hash of an entry in the tree of its stream: its number, its fields in the order of `Entry`, its code, and that of the rows
+    written with it.
 
     Values are not in it, only the commitments to them: a value can be removed, and the leaf stays what it was.
     """
-    return merkle.leaf(packed((*row, mac, rows_mac)))
+    return merkle.leaf(packed((str(seq), *row, mac, rows_mac)))

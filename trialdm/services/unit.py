@@ -103,6 +103,7 @@ class Unit:
     _touched: dict[int, Any] = field(default_factory=dict)
     _removed: set[int] = field(default_factory=set)
     _recorded: set[int] = field(default_factory=set)
+    _seals: list[dict[str, Any]] = field(default_factory=list)
     _attempt: tuple[str, str, str] = ("", "", "")
 
     @property
@@ -274,14 +275,13 @@ class Unit:
         if silent:
             raise Unrecorded(f"{type(silent[0]).__name__} was changed without an audit entry")
         seals = [rows.seal(self.keys.audit, row, removed=key in self._removed) for key, row in self._touched.items()]
-        if seals and not self._events:
-            self._write_alone(seals[0])
-        if self._events:
-            self.session.execute(insert(tables.AuditEvent), self._events)
-        if self._values:
-            self.session.execute(insert(tables.AuditValue), self._values)
         if seals:
+            if not self._events:
+                self._write_alone(seals[0])
             self._seal(seals)
+        for table, found in ((tables.AuditEvent, self._events), (tables.AuditValue, self._values), (tables.RowSeal, self._seals)):
+            if found:
+                self.session.execute(insert(table), found)
 
     def _write_alone(self, first: Seal) -> None:
         """The entry of a unit that only wrote rows of which an earlier one has an entry. Nobody blinded sees it: it might tell of them."""
@@ -291,8 +291,12 @@ class Unit:
     def _seal(self, seals: Sequence[Seal]) -> None:
         """Keep what the rows hold beside the last entry: its leaf in the tree covers them too."""
         event_id, text = self._events[-1]["event_id"], row_seals.to_text(seals)
-        mac = audit.authenticate_rows(self.keys.audit, event_id, text)
-        self.session.execute(insert(tables.RowSeal), [{"event_id": event_id, "rows": text, "mac": mac}])
+        self._seals.append({"event_id": event_id, "rows": text, "mac": audit.authenticate_rows(self.keys.audit, event_id, text)})
+
+    def take_over(self, table: str, seals: Sequence[Seal]) -> None:
+        """Seal rows of an earlier version, beside an entry that says so."""
+        self.record("rows.take-over", trial="*", entity="rows", entity_id=table, changes=[Change("rows", None, len(seals))])
+        self._seal(seals)
 
 
 @dataclass(frozen=True)

@@ -1074,7 +1074,7 @@ class Anchor(Table):
     place: Mapped[str]
     token: Mapped[bytes]
     at: Mapped[datetime]
-    audited = False
+    by: Mapped[str]
 
 
 class RedactionAct(Table):

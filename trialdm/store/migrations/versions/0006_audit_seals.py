@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("place", sa.Text(), nullable=False),
         sa.Column("token", sa.LargeBinary(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("trial_id", "stream", "size", "kind", name="pk_anchor"),
         sqlite_strict=True,
     )
