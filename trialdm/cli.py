@@ -21,6 +21,7 @@ from trialdm import instance as instances
 from trialdm import settings as files
 from trialdm.allocation_commands import allocation_group, document_file, write_document
 from trialdm.approval_commands import approval_group, document_group, modification_group
+from trialdm.audit_commands import audit_group
 from trialdm.definitions import editor, protocols, sources
 from trialdm.definitions import people as people_file
 from trialdm.documents.page import Document
@@ -43,7 +44,6 @@ from trialdm.services import (
     approvals,
     balance,
     cases,
-    chains,
     clocks,
     delegations,
     flow,
@@ -62,12 +62,11 @@ from trialdm.services import (
     queries,
     recruitment,
     safety,
-    signatures,
+    sealing,
     studies,
     theatre,
     tickets,
     tokens,
-    trail,
     transfers,
     unblinding,
     versions,
@@ -225,7 +224,9 @@ def migrate(terminal: Terminal) -> None:
     settings = files.load(terminal.folder)
     keys.complete(settings.keys_folder)
     migrate.upgrade(engine.connect(settings.database_url))
-    terminal.say({"revision": migrate.newest()}, f"The database stands at {migrate.newest()}.")
+    taken = terminal.instance.units.run(SYSTEM, sealing.take_over)
+    told = f" {taken} rows were sealed as they are." if taken else ""
+    terminal.say({"revision": migrate.newest(), "sealed_rows": taken}, f"The database stands at {migrate.newest()}.{told}")
 
 
 @main.command()
@@ -863,6 +864,7 @@ for _command in (form_group, import_form, casebook_group, hold_group):
 
 
 main.add_command(allocation_group)
+main.add_command(audit_group)
 main.add_command(rehearse)
 main.add_command(query_group)
 main.add_command(checks_group)
@@ -972,23 +974,3 @@ def export_verify(terminal: Terminal, folder: Path) -> None:
     """Read every file of a package again and compare it with the manifest. Needs no instance."""
     found = package.verify_package(folder)
     terminal.say(found, f"{folder}: every file agrees with the manifest.")
-
-
-@main.group("audit")
-def audit_group() -> None:
-    """The audit trail."""
-
-
-@audit_group.command("verify")
-@click.argument("trial")
-@pass_terminal
-def audit_verify(terminal: Terminal, trial: str) -> None:
-    """Check every entry of the trail, and the chain of allocations."""
-
-    def work(unit: Unit) -> dict[str, int]:
-        studies.definition(unit, trial)
-        entries, events = trail.verify(unit, trial), chains.verify_chain(unit, trial)
-        return {"entries": entries, "allocation_events": events, "signatures": signatures.check(unit, trial)}
-
-    found = terminal.read(work, anybody=True)
-    terminal.say(found, f"{found['entries']} entries and {found['allocation_events']} allocation events are as they were written.")

@@ -40,6 +40,14 @@ class Oidc:
 
 
 @dataclass(frozen=True)
+class Anchors:
+    """Where checkpoints of the trail are given away each day (table `[anchors]`): a folder that others keep, and mails to the sponsor."""
+
+    folder: Path | None = None
+    mail: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """Settings of one instance. `today` pins the calendar of a demonstration; None is the real day.
 
@@ -58,6 +66,7 @@ class Settings:
     address: str = ""
     mail: Mail | None = None
     oidc: Oidc | None = None
+    anchors: Anchors = Anchors()
 
     @property
     def world(self) -> str:
@@ -82,6 +91,10 @@ def exists(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
+#: Everything that a file of settings may hold.
+_KNOWN = set("database_url demo test today secure_cookies second_factor idle_minutes address mail oidc anchors".split())
+
+
 def load(folder: Path) -> Settings:
     """The settings of an instance. Raises NoInstance."""
     folder = folder.resolve()
@@ -95,18 +108,7 @@ def load(folder: Path) -> Settings:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         raise NoInstance(f"{path} cannot be read: {problem}") from None
-    unknown = set(raw) - {
-        "database_url",
-        "demo",
-        "test",
-        "today",
-        "secure_cookies",
-        "second_factor",
-        "idle_minutes",
-        "address",
-        "mail",
-        "oidc",
-    }
+    unknown = set(raw) - _KNOWN
     if unknown:
         raise NoInstance(f"{path}: unknown setting '{sorted(unknown)[0]}'")
     return Settings(
@@ -121,6 +123,7 @@ def load(folder: Path) -> Settings:
         address=_address(path, raw.get("address", "")),
         mail=_mail(path, raw["mail"]) if "mail" in raw else None,
         oidc=_oidc(path, raw["oidc"]) if "oidc" in raw else None,
+        anchors=_anchors(path, raw.get("anchors", {})),
     )
 
 
@@ -136,6 +139,13 @@ def _address(path: Path, raw: Any) -> str:
     if raw and (parts is None or parts.scheme not in ("https", "http") or not parts.netloc or f"{parts.scheme}://{parts.netloc}" != raw):
         raise NoInstance(f"{path}: address is a scheme and a host such as https://trial.example, without a slash at its end")
     return str(raw)
+
+
+def _anchors(path: Path, raw: Any) -> Anchors:
+    types = {"folder": str, "mail": bool}
+    if not isinstance(raw, dict) or any(type(value) is not types.get(name) for name, value in raw.items()):
+        raise NoInstance(f"{path}: [anchors] may have folder (a path) and mail (true or false)")
+    return Anchors((path.parent / raw["folder"]) if "folder" in raw else None, raw.get("mail", False))
 
 
 def _mail(path: Path, raw: Any) -> Mail:

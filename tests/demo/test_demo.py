@@ -68,7 +68,7 @@ def test_an_unfinished_one_is_built_anew_with_the_same_data_and_another_seed_giv
 
 def test_everything_in_it_was_audited_and_the_allocations_hang_together(demo: instances.Instance) -> None:
     with demo.units.reading(SYSTEM) as unit:
-        assert trail.verify(unit, build.TRIAL) > 3000
+        assert trail.verify(unit) > 3000
         assert chains.verify_chain(unit, build.TRIAL) > 3
         assert schemes.status(unit, build.TRIAL)["world"] == "test"
 
@@ -79,7 +79,7 @@ def test_the_treatment_pathway_is_audited_with_a_gap_and_an_overdue_review(demo:
     with demo.units.reading(actor) as unit:
         found = {site.code: governance.organisation(unit, audit.AUDIT, site.code) for site in governance.organisations(unit, audit.AUDIT)}
         cases = participants.listed(unit, audit.AUDIT)
-        assert trail.verify(unit, audit.AUDIT) > 1000
+        assert trail.verify(unit) > 1000
     assert (len(cases), {state for _, state in cases}) == (60, {"operated", "follow_up"})
     assert {site: one.unaudited for site, one in found.items()} == {"S01": 0, "S02": 2, "S03": 0}
     late = {site for site, one in found.items() for due in one.deadlines if due.rule == "GOV-57" and not due.done and due.late(TODAY)}

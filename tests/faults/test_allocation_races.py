@@ -193,7 +193,7 @@ def assert_whole(world: World) -> list[Allocation]:
     assert [entry.entity_id for entry in trailed] == [row.participant_id for row in rows]
     with world.units.reading(SYSTEM) as unit:
         assert chains.verify_chain(unit, TRIAL) == len(rows)
-        assert trail.verify(unit, TRIAL) > 0
+        assert trail.verify(unit) > 0
     whole = world.run("trial-manager", lambda unit: ledgers.ledger_file(unit, TRIAL))
     assert verifier.verify(json.loads(json.dumps(whole))).good
     return rows

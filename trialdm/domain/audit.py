@@ -72,7 +72,12 @@ def canonical(value: Any) -> bytes:
 
 def commit(salt: bytes, value: Any) -> str:
     """SHA-256 over 0x02, the 16-byte salt and the canonical value, as hex."""
-    return hashlib.sha256(b"\x02" + salt + canonical(value)).hexdigest()
+    return commit_text(salt, canonical(value).decode())
+
+
+def commit_text(salt: bytes, text: str) -> str:
+    """The commitment to a value that is given in its canonical form."""
+    return hashlib.sha256(b"\x02" + salt + text.encode()).hexdigest()
 
 
 def packed(parts: Iterable[str]) -> bytes:
@@ -87,7 +92,12 @@ def packed(parts: Iterable[str]) -> bytes:
 
 def authenticate(key: bytes, entry: Entry) -> str:
     """HMAC-SHA-256 over the row: its fields, `packed` in the order of `Entry`."""
-    return hmac.digest(key, packed(getattr(entry, name) for name in ORDER), "sha256").hex()
+    return authenticate_row(key, [getattr(entry, name) for name in ORDER])
+
+
+def authenticate_row(key: bytes, row: Iterable[str]) -> str:
+    """The code of an entry whose fields are given in the order of `Entry`."""
+    return hmac.digest(key, packed(row), "sha256").hex()
 
 
 def authenticate_rows(key: bytes, event_id: str, rows: str) -> str:

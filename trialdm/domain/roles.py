@@ -187,6 +187,7 @@ ACTIONS: dict[str, frozenset[str]] = {
             "trial-manager",
         ),
         "audit.see": (*_CLINICAL_READERS, "sponsor"),
+        "audit.redact": ("data-manager", "unblinded-data-manager", "trial-manager", "sponsor"),
         "report.recruitment": (
             "trial-coordinator",
             "trial-manager",
@@ -230,6 +231,7 @@ OF_CASES: dict[str, str] = {
     "form.see": "case.see",
     "participant.add": "case.add",
     "audit.see": "case.trail",
+    "audit.redact": "case.never",
     "export.blinded": "case.export",
     "export.unblinded": "case.never",
     "derived.see": "case.never",

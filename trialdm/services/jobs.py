@@ -20,16 +20,17 @@ from sqlalchemy import select
 
 from trialdm.domain.errors import TrialError
 from trialdm.rehearsal.simulate import Rehearsal
-from trialdm.services import clocks, ledgers, mail, packages, people, rehearsals
+from trialdm.services import anchors, clocks, ledgers, mail, packages, people, rehearsals, sealing
 from trialdm.services.unit import SYSTEM, Actor, Units
-from trialdm.settings import Mail
-from trialdm.store.tables import Account, ExportJob, RehearsalJob
+from trialdm.settings import Anchors, Mail
+from trialdm.store.tables import Account, ExportJob, RehearsalJob, Trial
 
 Requested = TypeVar("Requested", ExportJob, RehearsalJob)
 
 _IDLE_SECONDS = 0.5
 _POST_SECONDS = 5.0
 _HEADS_SECONDS = 600.0
+_SEAL_SECONDS = 3.0
 _CUT_OFF = ("waiting", "working")
 
 
@@ -40,8 +41,11 @@ class _Stopped(Exception):
 class Jobs:
     """The queues of one instance, and the worker of each."""
 
-    def __init__(self, units: Units, folder: Path, mail_server: Mail | None = None, address: str = "") -> None:
+    def __init__(
+        self, units: Units, folder: Path, mail_server: Mail | None = None, address: str = "", given_away: Anchors | None = None
+    ) -> None:
         self.units, self.folder, self.mail_server, self.address = units, folder, mail_server, address
+        self.given_away = given_away or Anchors()
         exports, simulations = self.queues = [
             SqliteHuey(name, filename=str(folder / "jobs.db"), results=False) for name in ("trialdm", "trialdm-rehearsals")
         ]
@@ -68,6 +72,7 @@ class Jobs:
             worker.start()
             self._workers.append(worker)
         threading.Thread(target=self._sign_daily, name="trialdm-heads", daemon=True).start()
+        threading.Thread(target=self._seal, name="trialdm-sealer", daemon=True).start()
         if self.mail_server is not None:
             threading.Thread(target=self._post, args=(self.mail_server,), name="trialdm-post", daemon=True).start()
 
@@ -109,9 +114,35 @@ class Jobs:
         """Remind whoever owes something that is due; gives how many reminders were sent."""
         return self.units.run(SYSTEM, clocks.remind_all)
 
-    def _sign_daily(self) -> None:
+    def give_away(self) -> int:
+        """Give the newest checkpoints away as the settings say, once a day; gives in how many ways."""
+        folder, done = self.given_away.folder, 0
+        with self.units.reading(SYSTEM) as unit:
+            to_file = folder is not None and anchors.due(unit, "file")
+            by_mail = self.given_away.mail and anchors.due(unit, "mail")
+            trials = list(unit.session.scalars(select(Trial.id))) if by_mail else []
+        if to_file and folder is not None:
+            self.units.run(SYSTEM, partial(anchors.to_file, folder=folder))
+            done += 1
+        return done + sum(self.units.run(SYSTEM, partial(anchors.by_mail, trial=trial)) for trial in trials)
+
+    def _seal(self) -> None:
+        last = 0
         while not self._stopping.is_set():
-            for what, work in (("signing of heads", self.sign_heads), ("reminding of deadlines", self.remind)):
+            try:
+                last = sealing.seal_all(self.units, last).last
+            except Exception:
+                logging.getLogger("trialdm").exception("fault in the sealing of the audit trail")
+            self._stopping.wait(_SEAL_SECONDS)
+
+    def _sign_daily(self) -> None:
+        daily = (
+            ("signing of heads", self.sign_heads),
+            ("reminding of deadlines", self.remind),
+            ("giving away of checkpoints", self.give_away),
+        )
+        while not self._stopping.is_set():
+            for what, work in daily:
                 try:
                     work()
                 except Exception:

@@ -4,30 +4,53 @@ A blinded reader gets no entry of the unblinded stream of the sites that they ma
 reader who has asked for it (`unblinding.look`), so that reading the trail is no way round.
 """
 
+import csv
+import io
 import json
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 
-from trialdm.domain.audit import Entry, authenticate, commit
-from trialdm.domain.errors import Broken
-from trialdm.services import casebooks, disclosures, studies
+from trialdm.domain import audit
+from trialdm.domain.errors import Broken, Missing
+from trialdm.services import anchors, casebooks, disclosures, proof, sealing, studies
 from trialdm.services.places import Place
-from trialdm.services.unit import Unit
-from trialdm.store.tables import AuditEvent, AuditValue, FormInstance, Participant, Query, Transfer
+from trialdm.services.unit import LONDON, Change, Unit
+from trialdm.store.tables import AuditEvent, AuditLeaf, AuditValue, Checkpoint, FormInstance, Participant, Query, RowSeal, Transfer
 
 PAGE = 100
 
 #: What stands in place of an arm that the reader has not asked for.
 HIDDEN = "hidden until you ask"
 
+#: What stands in place of a value that two people removed.
+REMOVED = "removed: entered by mistake"
+
+#: What a review of the trail looks for (EMA guideline on computerised systems, 6.2.2; ICH E6(R3) 4.2.3).
+REVIEWS = {
+    "odd-hours": "Entered by people between 22:00 and 6:00",
+    "after-query": "Changed after a query about the answer",
+    "bursts": "More than five forms saved by one person within two minutes",
+    "repeats": "Answers changed three times or more",
+    "primary": "Changes of the primary outcome",
+}
+
+#: Kinds of files in which the trail is written, with their media types.
+FILES = {"csv": "text/csv", "jsonl": "application/jsonl"}
+
+_AT_ONCE = 500
+
 
 @dataclass(frozen=True)
 class Line:
-    """One entry of the trail with its values. `seq` counts what the reader may read: a gap would tell of what is hidden."""
+    """One entry of the trail with its values. `seq` counts what the reader may read: a gap would tell of what is hidden.
+
+    `entry` is its identifier, by which a receipt or a removal is asked for.
+    """
 
     seq: int
     at: datetime
@@ -41,6 +64,7 @@ class Line:
     old: Any
     new: Any
     reason: str
+    entry: str
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "at": self.at.isoformat(timespec="seconds")}
@@ -48,11 +72,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which entries are wanted; empty means all."""
+    """Which entries are wanted; empty means all. `review` is one of `REVIEWS`."""
 
     participant: str = ""
     user: str = ""
     action: str = ""
+    field: str = ""
+    review: str = ""
     since: datetime | None = None
     until: datetime | None = None
     after: int = 0
@@ -82,9 +108,64 @@ def of_form(unit: Unit, place: Place) -> list[Line]:
 
 def of_trial(unit: Unit, trial: str, wanted: Filter) -> list[Line]:
     """A page of the trail of a trial, oldest first."""
+    reader = _reader(unit, trial)
+    return _lines(unit, trial, _about_wanted(unit, reader, wanted), sees=reader.sees, limit=PAGE, after=wanted.after)
+
+
+def count(unit: Unit, trial: str, wanted: Filter) -> int:
+    """How many entries of a trial the reader would be given."""
+    reader = _reader(unit, trial)
+    about = _about_wanted(unit, reader, wanted)
+    return unit.session.scalar(select(func.count()).select_from(AuditEvent).where(AuditEvent.trial_id == trial, *about)) or 0
+
+
+def readable(unit: Unit, trial: str, event_id: str) -> AuditEvent:
+    """An entry of a trial. Raises Missing where there is none that the reader may read."""
+    reader = _reader(unit, trial)
+    found = unit.session.scalars(select(AuditEvent).where(AuditEvent.event_id == event_id, *_of_reader(reader))).first()
+    if found is None:
+        raise Missing(
+            "There is no such entry.", code="AUDIT.NO_ENTRY", needs="The identifier of an entry, as the list of the trail gives it."
+        )
+    return found
+
+
+def actions(unit: Unit, trial: str) -> list[str]:
+    """The kinds of acts among the entries that the reader may read."""
+    reader = _reader(unit, trial)
+    return list(unit.session.scalars(select(AuditEvent.action).where(*_of_reader(reader)).distinct().order_by(AuditEvent.action)))
+
+
+# --- who reads what --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What somebody may read of a trial: whether what would unblind is with it, and at which sites ("" for all)."""
+
+    trial: str
+    sees: bool
+    sites: frozenset[str]
+
+
+def _reader(unit: Unit, trial: str) -> _Reader:
     studies.definition(unit, trial)
     unit.require("audit.see", trial)
-    about: list[ColumnElement[bool]] = []
+    sites = frozenset(grant.site for grant in unit.actor.grants if grant.trial in ("*", trial))
+    return _Reader(trial, unit.sees_allocations(trial, None) or _sees_own(unit, trial, sites), sites)
+
+
+def _of_reader(reader: _Reader) -> list[ColumnElement[bool]]:
+    about: list[ColumnElement[bool]] = [AuditEvent.trial_id == reader.trial]
+    if not reader.sees:
+        about.append(AuditEvent.stream == "open")
+    if "" not in reader.sites:
+        about.append(_at_sites(reader.trial, reader.sites))
+    return about
+
+
+def _about_wanted(unit: Unit, reader: _Reader, wanted: Filter) -> list[ColumnElement[bool]]:
+    trial, about = reader.trial, _of_reader(reader)
     if wanted.participant:
         forms = select(FormInstance.id).where(FormInstance.trial_id == trial, FormInstance.participant_id == wanted.participant)
         asked = select(Query.id).where(Query.trial_id == trial, Query.participant_id == wanted.participant)
@@ -93,16 +174,15 @@ def of_trial(unit: Unit, trial: str, wanted: Filter) -> list[Line]:
         about.append(AuditEvent.actor_id == wanted.user)
     if wanted.action:
         about.append(AuditEvent.action == wanted.action)
+    if wanted.field:
+        about.append(AuditEvent.field == wanted.field)
     if wanted.since:
         about.append(AuditEvent.at_utc >= wanted.since.isoformat(timespec="microseconds"))
     if wanted.until:
         about.append(AuditEvent.at_utc < wanted.until.isoformat(timespec="microseconds"))
-    sites = {grant.site for grant in unit.actor.grants if grant.trial in ("*", trial)}
-    if "" not in sites:
-        about.append(_at_sites(trial, sites))
-    return _lines(
-        unit, trial, about, sees=unit.sees_allocations(trial, None) or _sees_own(unit, trial, sites), limit=PAGE, after=wanted.after
-    )
+    if wanted.review:
+        about.append(AuditEvent.seq.in_(_reviewed(unit, reader, wanted.review, about)))
+    return about
 
 
 def _at_sites(trial: str, sites: Collection[str]) -> ColumnElement[bool]:
@@ -128,13 +208,11 @@ def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bo
     wanted = select(AuditEvent).where(AuditEvent.trial_id == trial, *about).order_by(AuditEvent.seq).limit(limit).offset(after)
     if not sees:
         wanted = wanted.where(AuditEvent.stream == "open")
-    events = unit.session.scalars(wanted).all()
-    found = _values(unit, [event.event_id for event in events])
-    arms = [event for event in events if event.field == "arm" and event.entity == "participant"]
-    asked = disclosures.known_to(unit, trial, unit.actor.id) if arms else set()
-    for event in arms:
-        if event.entity_id not in asked:
-            found |= {(event.event_id, which): HIDDEN for which in ("old", "new") if (event.event_id, which) in found}
+    return _written(unit, trial, unit.session.scalars(wanted).all(), after)
+
+
+def _written(unit: Unit, trial: str, events: Sequence[AuditEvent], after: int) -> list[Line]:
+    found = _values(unit, trial, events)
     names = casebooks.names(unit, (event.actor_id for event in events))
     return [
         Line(
@@ -150,35 +228,186 @@ def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bo
             found.get((event.event_id, "old")),
             found.get((event.event_id, "new")),
             ": ".join(part for part in (event.reason_code, found.get((event.event_id, "reason"), "")) if part),
+            event.event_id,
         )
         for number, event in enumerate(events, after + 1)
     ]
 
 
-def _values(unit: Unit, ids: list[str]) -> dict[tuple[str, str], Any]:
+def _values(unit: Unit, trial: str, events: Sequence[AuditEvent]) -> dict[tuple[str, str], Any]:
+    """The values of entries, as their reader is given them."""
     found: dict[tuple[str, str], Any] = {}
-    for start in range(0, len(ids), 500):
-        part = ids[start : start + 500]
-        for row in unit.session.scalars(select(AuditValue).where(AuditValue.event_id.in_(part))):
-            found[(row.event_id, row.which)] = json.loads(row.value)
+    for event in events:
+        committed = (("old", event.old_commit), ("new", event.new_commit), ("reason", event.reason_text_commit))
+        found |= {(event.event_id, which): REMOVED for which, commitment in committed if commitment}
+    for row in _stored(unit, [event.event_id for event in events]):
+        found[(row.event_id, row.which)] = json.loads(row.value)
+    for ident in _unasked(unit, trial, events):
+        found |= {(ident, which): HIDDEN for which in ("old", "new") if (ident, which) in found}
     return found
 
 
-def verify(unit: Unit, trial: str) -> int:
-    """Check every entry of a trial, and of the accounts, against its authentication code and its commitments.
+def _unasked(unit: Unit, trial: str, events: Sequence[AuditEvent]) -> list[str]:
+    """The entries that hold an arm for which the reader has not asked."""
+    arms = [event for event in events if event.field == "arm" and event.entity == "participant"]
+    asked = disclosures.known_to(unit, trial, unit.actor.id) if arms else set()
+    return [event.event_id for event in arms if event.entity_id not in asked]
 
-    Gives how many there are. Raises Broken naming the first row that was changed.
+
+def _stored(unit: Unit, ids: Sequence[str]) -> Iterator[AuditValue]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield from unit.session.scalars(select(AuditValue).where(AuditValue.event_id.in_(ids[start : start + _AT_ONCE])))
+
+
+# --- reviewing -------------------------------------------------------------------------------------------------------
+
+_BURST, _BURST_WITHIN, _REPEATED = 5, timedelta(minutes=2), 3
+
+
+def _reviewed(unit: Unit, reader: _Reader, review: str, about: list[ColumnElement[bool]]) -> list[int]:
+    """The numbers of the entries that a review looks for, among those that the reader may read."""
+    columns = (AuditEvent.seq, AuditEvent.at_utc, AuditEvent.actor_id, AuditEvent.entity, AuditEvent.entity_id, AuditEvent.field)
+    wanted = select(*columns, AuditEvent.old_commit).where(*about).order_by(AuditEvent.seq)
+    rows: list[Any] = [row for row in unit.session.execute(wanted) if row.actor_id not in ("", "system")]
+    finds = {"odd-hours": _odd_hours, "after-query": _after_query, "bursts": _bursts, "repeats": _repeats, "primary": _primary}
+    return [row.seq for row in finds[review](unit, reader, rows)] if review in finds else []
+
+
+def _odd_hours(_unit: Unit, _reader: _Reader, rows: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
+    for row in rows:
+        if not 6 <= datetime.fromisoformat(row.at_utc).astimezone(LONDON).hour < 22:
+            yield row
+
+
+def _after_query(unit: Unit, reader: _Reader, rows: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
+    at = (FormInstance.trial_id == Query.trial_id) & (FormInstance.participant_id == Query.participant_id)
+    at &= (FormInstance.visit == Query.visit) & (FormInstance.form == Query.form) & (FormInstance.row == Query.row)
+    asked = select(FormInstance.id, Query.item, Query.opened_at).join(Query, at).where(Query.trial_id == reader.trial)
+    if not reader.sees:
+        asked = asked.where(Query.restricted == 0)
+    first: dict[tuple[str, str], datetime] = {}
+    for ident, item, opened in unit.session.execute(asked):
+        first[ident, item] = min(opened, first.get((ident, item), opened))
+    for row in rows:
+        since = first.get((row.entity_id, row.field)) if row.entity == "form" and row.old_commit else None
+        if since is not None and datetime.fromisoformat(row.at_utc) > since:
+            yield row
+
+
+def _bursts(_unit: Unit, _reader: _Reader, rows: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
+    recent: dict[str, deque[tuple[datetime, Row[Any]]]] = defaultdict(deque)
+    told: set[int] = set()
+    for row in rows:
+        if row.entity != "form":
+            continue
+        held, at = recent[row.actor_id], datetime.fromisoformat(row.at_utc)
+        held.append((at, row))
+        while at - held[0][0] > _BURST_WITHIN:
+            held.popleft()
+        if len({one.entity_id for _, one in held}) > _BURST:
+            told.update(one.seq for _, one in held)
+    return (row for row in rows if row.seq in told)
+
+
+def _repeats(_unit: Unit, _reader: _Reader, rows: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
+    changes = [row for row in rows if row.entity == "form" and row.field not in ("", "status") and row.old_commit]
+    counts = Counter((row.entity_id, row.field) for row in changes)
+    return (row for row in changes if counts[row.entity_id, row.field] >= _REPEATED)
+
+
+def _primary(unit: Unit, reader: _Reader, rows: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
+    outcome = {(fact.form, fact.visit, fact.item) for fact in studies.protocol(unit, reader.trial).primary_outcome}
+    wanted = select(FormInstance.id, FormInstance.form, FormInstance.visit).where(
+        FormInstance.trial_id == reader.trial, FormInstance.form.in_({form for form, _, _ in outcome})
+    )
+    places = {ident: (form, visit) for ident, form, visit in unit.session.execute(wanted)}
+    for row in rows:
+        if row.entity == "form" and row.old_commit and (*places.get(row.entity_id, ("", "")), row.field) in outcome:
+            yield row
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def file(unit: Unit, trial: str, wanted: Filter, kind: str) -> Iterator[str]:
+    """The trail as the reader may read it, as lines of CSV (old and new value as JSON) or of JSON, oldest first."""
+    reader = _reader(unit, trial)
+    about = _about_wanted(unit, reader, replace(wanted, after=0))
+    if kind == "csv":
+        yield _csv([name for name in Line.__dataclass_fields__])
+    done, last = 0, 0
+    while True:
+        part = select(AuditEvent).where(*about, AuditEvent.seq > last).order_by(AuditEvent.seq).limit(_AT_ONCE)
+        events = unit.session.scalars(part).all()
+        for line in _written(unit, trial, events, done):
+            yield _in_file(line, kind)
+        if len(events) < _AT_ONCE:
+            return
+        done, last = done + len(events), events[-1].seq
+        unit.session.expunge_all()
+
+
+def _in_file(line: Line, kind: str) -> str:
+    written = line.to_json() | {"at": line.at.isoformat(timespec="microseconds")}
+    if kind == "jsonl":
+        return json.dumps(written, ensure_ascii=False) + "\n"
+    for name in ("old", "new"):
+        written[name] = "" if written[name] is None else json.dumps(written[name], ensure_ascii=False, sort_keys=True)
+    return _csv(list(written.values()))
+
+
+def _csv(cells: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def exported(unit: Unit, trial: str, kind: str) -> None:
+    """Note that the actor took the trail with them."""
+    unit.require("audit.see", trial)
+    unit.record("audit.export", trial=trial, entity="trial", entity_id=trial, changes=[Change("file", None, kind)])
+
+
+def proofs(unit: Unit, trial: str) -> Iterator[str]:
+    """The whole trail of a trial with everything by which a program of somebody else proves it, as lines of JSON.
+
+    A line each for the key, every entry (fields, code, values with their salts, place in the tree) and every checkpoint. For readers
+    from whom nothing is kept; an arm that the reader has not asked for is left out, and its commitment stands.
     """
-    names = [column.name for column in AuditEvent.__table__.columns if column.name not in ("seq", "mac")]
-    values = {(row.event_id, row.which): row for row in unit.session.scalars(select(AuditValue))}
-    count = 0
-    for event in unit.session.scalars(select(AuditEvent).where(AuditEvent.trial_id.in_((trial, "*"))).order_by(AuditEvent.seq)):
-        entry = Entry(**{name: getattr(event, name) for name in names})
-        if authenticate(unit.keys.audit, entry) != event.mac:
-            raise Broken(f"Audit entry {event.seq} was changed after it was written.", code="AUDIT.ROW")
-        for which, commitment in (("old", event.old_commit), ("new", event.new_commit), ("reason", event.reason_text_commit)):
-            row = values.get((event.event_id, which))
-            if row is not None and commit(row.salt, json.loads(row.value)) != commitment:
-                raise Broken(f"The {which} value of audit entry {event.seq} was changed.", code="AUDIT.VALUE")
-        count += 1
-    return count
+    anchors.require_all(unit, trial)
+    public = anchors.public_key(unit)
+    yield json.dumps({"format": "trialdm trail 1", "trial": trial, "public_key": public}) + "\n"
+    last = 0
+    while True:
+        wanted = (
+            select(AuditEvent, AuditLeaf.leaf_index, RowSeal.mac)
+            .join(AuditLeaf, AuditLeaf.event_id == AuditEvent.event_id, isouter=True)
+            .join(RowSeal, RowSeal.event_id == AuditEvent.event_id, isouter=True)
+            .where(AuditEvent.trial_id == trial, AuditEvent.seq > last)
+            .order_by(AuditEvent.seq)
+            .limit(_AT_ONCE)
+        )
+        found = unit.session.execute(wanted).all()
+        events = [event for event, _, _ in found]
+        hidden, values = set(_unasked(unit, trial, events)), defaultdict[str, dict[str, Any]](dict)
+        for row in _stored(unit, [event.event_id for event in events]):
+            if row.event_id not in hidden:
+                values[row.event_id][row.which] = {"salt": row.salt.hex(), "value": row.value}
+        for event, index, rows_mac in found:
+            entry = {"seq": event.seq, **{name: getattr(event, name) for name in audit.ORDER}, "mac": event.mac, "rows_mac": rows_mac or ""}
+            yield json.dumps({"entry": entry, "values": values[event.event_id], "leaf_index": index}, ensure_ascii=False) + "\n"
+        if len(found) < _AT_ONCE:
+            break
+        last = events[-1].seq
+        unit.session.expunge_all()
+    signed = select(Checkpoint).where(Checkpoint.trial_id == trial).order_by(Checkpoint.stream, Checkpoint.size)
+    for checkpoint in unit.session.scalars(signed):
+        yield json.dumps({"checkpoint": sealing.as_note(public, checkpoint)}) + "\n"
+
+
+def verify(unit: Unit) -> int:
+    """Prove the whole trail (`services.proof`); gives how many entries there are. Raises Broken naming the first thing that was changed."""
+    report = proof.verify(unit)
+    if report.findings:
+        raise Broken(str(report.findings[0]), code=report.findings[0].code)
+    return report.entries

@@ -1080,7 +1080,8 @@ class Anchor(Table):
 class RedactionAct(Table):
     """A step of removing a value that was entered by mistake: `ask`, then `confirm` or `decline` by another person.
 
-    `event_id` is the entry of the trail that brought the value in; the value itself stands nowhere here.
+    `event_id` is an entry of the trail that holds the value, `which` what was removed of it (`old`, `new`, `reason`); the value itself
+    stands nowhere here.
     """
 
     __tablename__ = "redaction_act"
@@ -1088,6 +1089,7 @@ class RedactionAct(Table):
     event_id: Mapped[str] = mapped_column(primary_key=True)
     n: Mapped[int] = mapped_column(primary_key=True)
     act: Mapped[str]
+    which: Mapped[str]
     reason: Mapped[str]
     at: Mapped[datetime]
     by: Mapped[str]

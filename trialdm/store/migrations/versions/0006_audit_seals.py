@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text(), nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("act", sa.Text(), nullable=False),
+        sa.Column("which", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.Column("by", sa.Text(), nullable=False),
