@@ -19,7 +19,18 @@ from trialdm.services import anchors, sealing
 from trialdm.services.unit import Unit
 from trialdm.store import keys as signing
 from trialdm.store import rows
-from trialdm.store.tables import Anchor, AuditEvent, AuditLeaf, AuditValue, Checkpoint, FormInstance, FormVersion, RedactionAct, RowSeal
+from trialdm.store.tables import (
+    Anchor,
+    AuditEvent,
+    AuditLeaf,
+    AuditValue,
+    Checkpoint,
+    FormInstance,
+    FormVersion,
+    RedactionAct,
+    RedactionPermit,
+    RowSeal,
+)
 
 #: Entries that wrote a version of a form: their fields are its items, but for `status`.
 _OF_FORMS = ("form.save", "form.finish", "form.amend", "form.annotate", "deviation.open", "deviation.settle")
@@ -216,6 +227,8 @@ def _beside(unit: Unit, seen: _Reading) -> None:
         lonely = select(*key).join(AuditEvent, AuditEvent.event_id == table.event_id, isouter=True).where(AuditEvent.event_id.is_(None))
         for found in unit.session.execute(lonely):
             seen.found("AUDIT.ORPHAN", table.__tablename__, " ".join(map(str, found)), "", message)
+    for event_id in unit.session.scalars(select(RedactionPermit.event_id)):
+        seen.found("AUDIT.ORPHAN", "redaction_permit", event_id, "", "Somebody let the guards pass outside of a removal.")
     strange = select(AuditValue.event_id, AuditValue.which).where(AuditValue.which.not_in([which for which, _ in _VALUES]))
     for event_id, which in unit.session.execute(strange):
         seen.found("AUDIT.ORPHAN", "audit_value", f"{event_id} {which}", "which", "No entry has such a value.")
