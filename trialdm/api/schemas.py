@@ -9,6 +9,7 @@ from trialdm.domain.roles import TASKS
 from trialdm.domain.schedule import STANDINGS
 from trialdm.domain.screening import OUTCOMES
 from trialdm.services import delegations, derivations, double_entry, holds, packages, unblinding
+from trialdm.services.trail import FILES, REVIEWS
 
 _DAY = "A day, such as 2026-03-01."
 
@@ -703,11 +704,17 @@ class AuditQuery(Schema):
     participant = fields.String(load_default="", validate=validate.Length(max=20))
     user = fields.String(load_default="", validate=validate.Length(max=200))
     action = fields.String(load_default="", validate=validate.Length(max=60))
+    field = fields.String(load_default="", validate=validate.Length(max=60))
+    review = fields.String(load_default="", validate=validate.OneOf(["", *REVIEWS]))
     since = fields.AwareDateTime(load_default=None, format="iso")
     until = fields.AwareDateTime(load_default=None, format="iso")
     after = fields.Integer(
         load_default=0, validate=validate.Range(min=0, max=2**53), metadata={"description": "The last seq of the page before."}
     )
+
+
+class AuditFile(Schema):
+    kind = fields.String(load_default="jsonl", validate=validate.OneOf([*FILES, "proofs"]))
 
 
 class QueryFilter(Page):

@@ -11,8 +11,9 @@ from trialdm.domain.crf import Form, Item
 from trialdm.domain.errors import Missing
 from trialdm.domain.protocol import Protocol
 from trialdm.domain.schedule import STANDINGS
-from trialdm.door.security import change, instance, known_person, read
+from trialdm.door.security import change, instance, known_person, read, streamed
 from trialdm.services import (
+    anchors,
     clocks,
     double_entry,
     gates,
@@ -335,3 +336,24 @@ def audit(asked: dict[str, Any], trial: str) -> Any:
         return {"items": [line.to_json() for line in lines], "next_after": lines[-1].seq if len(lines) == trail.PAGE else None}
 
     return read(work)
+
+
+@api.get("/<trial>/audit/file")
+@api.arguments(schemas.AuditFile, location="query", unknown=RAISE)
+@api.response(200)
+@known_person
+def audit_file(asked: dict[str, Any], trial: str) -> Any:
+    """The whole audit trail, streamed: as CSV, as JSON lines, or (`proofs`) with all that a verifier of one's own needs."""
+    kind = asked["kind"]
+    change(lambda unit: trail.exported(unit, trial, kind))
+    if kind == "proofs":
+        return Response(streamed(lambda unit: trail.proofs(unit, trial)), mimetype=trail.FILES["jsonl"])
+    return Response(streamed(lambda unit: trail.file(unit, trial, trail.Filter(), kind)), mimetype=trail.FILES[kind])
+
+
+@api.get("/<trial>/audit/<ident>/receipt")
+@api.response(200)
+@known_person
+def audit_receipt(trial: str, ident: str) -> Any:
+    """The receipt of an entry: it proves without the database that the entry stands in the trail."""
+    return read(lambda unit: anchors.receipt(unit, trial, ident))

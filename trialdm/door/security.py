@@ -7,9 +7,10 @@ form and must come from this very site (`Sec-Fetch-Site`, else `Origin`). Nothin
 import hmac
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import wraps
+from itertools import chain
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -57,6 +58,17 @@ def read(work: Callable[[Unit], Result]) -> Result:
     """Run a use case that only reads, as whoever is signed in."""
     with units().reading(actor()) as unit:
         return work(unit)
+
+
+def streamed(lines: Callable[[Unit], Iterator[str]]) -> Iterator[str]:
+    """Lines for an answer that is sent while it is read. What refuses, refuses before the first of them."""
+
+    def read_on(who: Actor, opened: Units) -> Iterator[str]:
+        with opened.reading(who) as unit:
+            yield from lines(unit)
+
+    rest = read_on(actor(), units())
+    return chain([next(rest, "")], rest)
 
 
 def actor() -> Actor:

@@ -33,7 +33,7 @@ from trialdm.store.tables import (
 )
 
 #: Entries that wrote a version of a form: their fields are its items, but for `status`.
-_OF_FORMS = ("form.save", "form.finish", "form.amend", "form.annotate", "deviation.open", "deviation.settle")
+OF_FORMS = ("form.save", "form.finish", "form.amend", "form.annotate", "deviation.open", "deviation.settle")
 
 #: After how long an entry should have been sealed.
 OVERDUE = timedelta(hours=1)
@@ -160,7 +160,7 @@ def _entry(key: bytes, seen: _Reading, found: tuple[Any, ...]) -> bool:
     texts = _values(seen, seq, row, found[_COUNT + 8 :])
     if sealed is not None:
         _rows(key, seen, seq, event_id, sealed, sealed_mac)
-    if row[_AT["entity"]] == "form" and row[_AT["action"]] in _OF_FORMS:
+    if row[_AT["entity"]] == "form" and row[_AT["action"]] in OF_FORMS:
         seen.items.setdefault(row[_AT["entity_id"]], {})[row[_AT["field"]]] = texts
     if index is None:
         return True

@@ -5,7 +5,6 @@ was given still holds. What is removed is named in the trail by the act, the pla
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,7 +13,8 @@ from sqlalchemy import delete, select
 
 from trialdm.domain import audit
 from trialdm.domain.errors import Broken, Conflict, Detail, Forbidden, Invalid, Missing, WrongState
-from trialdm.services import casebooks, signatures, trail
+from trialdm.services import casebooks, proof, signatures, trail
+from trialdm.services.trail import Line
 from trialdm.services.unit import Change, Unit
 from trialdm.store.tables import (
     AuditEvent,
@@ -202,14 +202,25 @@ def _step(unit: Unit, event: AuditEvent, act: str, reason: str, n: int) -> None:
 def _value(unit: Unit, event: AuditEvent) -> str:
     """The value that an entry brought in, in its canonical form. Raises WrongState for an entry without one that can go."""
     row = unit.session.get(AuditValue, (event.event_id, "new"))
-    of_form = event.entity == "form" and event.field not in ("", "status") and event.action.startswith(("form.", "deviation."))
-    if row is None or not (of_form or (event.entity == "query" and event.field == "text")):
+    if row is None or not _removable(event.entity, event.field, event.action):
         raise WrongState(
             "This entry holds no value that can be removed.",
             code="AUDIT.NOT_REMOVABLE",
             needs="An entry that brought in an answer of a form, or the words of a query.",
         )
     return row.value
+
+
+def removable(line: Line) -> bool:
+    """Whether the value of an entry can be removed: an answer of a form, or the words of a query, that stands there."""
+    if line.new is None or line.new == trail.REMOVED:
+        return False
+    return _removable(line.entity, line.field, line.action)
+
+
+def _removable(entity: str, name: str, action: str) -> bool:
+    of_form = entity == "form" and name not in ("", "status") and action in proof.OF_FORMS
+    return of_form or (entity == "query" and name == "text")
 
 
 def _copies(unit: Unit, event: AuditEvent, text: str) -> _Copies:
@@ -301,8 +312,3 @@ def _without(data: str, item: str) -> str:
     del document["answers"][item]
     document["removed"] = sorted({*document.get("removed", []), item})
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-
-
-def waiting(unit: Unit, trial: str) -> Iterator[Redaction]:
-    """What waits for a second person, of what the actor may read."""
-    return (one for one in of_trial(unit, trial) if one.state == "asked")

@@ -136,6 +136,13 @@ def actions(unit: Unit, trial: str) -> list[str]:
     return list(unit.session.scalars(select(AuditEvent.action).where(*_of_reader(reader)).distinct().order_by(AuditEvent.action)))
 
 
+def people(unit: Unit, trial: str) -> dict[str, str]:
+    """Who made the entries that the reader may read: account -> name."""
+    reader = _reader(unit, trial)
+    found = unit.session.scalars(select(AuditEvent.actor_id).where(*_of_reader(reader)).distinct()).all()
+    return dict(sorted(casebooks.names(unit, found).items(), key=lambda one: one[1]))
+
+
 # --- who reads what --------------------------------------------------------------------------------------------------
 
 
@@ -339,12 +346,18 @@ def file(unit: Unit, trial: str, wanted: Filter, kind: str) -> Iterator[str]:
     while True:
         part = select(AuditEvent).where(*about, AuditEvent.seq > last).order_by(AuditEvent.seq).limit(_AT_ONCE)
         events = unit.session.scalars(part).all()
-        for line in _written(unit, trial, events, done):
-            yield _in_file(line, kind)
+        lines = [_in_file(line, kind) for line in _written(unit, trial, events, done)]
+        _let_go(unit)
+        yield from lines
         if len(events) < _AT_ONCE:
             return
         done, last = done + len(events), events[-1].seq
-        unit.session.expunge_all()
+
+
+def _let_go(unit: Unit) -> None:
+    """End the reading transaction: nobody waits to write because somebody takes a long file over a slow line."""
+    unit.session.expunge_all()
+    unit.session.rollback()
 
 
 def _in_file(line: Line, kind: str) -> str:
@@ -393,13 +406,15 @@ def proofs(unit: Unit, trial: str) -> Iterator[str]:
         for row in _stored(unit, [event.event_id for event in events]):
             if row.event_id not in hidden:
                 values[row.event_id][row.which] = {"salt": row.salt.hex(), "value": row.value}
+        lines = []
         for event, index, rows_mac in found:
             entry = {"seq": event.seq, **{name: getattr(event, name) for name in audit.ORDER}, "mac": event.mac, "rows_mac": rows_mac or ""}
-            yield json.dumps({"entry": entry, "values": values[event.event_id], "leaf_index": index}, ensure_ascii=False) + "\n"
+            lines.append(json.dumps({"entry": entry, "values": values[event.event_id], "leaf_index": index}, ensure_ascii=False) + "\n")
+        last = events[-1].seq if events else last
+        _let_go(unit)
+        yield from lines
         if len(found) < _AT_ONCE:
             break
-        last = events[-1].seq
-        unit.session.expunge_all()
     signed = select(Checkpoint).where(Checkpoint.trial_id == trial).order_by(Checkpoint.stream, Checkpoint.size)
     for checkpoint in unit.session.scalars(signed):
         yield json.dumps({"checkpoint": sealing.as_note(public, checkpoint)}) + "\n"

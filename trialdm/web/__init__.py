@@ -31,6 +31,7 @@ from trialdm.web import (
     signing,
     steps,
     theatre,
+    trail,
     transfers,
     trials,
     unblinding,
@@ -61,6 +62,7 @@ def register(app: Flask) -> None:
         worklists.pages,
         visits.pages,
         queries.pages,
+        trail.pages,
         reports.pages,
         safety.pages,
     )
