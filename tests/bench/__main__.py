@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import batch_checks, export, flat, form_page, gate, ledgers, randomise, rehearse, save_form
+from tests.bench import audit, batch_checks, export, flat, form_page, gate, ledgers, randomise, rehearse, save_form
 
 BENCHMARKS = {
     "randomise": randomise.run,
@@ -15,6 +15,9 @@ BENCHMARKS = {
     "verify-ledger": ledgers.run_verify,
     "flat": flat.run,
     "batch-checks": batch_checks.run,
+    "audit": audit.run,
+    "verify-audit": audit.run_verify,
+    "tamper": audit.run_tamper,
 }
 
 

@@ -70,6 +70,8 @@ def test_pages_of_a_trial(visit, check, email):
         "/approvals",
         "/approvals?on=2025-01-01&site=S01",
         "/exports",
+        "/audit?review=repeats",
+        "/audit/removals",
         "/no-such-page",
     ):
         visitor.go(path)

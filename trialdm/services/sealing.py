@@ -23,7 +23,7 @@ from trialdm.store.tables import AuditEvent, AuditLeaf, Checkpoint, RowSeal
 BATCH = 5000
 
 #: Numbers are given before the commit, so that one may come late: how far back the next batch looks for it.
-_LATE = 20_000
+LATE = 20_000
 
 #: The lock that a sealer holds on PostgreSQL; on SQLite every writing transaction is alone.
 _LOCK = 7235489201
@@ -45,7 +45,7 @@ def seal_all(units: Units, since: int = 0) -> Batch:
     """Seal everything that was committed; `since` is the last number of an earlier run of this process, 0 looks at every entry."""
     sealed, last = 0, since
     while True:
-        done = units.run(SYSTEM, lambda unit, last=last: seal(unit, max(0, last - _LATE)))  # type: ignore[misc]
+        done = units.run(SYSTEM, lambda unit, last=last: seal(unit, max(0, last - LATE)))  # type: ignore[misc]
         sealed, last = sealed + done.sealed, max(last, done.last)
         if done.held or done.sealed < BATCH:
             return Batch(sealed, last, done.held)

@@ -36,6 +36,7 @@ PAGES = {
     "people": "Delegation, training, credentials",
     "treatment": "The treatment pathway",
     "exports": "Exports",
+    "audit": "The audit trail",
     "rehearsals": "Rehearsing the allocation",
     "allocation": "Allocation for statisticians",
     "roles": "Roles",
