@@ -143,6 +143,13 @@ def people(unit: Unit, trial: str) -> dict[str, str]:
     return dict(sorted(casebooks.names(unit, found).items(), key=lambda one: one[1]))
 
 
+def places_of(unit: Unit, trial: str, lines: Iterable[Line]) -> dict[str, str]:
+    """The forms that entries are about, in words: their participant, visit, form and row."""
+    wanted = {line.entity_id for line in lines if line.entity == "form"}
+    found = unit.session.scalars(select(FormInstance).where(FormInstance.trial_id == trial, FormInstance.id.in_(wanted)))
+    return {one.id: f"{one.participant_id} {one.visit} {one.form}{f' row {one.row}' if one.row > 1 else ''}" for one in found}
+
+
 # --- who reads what --------------------------------------------------------------------------------------------------
 
 

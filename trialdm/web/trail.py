@@ -50,6 +50,7 @@ def listing(trial: str) -> str:
             actions=trail.actions(unit, trial),
             reviews=trail.REVIEWS,
             doors=wording.DOORS,
+            places=trail.places_of(unit, trial, lines),
             removable=redactions.removable,
         )
 
