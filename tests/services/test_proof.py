@@ -343,3 +343,16 @@ def test_an_instance_without_the_sealing_key_gets_it(tmp_path: Path) -> None:
     (instance.settings.keys_folder / "sealing.key").unlink()
     assert len(keys.complete(instance.settings.keys_folder).sealing) == 32
     instance.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [("form_version", "data", "{}}"), ("status", "at", "yesterday"), ("checkpoint", "at", "yesterday"), ("row_seal", "rows", "[")],
+)
+def test_what_cannot_be_read_any_more_is_a_finding_and_stops_nothing(proven: World, table: str, column: str, value: str) -> None:
+    with tampering.unguarded(proven) as connection:
+        connection.execute(text(f'UPDATE "{table}" SET "{column}" = :value'), {"value": value})
+        connection.execute(text("UPDATE account SET name = 'Somebody else'"))
+        found = tampering.verified(proven, connection, [given_away(proven)]).findings
+    assert table in {f.table for f in found}
+    assert ("account", "name") in {(f.table, f.field) for f in found} or table == "row_seal"

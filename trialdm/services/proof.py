@@ -6,11 +6,13 @@ names everything. Entries are read once in their order, without keeping them.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, select
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import aliased
 
 from trialdm.domain import audit, notes, row_seals
@@ -108,8 +110,10 @@ def verify(unit: Unit, given_away: Sequence[str] = (), say: Say = lambda _: None
     _entries(unit, seen)
     _beside(unit, seen)
     roots = _trees(unit, seen, _wanted(unit, given_away))
-    _checkpoints(unit, seen, roots)
-    _anchors(unit, seen, given_away, roots)
+    with _readably(seen, "checkpoint"):
+        _checkpoints(unit, seen, roots)
+    with _readably(seen, "checkpoint"):
+        _anchors(unit, seen, given_away, roots)
     _tables(unit, seen)
     _forms(unit, seen)
     return seen.report
@@ -142,7 +146,11 @@ def _entries(unit: Unit, seen: _Reading) -> None:
             first = first or found[2 + 1]
     if first:
         seen.report.oldest_unsealed = first
-        if datetime.fromisoformat(first) < unit.now - OVERDUE:
+        try:
+            overdue = datetime.fromisoformat(first) < unit.now - OVERDUE
+        except (ValueError, TypeError):  # its code does not fit either, which is a finding
+            overdue = True
+        if overdue:
             seen.report.open.append(f"{seen.report.unsealed} entries are not sealed, the oldest of {first}: run 'audit seal'.")
 
 
@@ -366,16 +374,29 @@ def _tables(unit: Unit, seen: _Reading) -> None:
         seen.report.open.append("No rows are sealed yet: run 'migrate'.")
         return
     for table, kind in rows.of_record().items():
-        shape = rows.shape(kind)
-        at = [shape.names.index(column) for column in shape.key]
-        for found in unit.session.execute(select(kind.__table__).execution_options(yield_per=_AT_ONCE)):
-            seen.report.rows += 1
-            key = tuple(found[position] for position in at)
-            _row(unit.keys.audit, seen, table, key, dict(zip(shape.names, found, strict=True)))
+        with _readably(seen, table):
+            _table(unit, seen, table, rows.shape(kind), kind)
         seen.say(f"\r{seen.report.rows} rows compared")
     for (table, name), (digests, seq) in seen.newest.items():
         if digests:
             seen.found("AUDIT.GONE", table, _shown(name), "", f"The row that entry {seq} accounts for is gone.")
+
+
+@contextmanager
+def _readably(seen: _Reading, table: str) -> Iterator[None]:
+    """Reading of a table; a cell that holds what its column never does is a finding, and ends the reading of that table alone."""
+    try:
+        yield
+    except (ValueError, TypeError, DataError) as problem:
+        seen.found("AUDIT.UNREADABLE", table, "", "", f"A row of it cannot be read: {type(problem).__name__}.")
+
+
+def _table(unit: Unit, seen: _Reading, table: str, shape: rows.Shape, kind: Any) -> None:
+    at = [shape.names.index(column) for column in shape.key]
+    for found in unit.session.execute(select(kind.__table__).execution_options(yield_per=_AT_ONCE)):
+        seen.report.rows += 1
+        key = tuple(found[position] for position in at)
+        _row(unit.keys.audit, seen, table, key, dict(zip(shape.names, found, strict=True)))
 
 
 def _row(key: bytes, seen: _Reading, table: str, primary: tuple[Any, ...], values: dict[str, Any]) -> None:
@@ -416,7 +437,11 @@ def _forms(unit: Unit, seen: _Reading) -> None:
     for trial, ident, data in unit.session.execute(wanted):
         seen.report.forms += 1
         said = {name: text for name, text in seen.items.get(ident, {}).items() if name not in ("", "status") and text is not None}
-        holds = _answers(data)
+        try:
+            holds = _answers(data)
+        except (ValueError, AttributeError):
+            seen.found("AUDIT.REPLAY", "form_version", f"{trial} {ident}", "data", "It cannot be read any more.")
+            continue
         for name in sorted(said.keys() | holds.keys()):
             if said.get(name) != holds.get(name) and said.get(name) != _GONE:
                 seen.found("AUDIT.REPLAY", "form_version", f"{trial} {ident}", name, "The answer is not the one that the trail leads to.")
