@@ -19,6 +19,7 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
+from trialdm import upkeep_commands
 from trialdm.allocation_commands import allocation_group, document_file, write_document
 from trialdm.approval_commands import approval_group, document_group, modification_group
 from trialdm.definitions import editor, protocols, sources
@@ -208,11 +209,15 @@ def _password() -> tuple[str, bool]:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--workers", default=8, show_default=True, help="Threads that answer requests.")
+@click.option("--although-unsafe", is_flag=True, help="Serve although 'selfcheck' finds stops: for trying out only.")
 @pass_terminal
-def serve(terminal: Terminal, host: str, port: int, workers: int) -> None:
-    """Serve the pages and the API, with a worker for exports."""
+def serve(terminal: Terminal, host: str, port: int, workers: int, although_unsafe: bool) -> None:
+    """Serve the pages and the API, with a worker for exports. A live instance that is unsafe is not served (see selfcheck)."""
+    from trialdm import upkeep
     from trialdm.app import serve as serve_pages
 
+    if not although_unsafe:
+        upkeep.require_safe(terminal.instance)
     serve_pages(terminal.instance, host=host, port=port, threads=workers)
 
 
@@ -861,6 +866,9 @@ def import_history(terminal: Terminal, trial: str, file: Path) -> None:
 for _command in (form_group, import_form, casebook_group, hold_group):
     main.add_command(_command)
 
+
+for _command in (upkeep_commands.selfcheck, upkeep_commands.backup, upkeep_commands.restore):
+    main.add_command(_command)
 
 main.add_command(allocation_group)
 main.add_command(rehearse)
