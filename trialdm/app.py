@@ -24,7 +24,8 @@ def create_app(instance: Instance) -> Flask:
 
 def lead_to(app: Flask, instance: Instance) -> Flask:
     """Open the doors to an instance."""
-    worker = jobs.Jobs(instance.units, instance.settings.folder, instance.settings.mail, instance.settings.address)
+    settings = instance.settings
+    worker = jobs.Jobs(instance.units, settings.folder, settings.mail, settings.address, settings.vault.orphan_minutes)
     app.extensions = {**app.extensions, "trialdm": instance, "trialdm-jobs": worker, "trialdm-press": Press()}
     return app
 

@@ -21,6 +21,7 @@ from trialdm import settings
 from trialdm.definitions import registers, sources
 from trialdm.demo import audit, cast, figures
 from trialdm.demo.closing import Closing
+from trialdm.demo.invented import invented
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.demo.questions import Asking
 from trialdm.demo.typing_twice import Typing
@@ -37,6 +38,7 @@ from trialdm.services import (
     delegations,
     epochs,
     gates,
+    identities,
     ledgers,
     participants,
     people,
@@ -95,6 +97,8 @@ def build(folder: Path, *, count: int, seed: int, today: date | None, say: Say) 
     last = today or datetime.now(LONDON).date()
     rng = random.Random(f"{seed}")
     play = Play(opened.units, last, rng, say)
+    if play.units.vault is not None:
+        play.units = replace(play.units, vault=instances.kept_vault(opened.settings, inside=True, pseudonyms=play.units.entropy))
     play.prepare()
     play.run(count)
     play.pathway(seed)
@@ -125,6 +129,7 @@ class Play:
     actors: dict[tuple[str, str], Actor] = field(default_factory=dict)
     site_opened: dict[str, date] = field(default_factory=dict)
     steps: int = 0
+    added: int = 0
 
     def __post_init__(self) -> None:
         source = random.Random(self.rng.random())
@@ -408,7 +413,9 @@ class Standing:
 
     def add(self, site: str) -> str:
         self._tick()
-        return participants.add(self.unit, TRIAL, site).id
+        given = invented(self.play.added)
+        self.play.added += 1
+        return identities.add(self.unit, TRIAL, site, given).id
 
     def save(self, participant: str, form: str, visit: str, given: Mapping[str, Any], row: int = 1) -> None:
         self._tick()

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from trialdm.domain.errors import TrialError
 from trialdm.rehearsal.simulate import Rehearsal
-from trialdm.services import clocks, ledgers, mail, packages, people, rehearsals
+from trialdm.services import clocks, identities, ledgers, mail, packages, people, rehearsals
 from trialdm.services.unit import SYSTEM, Actor, Units
 from trialdm.settings import Mail
 from trialdm.store.tables import Account, ExportJob, RehearsalJob
@@ -40,8 +40,10 @@ class _Stopped(Exception):
 class Jobs:
     """The queues of one instance, and the worker of each."""
 
-    def __init__(self, units: Units, folder: Path, mail_server: Mail | None = None, address: str = "") -> None:
-        self.units, self.folder, self.mail_server, self.address = units, folder, mail_server, address
+    def __init__(
+        self, units: Units, folder: Path, mail_server: Mail | None = None, address: str = "", orphan_minutes: int = 10
+    ) -> None:
+        self.units, self.folder, self.mail_server, self.address, self.orphan_minutes = units, folder, mail_server, address, orphan_minutes
         exports, simulations = self.queues = [
             SqliteHuey(name, filename=str(folder / "jobs.db"), results=False) for name in ("trialdm", "trialdm-rehearsals")
         ]
@@ -109,9 +111,18 @@ class Jobs:
         """Remind whoever owes something that is due; gives how many reminders were sent."""
         return self.units.run(SYSTEM, clocks.remind_all)
 
+    def reconcile(self) -> dict[str, int]:
+        """Make the identity vault agree with what was committed; gives what was done."""
+        with self.units.reading(SYSTEM) as unit:
+            return identities.reconcile(unit, self.orphan_minutes)
+
     def _sign_daily(self) -> None:
         while not self._stopping.is_set():
-            for what, work in (("signing of heads", self.sign_heads), ("reminding of deadlines", self.remind)):
+            for what, work in (
+                ("signing of heads", self.sign_heads),
+                ("reminding of deadlines", self.remind),
+                ("reconciling of identities", self.reconcile),
+            ):
                 try:
                     work()
                 except Exception:

@@ -1,7 +1,8 @@
 """Reading the audit trail: what happened to a thing, who did it, when, from which door, and why.
 
 A blinded reader gets no entry of the unblinded stream of the sites that they may see. An arm stands in an entry only for a
-reader who has asked for it (`unblinding.look`), so that reading the trail is no way round.
+reader who has asked for it (`unblinding.look`), so that reading the trail is no way round. Who looked at which identity is read
+by those who watch over that only (`identity.trail`); no identity stands in the trail.
 """
 
 import json
@@ -126,8 +127,7 @@ def _sees_own(unit: Unit, trial: str, sites: Iterable[str]) -> bool:
 
 def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bool, limit: int, after: int = 0) -> list[Line]:
     wanted = select(AuditEvent).where(AuditEvent.trial_id == trial, *about).order_by(AuditEvent.seq).limit(limit).offset(after)
-    if not sees:
-        wanted = wanted.where(AuditEvent.stream == "open")
+    wanted = wanted.where(_readable(unit, trial, sees=sees))
     events = unit.session.scalars(wanted).all()
     found = _values(unit, [event.event_id for event in events])
     arms = [event for event in events if event.field == "arm" and event.entity == "participant"]
@@ -153,6 +153,15 @@ def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bo
         )
         for number, event in enumerate(events, after + 1)
     ]
+
+
+def _readable(unit: Unit, trial: str, *, sees: bool) -> ColumnElement[bool]:
+    """Entries by their stream: the unblinded one for unblinded readers, the identity one for those who watch over identities."""
+    sites = unit.sites("identity.trail", trial)
+    watched = AuditEvent.stream == "identity"
+    if sites is not None:
+        watched = and_(watched, AuditEvent.org.in_(sites))
+    return or_(AuditEvent.stream != "identity" if sees else AuditEvent.stream == "open", watched)
 
 
 def _values(unit: Unit, ids: list[str]) -> dict[tuple[str, str], Any]:
