@@ -33,6 +33,7 @@ from trialdm.domain.protocol import Protocol
 from trialdm.domain.versions import compare
 from trialdm.exports import package
 from trialdm.form_commands import casebook_group, form_group, hold_group, import_form
+from trialdm.identity_commands import DIFFERENT, identity_group, read_identity, vault_group
 from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.query_commands import checks_group, query_group
@@ -50,6 +51,7 @@ from trialdm.services import (
     flow,
     gates,
     history,
+    identities,
     imports,
     inbox,
     mail,
@@ -81,6 +83,7 @@ Result = TypeVar("Result")
 
 _EXIT: tuple[tuple[type[TrialError], int], ...] = (
     (errors.Broken, 5),
+    (errors.VaultAway, 1),
     (errors.Conflict, 4),
     (errors.Forbidden, 3),
     (errors.Refused, 3),
@@ -384,7 +387,7 @@ def people_load(terminal: Terminal, file: Path) -> None:
     terminal.say({"created": [{"email": email, "code": code} for email, code in created]}, words)
 
 
-for _command in (delegation_group, who, training_group, credential_group):
+for _command in (delegation_group, who, training_group, credential_group, identity_group, vault_group):
     main.add_command(_command)
 
 
@@ -687,10 +690,18 @@ def participant_group() -> None:
 @participant_group.command("add")
 @click.argument("trial")
 @click.option("--site", required=True)
+@click.option("--identity", "file", type=PATH, help="JSON file with who it is, or - for standard input; for trials with identity: vault.")
+@click.option("--later", default="", help="Why the identity is to follow, in place of it.")
+@DIFFERENT
 @pass_terminal
-def participant_add(terminal: Terminal, trial: str, site: str) -> None:
+def participant_add(terminal: Terminal, trial: str, site: str, file: Path | None, later: str, different: str) -> None:
     """Add a participant under a fresh pseudonym."""
-    row = terminal.change(lambda unit: participants.describe(participants.add(unit, trial, site), "screened"))
+    given = read_identity(file)
+
+    def work(unit: Unit) -> dict[str, Any]:
+        return participants.describe(identities.add(unit, trial, site, given, later=later, different=different), "screened")
+
+    row = terminal.change(work)
     terminal.say(row, row["participant"])
 
 

@@ -60,6 +60,7 @@ def add(unit: Unit, trial: str, site: str, given: Mapping[str, str] | None = Non
                 "This trial keeps no identities: names stay at the site.", code="IDENTITY.SITE_HELD", needs="Leave the identity out."
             )
         return participants.add(unit, trial, site)
+    unit.require("history.import" if protocol.historical else "participant.add", trial, site)
     if not given:
         if not later:
             raise Invalid(
@@ -433,6 +434,14 @@ def certificate(unit: Unit, trial: str, participant: str) -> Document:
         "Certificate of cryptographic shredding",
         [Section("What was done", [Facts(facts), what]), Section("What this does not do", [Words(limit) for limit in LIMITS])],
     )
+
+
+def certificates(unit: Unit, trial: str) -> list[str]:
+    """The participants whose identities were shredded, for whoever may."""
+    if not unit.may("identity.shred", trial):
+        return []
+    done = select(IdentityAct.participant_id).where(IdentityAct.trial_id == trial, IdentityAct.act == "shred").order_by(IdentityAct.at)
+    return list(unit.session.scalars(done))
 
 
 # --- what was left over ----------------------------------------------------------------------------------------------
