@@ -8,10 +8,11 @@ import pytest
 
 from tests import builders
 from tests.api.test_api import Api
-from tests.api.test_concealment import HOME, browser, csrf_of
+from tests.api.test_concealment import HOME, browser
 from tests.builders import TRIAL, World
 from tests.identity.people import identifiers, with_vault
 from trialdm.demo.invented import invented
+from trialdm.identity.client import Asked
 from trialdm.services import identities
 
 WHY = "To ring about the visit tomorrow"
@@ -65,8 +66,6 @@ def test_what_is_wrong_is_named_and_not_repeated(api: Api) -> None:
 
 
 def test_a_vault_that_is_away_is_503_and_nothing_was_saved(sqlite_world: World, tmp_path: Any) -> None:
-    from trialdm.identity.client import Asked
-
     api = Api(with_vault(sqlite_world, Asked(tmp_path / "none", tmp_path / "none")))
     answer = api.send("research-nurse", "POST", "/participants", json={"site": "S01", "identity": GIVEN})
     assert (answer.status_code, answer.json["code"]) == (503, "VAULT.AWAY")
@@ -77,7 +76,9 @@ def test_a_vault_that_is_away_is_503_and_nothing_was_saved(sqlite_world: World, 
 
 
 def post(client: Any, path: str, **sent: str) -> Any:
-    return client.post(f"{HOME}{path}", data={**sent, "csrf_token": csrf_of(client)})
+    token = re.search(r'name="csrf_token" value="([^"]*)"', client.get(f"{HOME}/gate").get_data(as_text=True))
+    assert token
+    return client.post(f"{HOME}{path}", data={**sent, "csrf_token": token.group(1)})
 
 
 def test_the_pages_add_show_and_never_keep_an_identity(sqlite_world: World, caplog: pytest.LogCaptureFixture) -> None:
