@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from html import escape
 from pathlib import Path
@@ -21,7 +22,7 @@ from trialdm.identity.client import Asked
 from trialdm.services import identities, packages, trail
 from trialdm.services.identities import LIMITS, Look
 from trialdm.services.packages import Request
-from trialdm.services.unit import SYSTEM, Unit
+from trialdm.services.unit import SYSTEM, Unit, Unproved
 from trialdm.store.tables import AuditEvent, IdentityAct, Notice, Participant
 
 WHY = "To ring about the visit tomorrow"
@@ -197,6 +198,18 @@ def test_a_reason_says_something_and_names_nobody(one: World, reason: str) -> No
     assert invented(1)["family_name"] not in problem.message
 
 
+@pytest.mark.parametrize("minutes", [None, 1, 6])
+def test_on_pages_somebody_has_just_proved_who_they_are(one: World, minutes: int | None) -> None:
+    ident = added(one)
+    proved = None if minutes is None else one.now - timedelta(minutes=minutes)
+    person = replace(one.actor("research-nurse"), door="web", proved_at=proved)
+    if minutes == 1:
+        assert one.units.run(person, lambda unit: identities.see(unit, TRIAL, ident, WHY)).participant == ident
+        return
+    with pytest.raises(Unproved):
+        one.units.run(person, lambda unit: identities.see(unit, TRIAL, ident, WHY))
+
+
 def test_looks_are_read_in_the_trail_by_those_who_watch_over_identities_only(there: World) -> None:
     ident = added(there)
     seen(there, ident)
@@ -343,6 +356,17 @@ def test_a_name_alone_is_asked_about_and_confirmed(there: World) -> None:
         term(there, ident, words)
     assert [detail.code for detail in asked.value.details] == ["GOV-41.ae_term.name"]
     assert term(there, ident, words, ("GOV-41.ae_term.name",)).status == "complete"
+
+
+def test_a_reason_for_change_and_a_note_do_not_name_the_participant(one: World) -> None:
+    ident, name = consented(one), invented(1)["given_name"]
+    builders.put(one, ident, "V01", "DEMO", {"age_years": 60})
+    with pytest.raises(Invalid) as problem:
+        builders.put(one, ident, "V01", "DEMO", {"age_years": 61}, reason=f"other: {name} said so")
+    assert problem.value.code == "GATE.GOV-41"
+    with pytest.raises(Invalid):
+        builders.put(one, ident, "V01", "DEMO", {"age_years": 61}, reason="source", notes={"any": f"{name} said so"})
+    assert builders.put(one, ident, "V01", "DEMO", {"age_years": 61}, reason="other: said so on the ward").version == 2
 
 
 def test_words_about_nobody_and_other_people_raise_no_alarm(one: World) -> None:

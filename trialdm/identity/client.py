@@ -1,6 +1,7 @@
 """The vault in another process: the same questions, asked over its socket. It is away where it does not answer in time."""
 
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from trialdm.domain.errors import Detail, TrialError, VaultAway
 from trialdm.domain.identity import Identity, Likeness, Waiting
 from trialdm.identity import wire
 
-#: Seconds to wait for the vault.
-PATIENCE = 5.0
+#: Seconds to wait for the vault, and to leave it alone after it did not answer in time: whoever asks holds locks meanwhile.
+PATIENCE, REST = 3.0, 10.0
 
 _LATER = "Try again in a while; tell the administrator if it lasts."
 
@@ -22,6 +23,8 @@ class Asked:
 
     def __init__(self, path: Path, token: Path, views_per_hour: int = 5, patience: float = PATIENCE) -> None:
         self.path, self.token, self.views_per_hour, self.patience = path, token, views_per_hour, patience
+
+        self._rests_until = 0.0
 
     def enter(self, trial: str, who: Identity, *, by: str, participant: str = "", different: bool = False) -> Likeness:
         return Likeness(**self._ask("enter", trial=trial, who=who.to_json(), by=by, participant=participant, different=different))
@@ -48,6 +51,8 @@ class Asked:
         return str(self._ask("shred", trial=trial, participant=participant, by=by))
 
     def _ask(self, question: str, **values: Any) -> Any:
+        if time.monotonic() < self._rests_until:
+            raise VaultAway("The identity vault does not answer.", needs=_LATER)
         try:
             token = self.token.read_text("ascii").strip()
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -55,6 +60,9 @@ class Asked:
                 connection.connect(str(self.path))
                 wire.send(connection, {"ask": question, "token": token, **values})
                 answer = wire.receive(connection)
+        except TimeoutError:
+            self._rests_until = time.monotonic() + REST
+            raise VaultAway("The identity vault does not answer.", needs=_LATER) from None
         except (OSError, EOFError, wire.BadFrame, ValueError):
             raise VaultAway(
                 "The identity vault does not answer.", needs="Try again in a while; tell the administrator if it lasts."

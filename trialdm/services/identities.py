@@ -166,12 +166,13 @@ def acts(unit: Unit, row: Participant, *wanted: str) -> list[IdentityAct]:
 def see(unit: Unit, trial: str, participant: str, reason: str) -> Look:
     """Put on record that staff of the participant's own site look at the identity; `shown` gives it once this is committed.
 
-    Raises Forbidden for other people, Refused beyond so many looks an hour.
+    On pages they have just proved who they are. Raises Forbidden for other people, Refused beyond so many looks an hour.
     """
     row = participants.find(unit, trial, participant, "identity.see")
     _require_kept(unit, trial)
     unit.attempt(trial, "identity.see", site=row.site)
     _require_there(unit, row)
+    unit.require_proof()
     said = _about(unit, row, reason)
     _require_seldom(unit)
     return _looked(unit, row, _keep(unit, row, "see", said))
@@ -254,6 +255,7 @@ def open_asked(unit: Unit, trial: str, request: str) -> Look:
             code="IDENTITY.CLOSED",
             needs="A second person confirms it.",
         )
+    unit.require_proof()
     _require_seldom(unit)
     act = _keep(unit, row, "open", asked.reason, asked.id)
     words = f"{unit.actor.name} has looked at who participant {row.id} is, with the agreement of a second person."
@@ -346,6 +348,25 @@ def findings(unit: Unit, place: Place, values: Mapping[str, Any], confirmed: Ite
     return [one for one in found if one not in answered], answered
 
 
+def require_unnamed(unit: Unit, place: Place, words: Iterable[str]) -> None:
+    """Raises Invalid for words kept beside a form (a reason, a note) that hold the participant's own identifiers."""
+    text = "\n".join(said for said in words if said.strip())
+    if not text or place.protocol.identity != "vault" or unit.vault is None or not entered(unit, place.participant):
+        return
+    try:
+        kinds = unit.vault.contains(place.protocol.id, place.participant.id, text)
+    except VaultAway:  # what certainly identifies somebody is found without it (`identifiers.require_none`)
+        return
+    if kinds:
+        raise _named(kinds[0])
+
+
+def _named(kind: str) -> Invalid:
+    message = f"This looks like {identity.KINDS[kind][0]}. Remove it."
+    detail = Detail("GATE.GOV-41", message, "reason")
+    return Invalid(message, code="GATE.GOV-41", needs="Words that identify nobody.", details=[detail])
+
+
 def _scanned(form: Form) -> list[str]:
     return [item.name for item in form.items if item.scan]
 
@@ -376,6 +397,7 @@ def shred(unit: Unit, trial: str, participant: str, reason: str) -> bool:
     _require_kept(unit, trial)
     row = participants.known(unit, trial, participant)
     unit.attempt(trial, "identity.shred", site=row.site)
+    unit.require_proof()
     _require_there(unit, row)
     said = _about(unit, row, reason)
     asked = next(iter(reversed(acts(unit, row, "shred-ask"))), None)
@@ -515,9 +537,7 @@ def _about(unit: Unit, row: Participant, reason: str) -> str:
     said = _words(reason)
     kinds = _vault(unit).contains(row.trial_id, row.id, said)
     if kinds:
-        message = f"This looks like {identity.KINDS[kinds[0]][0]}. Remove it."
-        detail = Detail("GATE.GOV-41", message, "reason")
-        raise Invalid(message, code="GATE.GOV-41", needs="Words that identify nobody.", details=[detail])
+        raise _named(kinds[0])
     return said
 
 

@@ -40,9 +40,7 @@ class _Stopped(Exception):
 class Jobs:
     """The queues of one instance, and the worker of each."""
 
-    def __init__(
-        self, units: Units, folder: Path, mail_server: Mail | None = None, address: str = "", orphan_minutes: int = 10
-    ) -> None:
+    def __init__(self, units: Units, folder: Path, mail_server: Mail | None = None, address: str = "", orphan_minutes: int = 10) -> None:
         self.units, self.folder, self.mail_server, self.address, self.orphan_minutes = units, folder, mail_server, address, orphan_minutes
         exports, simulations = self.queues = [
             SqliteHuey(name, filename=str(folder / "jobs.db"), results=False) for name in ("trialdm", "trialdm-rehearsals")

@@ -261,6 +261,7 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     before = stored.answers(place.form) if stored else Answers({}, {})
     if not place.protocol.historical:
         verdict = replace(verdict, findings=(*verdict.findings, *contradictions.found(place, book, before, verdict.answers)))
+    identities.require_unnamed(unit, place, (sent.reason, *sent.notes.values()))
     own, answered_own = identities.findings(unit, place, verdict.answers.values, sent.confirm)
     verdict = replace(verdict, findings=(*verdict.findings, *own), confirmed=(*verdict.confirmed, *answered_own))
     verdict, awaited = answering.judged(place, verdict, theirs)

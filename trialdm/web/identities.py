@@ -219,6 +219,6 @@ def _requests(unit: Unit, trial: str, problem: TrialError | None = None) -> str:
         told=request.args.get("shredded", ""),
         kept=protocol.identity == "vault",
         hours=int(identities.OPEN.total_seconds() // 3600),
-        sent=request.form,
-        **_wrong(problem),
+        sent=request.form if request.endpoint == "identities.ask" else {},
+        **{**_wrong(problem), **({} if request.endpoint == "identities.ask" else {"wrong": ""})},
     )

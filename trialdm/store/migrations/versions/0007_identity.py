@@ -7,7 +7,7 @@ from trialdm.store.guards import postgresql_guards, sqlite_guards
 from trialdm.store.tables import Instant
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 
 def upgrade() -> None:
