@@ -37,7 +37,7 @@ def test_the_way_of_an_identity_on_the_pages(visit, check):
     decider.go("/identities")
     check(decider.page)
     decider.page.get_by_label(re.compile(f"asks to see {ident}")).fill("It is needed")
-    press(decider.page, "text=Confirm")
+    press(decider.page, "main button[value=confirm]")
     asker.go("/identities")
     check(asker.page)
     press(asker.page, "text=Show the identity")
