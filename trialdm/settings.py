@@ -185,6 +185,8 @@ def _oidc(path: Path, raw: Any) -> Oidc:
     except (OSError, UnicodeDecodeError) as problem:
         raise NoInstance(f"{file} cannot be read: {problem}") from None
     return Oidc(given["issuer"], given["client_id"], secret, given["name"], tuple(map(str, given.get("acr", ()))))
+
+
 #: Settings of the vault -> type, and what a number or a word has to be.
 _OF_VAULT: dict[str, tuple[type, Callable[[Any], bool]]] = {
     "mode": (str, lambda word: word in ("inside", "process")),
