@@ -9,7 +9,7 @@ from waitress import create_server
 from trialdm import api, web
 from trialdm.documents.press import Press
 from trialdm.domain.errors import Invalid
-from trialdm.door import errors, health, logs, security
+from trialdm.door import errors, health, logs, routes, security
 from trialdm.instance import Instance
 from trialdm.services import jobs
 
@@ -44,6 +44,7 @@ def put_together() -> Flask:
     Bootstrap5(app)
     logs.register(app)
     security.register(app)
+    routes.register(app)
     health.register(app)
     web.register(app)
     api.register(app)

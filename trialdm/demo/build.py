@@ -102,6 +102,7 @@ def build(folder: Path, *, count: int, seed: int, today: date | None, say: Say) 
     play.prepare()
     play.run(count)
     play.pathway(seed)
+    play.units.run(SYSTEM, lambda unit: [play.token(unit, entry["email"]) for entry in play.sign_ins])
     rows = [{**entry, "token": play.tokens[entry["email"]]} for entry in play.sign_ins]
     (folder / SIGN_INS).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     (folder / SIGN_INS).chmod(0o600)
@@ -212,13 +213,16 @@ class Play:
 
     def _account(self, unit: Unit, email: str, name: str, role: str, site: str, of: str = TRIAL) -> None:
         if email == cast.ADMINISTRATOR:
-            account = people.first(unit, email, name, self.password)
+            people.first(unit, email, name, self.password)
         else:
             trial = "*" if email == cast.MANAGER else of
-            account = people.add(unit, email, name, self.password, [(role, site)], trial=trial)
+            people.add(unit, email, name, self.password, [(role, site)], trial=trial)
         self.sign_ins.append({"email": email, "password": self.password, "role": role, "site": site})
-        own = replace(unit.actor, id=account.id)
-        self.tokens[email] = tokens.create(replace_actor(unit, own), account, "demonstration")
+
+    def token(self, unit: Unit, email: str) -> None:
+        """A token for programs: made on the last day, from which on it is good for a year."""
+        account = people.by_email(unit, email)
+        self.tokens[email] = tokens.create(replace_actor(unit, replace(unit.actor, id=account.id)), account, "demonstration")
 
     def _actor(self, email: str) -> Actor:
         with self.units.reading(SYSTEM) as unit:
