@@ -9,7 +9,7 @@ from waitress import create_server
 from trialdm import api, web
 from trialdm.documents.press import Press
 from trialdm.domain.errors import Invalid
-from trialdm.door import errors, health, logs, security
+from trialdm.door import errors, health, logs, routes, security
 from trialdm.instance import Instance
 from trialdm.services import jobs
 
@@ -25,7 +25,7 @@ def create_app(instance: Instance) -> Flask:
 def lead_to(app: Flask, instance: Instance) -> Flask:
     """Open the doors to an instance."""
     known = instance.settings
-    worker = jobs.Jobs(instance.units, known.folder, known.mail, known.address, known.anchors)
+    worker = jobs.Jobs(instance.units, known.folder, known.mail, known.address, known.anchors, known.vault.orphan_minutes)
     app.extensions = {**app.extensions, "trialdm": instance, "trialdm-jobs": worker, "trialdm-press": Press()}
     return app
 
@@ -44,6 +44,7 @@ def put_together() -> Flask:
     Bootstrap5(app)
     logs.register(app)
     security.register(app)
+    routes.register(app)
     health.register(app)
     web.register(app)
     api.register(app)

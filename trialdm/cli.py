@@ -19,6 +19,7 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
+from trialdm import upkeep_commands
 from trialdm.allocation_commands import allocation_group, document_file, write_document
 from trialdm.approval_commands import approval_group, document_group, modification_group
 from trialdm.audit_commands import audit_group
@@ -33,6 +34,7 @@ from trialdm.domain.protocol import Protocol
 from trialdm.domain.versions import compare
 from trialdm.exports import package
 from trialdm.form_commands import casebook_group, form_group, hold_group, import_form
+from trialdm.identity_commands import DIFFERENT, identity_group, read_identity, vault_group
 from trialdm.pathway_commands import guidance_group, organisation_group
 from trialdm.people_commands import credential_group, delegation_group, training_group, who
 from trialdm.query_commands import checks_group, query_group
@@ -49,6 +51,7 @@ from trialdm.services import (
     flow,
     gates,
     history,
+    identities,
     imports,
     inbox,
     mail,
@@ -79,6 +82,7 @@ Result = TypeVar("Result")
 
 _EXIT: tuple[tuple[type[TrialError], int], ...] = (
     (errors.Broken, 5),
+    (errors.VaultAway, 1),
     (errors.Conflict, 4),
     (errors.Forbidden, 3),
     (errors.Refused, 3),
@@ -207,11 +211,15 @@ def _password() -> tuple[str, bool]:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--workers", default=8, show_default=True, help="Threads that answer requests.")
+@click.option("--although-unsafe", is_flag=True, help="Serve although 'selfcheck' finds stops: for trying out only.")
 @pass_terminal
-def serve(terminal: Terminal, host: str, port: int, workers: int) -> None:
-    """Serve the pages and the API, with a worker for exports."""
+def serve(terminal: Terminal, host: str, port: int, workers: int, although_unsafe: bool) -> None:
+    """Serve the pages and the API, with a worker for exports. A live instance that is unsafe is not served (see selfcheck)."""
+    from trialdm import upkeep
     from trialdm.app import serve as serve_pages
 
+    if not although_unsafe:
+        upkeep.require_safe(terminal.instance)
     serve_pages(terminal.instance, host=host, port=port, threads=workers)
 
 
@@ -380,7 +388,7 @@ def people_load(terminal: Terminal, file: Path) -> None:
     terminal.say({"created": [{"email": email, "code": code} for email, code in created]}, words)
 
 
-for _command in (delegation_group, who, training_group, credential_group):
+for _command in (delegation_group, who, training_group, credential_group, identity_group, vault_group):
     main.add_command(_command)
 
 
@@ -683,10 +691,18 @@ def participant_group() -> None:
 @participant_group.command("add")
 @click.argument("trial")
 @click.option("--site", required=True)
+@click.option("--identity", "file", type=PATH, help="JSON file with who it is, or - for standard input; for trials with identity: vault.")
+@click.option("--later", default="", help="Why the identity is to follow, in place of it.")
+@DIFFERENT
 @pass_terminal
-def participant_add(terminal: Terminal, trial: str, site: str) -> None:
+def participant_add(terminal: Terminal, trial: str, site: str, file: Path | None, later: str, different: str) -> None:
     """Add a participant under a fresh pseudonym."""
-    row = terminal.change(lambda unit: participants.describe(participants.add(unit, trial, site), "screened"))
+    given = read_identity(file)
+
+    def work(unit: Unit) -> dict[str, Any]:
+        return participants.describe(identities.add(unit, trial, site, given, later=later, different=different), "screened")
+
+    row = terminal.change(work)
     terminal.say(row, row["participant"])
 
 
@@ -862,6 +878,9 @@ def import_history(terminal: Terminal, trial: str, file: Path) -> None:
 for _command in (form_group, import_form, casebook_group, hold_group):
     main.add_command(_command)
 
+
+for _command in (upkeep_commands.selfcheck, upkeep_commands.backup, upkeep_commands.restore):
+    main.add_command(_command)
 
 main.add_command(allocation_group)
 main.add_command(audit_group)

@@ -10,6 +10,9 @@ from sqlalchemy import Engine
 
 from trialdm import settings as files
 from trialdm.domain.errors import Broken
+from trialdm.domain.identity import Vault
+from trialdm.identity.client import Asked
+from trialdm.identity.vault import Kept, Place
 from trialdm.services.unit import Entropy, Units
 from trialdm.settings import Settings
 from trialdm.store import engine as database
@@ -60,5 +63,18 @@ def open_folder(folder: Path) -> Instance:
 
 
 def _open(settings: Settings, engine: Engine, entropy: Entropy = secrets.token_bytes) -> Instance:
-    units = Units(engine, keys.load(settings.keys_folder), clock(settings.today), entropy, settings.world)
+    units = Units(engine, keys.load(settings.keys_folder), clock(settings.today), entropy, settings.world, vault(settings))
     return Instance(settings, engine, units)
+
+
+def vault(settings: Settings) -> Vault:
+    """The vault as the research service reaches it: inside, or behind its socket. Nothing is opened or made before it is asked."""
+    if settings.vault.mode == "process":
+        return Asked(settings.vault.socket, settings.vault.token, settings.vault.views_per_hour)
+    return kept_vault(settings, inside=True)
+
+
+def kept_vault(settings: Settings, *, inside: bool = False, pseudonyms: Entropy = secrets.token_bytes) -> Kept:
+    """The vault itself, for its own process and for whoever keeps it. Only a demonstration gives it a seeded source of pseudonyms."""
+    place = Place(settings.vault.folder, settings.vault.database_url, settings.world, settings.vault.views_per_hour)
+    return Kept(place, clock(settings.today), pseudonyms, inside=inside)

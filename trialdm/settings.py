@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -48,6 +49,25 @@ class Anchors:
 
 
 @dataclass(frozen=True)
+class Vault:
+    """Where identities are kept, for trials with `identity: vault` (table `[vault]`).
+
+    `mode` is `inside` (in this service: for demonstrations and tests) or `process` (behind `socket`, kept by another user of the
+    system). The vault's own process reads the same table from an instance folder of its own.
+    """
+
+    folder: Path
+    database_url: str
+    socket: Path
+    token: Path
+    mode: str = "inside"
+    socket_mode: str = "0600"
+    allowed_uids: tuple[int, ...] = ()
+    views_per_hour: int = 5
+    orphan_minutes: int = 10
+
+
+@dataclass(frozen=True)
 class Settings:
     """Settings of one instance. `today` pins the calendar of a demonstration; None is the real day.
 
@@ -57,6 +77,7 @@ class Settings:
 
     folder: Path
     database_url: str
+    vault: Vault
     demo: bool = False
     test: bool = False
     today: date | None = None
@@ -92,7 +113,7 @@ def exists(folder: Path) -> bool:
 
 
 #: Everything that a file of settings may hold.
-_KNOWN = set("database_url demo test today secure_cookies second_factor idle_minutes address mail oidc anchors".split())
+_KNOWN = set("database_url demo test today secure_cookies second_factor idle_minutes address mail oidc anchors vault".split())
 
 
 def load(folder: Path) -> Settings:
@@ -114,6 +135,7 @@ def load(folder: Path) -> Settings:
     return Settings(
         folder=folder,
         database_url=raw.get("database_url") or f"sqlite:///{folder / 'trialdm.db'}",
+        vault=_vault(path, raw.get("vault", {})),
         demo=bool(raw.get("demo", False)),
         test=bool(raw.get("test", False)),
         today=raw.get("today"),
@@ -172,6 +194,37 @@ def _oidc(path: Path, raw: Any) -> Oidc:
     except (OSError, UnicodeDecodeError) as problem:
         raise NoInstance(f"{file} cannot be read: {problem}") from None
     return Oidc(given["issuer"], given["client_id"], secret, given["name"], tuple(map(str, given.get("acr", ()))))
+
+
+#: Settings of the vault -> type, and what a number or a word has to be.
+_OF_VAULT: dict[str, tuple[type, Callable[[Any], bool]]] = {
+    "mode": (str, lambda word: word in ("inside", "process")),
+    "folder": (str, bool),
+    "database_url": (str, bool),
+    "socket": (str, bool),
+    "token": (str, bool),
+    "socket_mode": (str, lambda word: word in ("0600", "0660")),
+    "allowed_uids": (list, lambda uids: all(type(uid) is int and uid >= 0 for uid in uids)),
+    "views_per_hour": (int, lambda number: 1 <= number <= 100),
+    "orphan_minutes": (int, lambda number: 1 <= number <= 1440),
+}
+
+
+def _vault(path: Path, raw: Any) -> Vault:
+    given = raw if isinstance(raw, dict) else {"": raw}
+    for name, value in given.items():
+        type_of, fits = _OF_VAULT.get(name, (object, lambda _: False))
+        if type(value) is not type_of or not fits(value):
+            raise NoInstance(f"{path}: [vault] has no setting '{name}' that may say this; see /help/identities on the pages.")
+    folder = (path.parent / given.get("folder", "vault")).resolve()
+    return Vault(
+        folder=folder,
+        database_url=given.get("database_url") or f"sqlite:///{folder / 'vault.db'}",
+        socket=(folder / given.get("socket", "vault.sock")).resolve(),
+        token=(folder / given.get("token", "token")).resolve(),
+        allowed_uids=tuple(given.get("allowed_uids", ())) or (os.getuid(),),
+        **{name: given[name] for name in ("mode", "socket_mode", "views_per_hour", "orphan_minutes") if name in given},
+    )
 
 
 def create(

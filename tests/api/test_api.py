@@ -79,7 +79,7 @@ def test_the_gate(one: Api) -> None:
 
 
 def test_adding_and_listing_participants(api: Api) -> None:
-    added = api.send("research-nurse", "POST", "/participants", json={"site": "S01"})
+    added = api.send("research-nurse", "POST", "/participants", json={"site": "S01", "later": "Screened by telephone"})
     assert added.status_code == 201
     listed = api.send("trial-coordinator", "GET", "/participants").json
     assert [row["participant"] for row in listed["items"]] == [added.json["participant"]]

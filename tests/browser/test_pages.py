@@ -128,10 +128,18 @@ def test_blinded_people_see_no_arm(visit):
     assert nurse.page.locator("h1").inner_text() == "This is not allowed"
 
 
+def add_later(page):
+    """Add a participant from the list, with the identity to follow."""
+    press(page, "text=Add participant")
+    page.check("#to_follow")
+    page.fill("#reason", "Screened by telephone")
+    press(page, "main button >> text=Add participant")
+
+
 def test_a_participant_is_added(visit, check):
     visitor = visit(NURSE)
     visitor.go("/participants")
-    press(visitor.page, "text=Add participant")
+    add_later(visitor.page)
     assert "Participant added" in visitor.page.locator("[role=status]").first.inner_text()
     check(visitor.page)
     visitor.page.locator("h1").inner_text()
@@ -141,7 +149,7 @@ def test_a_participant_who_is_not_ready_is_refused_with_every_reason(visit, chec
     visitor = visit(NURSE)
     page = visitor.page
     visitor.go("/participants")
-    press(page, "text=Add participant")
+    add_later(page)
     page.goto(f"{page.url.partition('?')[0]}/randomise")
     assert page.locator("text=Randomise now").count() == 0
     said = page.locator(".reasons").inner_text()

@@ -4,7 +4,21 @@ from flask import Flask
 from flask_smorest import Api
 
 import trialdm
-from trialdm.api import approvals, derived, exports, forms, notices, participants, people, queries, safety, signing, trials, unblinding
+from trialdm.api import (
+    approvals,
+    derived,
+    exports,
+    forms,
+    identities,
+    notices,
+    participants,
+    people,
+    queries,
+    safety,
+    signing,
+    trials,
+    unblinding,
+)
 
 
 def register(app: Flask) -> None:
@@ -22,6 +36,6 @@ def register(app: Flask) -> None:
         },
     )
     api = Api(app)
-    of_participants = (participants.api, derived.api, forms.api, signing.api, queries.api, safety.api, unblinding.api)
+    of_participants = (participants.api, identities.api, derived.api, forms.api, signing.api, queries.api, safety.api, unblinding.api)
     for blueprint in (trials.api, approvals.api, people.api, *of_participants, exports.api, notices.api):
         api.register_blueprint(blueprint)

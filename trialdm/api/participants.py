@@ -9,7 +9,7 @@ from marshmallow import RAISE
 from trialdm.api import schemas
 from trialdm.domain.errors import Invalid, Unconditional
 from trialdm.door.security import change, known_person, read
-from trialdm.services import allocations, factors, participants, studies, theatre, transfers, unblinding
+from trialdm.services import allocations, factors, identities, participants, studies, theatre, transfers, unblinding
 from trialdm.services.unit import Unit
 
 api = Blueprint("api_participants", __name__, url_prefix="/api/v1/trials/<trial>/participants", description="Participants")
@@ -35,9 +35,14 @@ def listing(page: dict[str, int], trial: str) -> Any:
 @api.arguments(schemas.NewParticipant)
 @api.response(201, schemas.Participant)
 @known_person
-def add(body: dict[str, str], trial: str) -> Any:
-    """Add a participant of a site under a fresh random pseudonym."""
-    return change(lambda unit: participants.describe(participants.add(unit, trial, body["site"]), "screened"))
+def add(body: dict[str, Any], trial: str) -> Any:
+    """Add a participant of a site under a fresh random pseudonym, with the identity where the trial keeps identities."""
+
+    def work(unit: Unit) -> dict[str, Any]:
+        row = identities.add(unit, trial, body["site"], body["identity"], later=body["later"], different=body["different"])
+        return participants.describe(row, "screened")
+
+    return change(work)
 
 
 @api.get("/<participant>")

@@ -269,8 +269,83 @@ class Modification(Schema):
     sites = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "Site to its state there."})
 
 
+class GivenIdentity(Schema):
+    """What the vault keeps; which of it is right is judged by `domain.identity`."""
+
+    family_name = fields.String(required=True)
+    given_name = fields.String(required=True)
+    born = fields.String(required=True, metadata={"description": "Date of birth, such as 1948-03-27."})
+    postcode = fields.String(required=True)
+    nhs_number = fields.String(load_default="")
+    no_nhs_number = fields.String(load_default="", metadata={"description": "Why there is no NHS number."})
+    phone = fields.String(load_default="")
+
+
+class Identity(GivenIdentity):
+    participant = fields.String()
+
+
+_DIFFERENT = {"description": "Why somebody of the same name and date of birth is another person."}
+
+
+class NewIdentity(Schema):
+    identity = fields.Nested(GivenIdentity, required=True)
+    different = fields.String(load_default="", validate=validate.Length(max=300), metadata=_DIFFERENT)
+
+
+class IdentityEntered(Schema):
+    participant = fields.String()
+
+
+class WhyIdentity(Schema):
+    reason = fields.String(required=True, validate=validate.Length(max=300), metadata={"description": "Why, without a name."})
+
+
+class IdentityShredded(Schema):
+    participant = fields.String()
+    shredded = fields.Boolean(metadata={"description": "False where a second person has yet to do it."})
+
+
+class DuplicateQuestion(Schema):
+    site = fields.String(required=True, validate=validate.Length(min=2, max=8))
+    identity = fields.Nested(GivenIdentity, required=True)
+
+
+class DuplicateAnswer(Schema):
+    duplicate = fields.Boolean()
+
+
+class NewIdentityRequest(WhyIdentity):
+    participant = fields.String(required=True, validate=validate.Length(max=20))
+
+
+class IdentityRequested(Schema):
+    request = fields.String()
+
+
+class IdentityDecision(WhyIdentity):
+    confirm = fields.Boolean(required=True, truthy={True}, falsy={False})
+
+
+class IdentityRequest(Schema):
+    id = fields.String()
+    participant = fields.String()
+    site = fields.String()
+    state = fields.String(validate=validate.OneOf(("asked", "confirmed", "declined", "opened", "ended")))
+    asked_by = fields.String()
+    asked_at = fields.String()
+    reason = fields.String()
+    mine = fields.Boolean()
+    decides = fields.Boolean(metadata={"description": "Whether this person may decide it now."})
+
+
 class NewParticipant(Schema):
     site = fields.String(required=True, validate=validate.Length(min=2, max=8))
+    identity = fields.Nested(GivenIdentity, load_default=None, metadata={"description": "For trials with identity: vault."})
+    later = fields.String(
+        load_default="", validate=validate.Length(max=300), metadata={"description": "Why the identity is to follow, in place of it."}
+    )
+    different = fields.String(load_default="", validate=validate.Length(max=300), metadata=_DIFFERENT)
 
 
 class NewTransfer(Schema):

@@ -21,6 +21,7 @@ from trialdm import settings
 from trialdm.definitions import registers, sources
 from trialdm.demo import audit, cast, figures
 from trialdm.demo.closing import Closing
+from trialdm.demo.invented import invented
 from trialdm.demo.journeys import Act, Journey, Person, journey, weekday
 from trialdm.demo.questions import Asking
 from trialdm.demo.typing_twice import Typing
@@ -37,6 +38,7 @@ from trialdm.services import (
     delegations,
     epochs,
     gates,
+    identities,
     ledgers,
     participants,
     people,
@@ -95,9 +97,12 @@ def build(folder: Path, *, count: int, seed: int, today: date | None, say: Say) 
     last = today or datetime.now(LONDON).date()
     rng = random.Random(f"{seed}")
     play = Play(opened.units, last, rng, say)
+    if play.units.vault is not None:
+        play.units = replace(play.units, vault=instances.kept_vault(opened.settings, inside=True, pseudonyms=play.units.entropy))
     play.prepare()
     play.run(count)
     play.pathway(seed)
+    play.units.run(SYSTEM, lambda unit: [play.token(unit, entry["email"]) for entry in play.sign_ins])
     rows = [{**entry, "token": play.tokens[entry["email"]]} for entry in play.sign_ins]
     (folder / SIGN_INS).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     (folder / SIGN_INS).chmod(0o600)
@@ -125,6 +130,7 @@ class Play:
     actors: dict[tuple[str, str], Actor] = field(default_factory=dict)
     site_opened: dict[str, date] = field(default_factory=dict)
     steps: int = 0
+    added: int = 0
 
     def __post_init__(self) -> None:
         source = random.Random(self.rng.random())
@@ -207,13 +213,16 @@ class Play:
 
     def _account(self, unit: Unit, email: str, name: str, role: str, site: str, of: str = TRIAL) -> None:
         if email == cast.ADMINISTRATOR:
-            account = people.first(unit, email, name, self.password)
+            people.first(unit, email, name, self.password)
         else:
             trial = "*" if email == cast.MANAGER else of
-            account = people.add(unit, email, name, self.password, [(role, site)], trial=trial)
+            people.add(unit, email, name, self.password, [(role, site)], trial=trial)
         self.sign_ins.append({"email": email, "password": self.password, "role": role, "site": site})
-        own = replace(unit.actor, id=account.id)
-        self.tokens[email] = tokens.create(replace_actor(unit, own), account, "demonstration")
+
+    def token(self, unit: Unit, email: str) -> None:
+        """A token for programs: made on the last day, from which on it is good for a year."""
+        account = people.by_email(unit, email)
+        self.tokens[email] = tokens.create(replace_actor(unit, replace(unit.actor, id=account.id)), account, "demonstration")
 
     def _actor(self, email: str) -> Actor:
         with self.units.reading(SYSTEM) as unit:
@@ -408,7 +417,9 @@ class Standing:
 
     def add(self, site: str) -> str:
         self._tick()
-        return participants.add(self.unit, TRIAL, site).id
+        given = invented(self.play.added)
+        self.play.added += 1
+        return identities.add(self.unit, TRIAL, site, given).id
 
     def save(self, participant: str, form: str, visit: str, given: Mapping[str, Any], row: int = 1) -> None:
         self._tick()

@@ -105,6 +105,12 @@ class Unconditional(TrialError):
     default_code = "CRF.VERSION_NEEDED"
 
 
+class VaultAway(TrialError):
+    """The identity vault does not answer. Everything that needs no identity goes on."""
+
+    default_code = "VAULT.AWAY"
+
+
 class Broken(TrialError):
     """A check of stored or exported data failed: what is there is not what was written."""
 

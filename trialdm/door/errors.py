@@ -25,6 +25,7 @@ _STATUS: tuple[tuple[type[TrialError], int], ...] = (
     (errors.Conflict, 409),
     (errors.WrongState, 409),
     (errors.Invalid, 422),
+    (errors.VaultAway, 503),
     (errors.Broken, 500),
     (TrialError, 400),
 )
@@ -43,6 +44,7 @@ _TITLES = {
     428: "The request has to say more",
     429: "Too much at once",
     500: "Something went wrong",
+    503: "The identity vault does not answer",
 }
 
 

@@ -319,4 +319,5 @@ def _for_templates() -> dict[str, Any]:
         "nonce": g.get("nonce", ""),
         "unread": g.get("unread", 0),
         "demo": instance().settings.demo,
+        "vault_inside": instance().units.vault is not None and instance().units.vault.inside,
     }

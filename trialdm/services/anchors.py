@@ -124,13 +124,20 @@ def require_all(unit: Unit, trial: str) -> None:
         )
 
 
+def streams(unit: Unit, trial: str) -> tuple[str, ...]:
+    """The streams that somebody reads whole from whom nothing of the trial is kept; looks at identities are for those who watch them."""
+    watches = unit.sites("identity.trail", trial) is None
+    return audit.STREAMS if watches else tuple(stream for stream in audit.STREAMS if stream != "identity")
+
+
 def receipt(unit: Unit, trial: str, event_id: str) -> dict[str, Any]:
     """That an entry stands in the trail: the entry, its place, the way from there to the root, and the signed root.
 
     Raises Missing where there is no such entry, and WrongState where it waits to be sealed.
     """
     require_all(unit, trial)
-    event = unit.session.scalars(select(AuditEvent).where(AuditEvent.event_id == event_id, AuditEvent.trial_id == trial)).first()
+    there = (AuditEvent.event_id == event_id, AuditEvent.trial_id == trial, AuditEvent.stream.in_(streams(unit, trial)))
+    event = unit.session.scalars(select(AuditEvent).where(*there)).first()
     if event is None:
         raise Missing("There is no such entry.", code="AUDIT.NO_ENTRY")
     place = unit.session.scalars(select(AuditLeaf).where(AuditLeaf.event_id == event_id)).first()

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from trialdm.domain.errors import TrialError
 from trialdm.rehearsal.simulate import Rehearsal
-from trialdm.services import anchors, clocks, ledgers, mail, packages, people, rehearsals, sealing
+from trialdm.services import anchors, clocks, identities, ledgers, mail, packages, people, rehearsals, sealing
 from trialdm.services.unit import SYSTEM, Actor, Units
 from trialdm.settings import Anchors, Mail
 from trialdm.store.tables import Account, ExportJob, RehearsalJob, Trial
@@ -42,9 +42,15 @@ class Jobs:
     """The queues of one instance, and the worker of each."""
 
     def __init__(
-        self, units: Units, folder: Path, mail_server: Mail | None = None, address: str = "", given_away: Anchors | None = None
+        self,
+        units: Units,
+        folder: Path,
+        mail_server: Mail | None = None,
+        address: str = "",
+        given_away: Anchors | None = None,
+        orphan_minutes: int = 10,
     ) -> None:
-        self.units, self.folder, self.mail_server, self.address = units, folder, mail_server, address
+        self.units, self.folder, self.mail_server, self.address, self.orphan_minutes = units, folder, mail_server, address, orphan_minutes
         self.given_away = given_away or Anchors()
         exports, simulations = self.queues = [
             SqliteHuey(name, filename=str(folder / "jobs.db"), results=False) for name in ("trialdm", "trialdm-rehearsals")
@@ -114,6 +120,11 @@ class Jobs:
         """Remind whoever owes something that is due; gives how many reminders were sent."""
         return self.units.run(SYSTEM, clocks.remind_all)
 
+    def reconcile(self) -> dict[str, int]:
+        """Make the identity vault agree with what was committed; gives what was done."""
+        with self.units.reading(SYSTEM) as unit:
+            return identities.reconcile(unit, self.orphan_minutes)
+
     def give_away(self) -> int:
         """Give the newest checkpoints away as the settings say, once a day; gives in how many ways."""
         folder, done = self.given_away.folder, 0
@@ -140,6 +151,7 @@ class Jobs:
             ("signing of heads", self.sign_heads),
             ("reminding of deadlines", self.remind),
             ("giving away of checkpoints", self.give_away),
+            ("reconciling of identities", self.reconcile),
         )
         while not self._stopping.is_set():
             for what, work in daily:

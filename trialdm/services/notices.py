@@ -36,6 +36,7 @@ KINDS = {
     "delegation": "the delegation log",
     "modification": "a modification",
     "transfer": "a transfer between sites",
+    "identity": "an identity that somebody asked to see",
     "participation": "a change of participation",
 }
 

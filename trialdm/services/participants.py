@@ -1,7 +1,7 @@
 """Participants under pseudonyms: adding, finding, and what is known of one when somebody wants to act for them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -24,8 +24,8 @@ from trialdm.store.tables import Account, Allocation, FormVersion, Participant, 
 _TRIES = 20
 
 
-def add(unit: Unit, trial: str, site: str) -> Participant:
-    """A new participant of a site, screened, under a fresh random pseudonym.
+def add(unit: Unit, trial: str, site: str, draw: Callable[[], str] | None = None) -> Participant:
+    """A new participant of a site, screened, under a fresh random pseudonym: that of the identity vault where `draw` asks it for one.
 
     Raises WrongState unless trial and site are open.
     """
@@ -48,7 +48,7 @@ def add(unit: Unit, trial: str, site: str) -> Participant:
     last = unit.session.scalar(select(func.max(Participant.number)).where(Participant.trial_id == trial, Participant.enrolled_site == site))
     row = Participant(
         trial_id=trial,
-        id=_unused(unit, trial),
+        id=_unused(unit, trial, draw or (lambda: pseudonym.issue(unit.entropy(5)))),
         enrolled_site=site,
         number=(last or 0) + 1,
         added_at=unit.now,
@@ -78,9 +78,9 @@ def open_sites(unit: Unit, protocol: Protocol) -> list[Site]:
     return [s for s in protocol.sites if states.get(s.code) == "open" and unit.may("participant.add", protocol.id, s.code)]
 
 
-def _unused(unit: Unit, trial: str) -> str:
+def _unused(unit: Unit, trial: str, draw: Callable[[], str]) -> str:
     for _ in range(_TRIES):
-        fresh = pseudonym.issue(unit.entropy(5))
+        fresh = draw()
         if unit.session.get(Participant, (trial, fresh)) is None:
             return fresh
     raise RuntimeError("no unused pseudonym was found")

@@ -30,6 +30,7 @@ from trialdm.services import (
     factors,
     gates,
     holds,
+    identities,
     notices,
     participants,
     participation,
@@ -260,6 +261,9 @@ def save(unit: Unit, place: Place, sent: Submission, *, imported: bool = False) 
     before = stored.answers(place.form) if stored else Answers({}, {})
     if not place.protocol.historical:
         verdict = replace(verdict, findings=(*verdict.findings, *contradictions.found(place, book, before, verdict.answers)))
+    identities.require_unnamed(unit, place, (sent.reason, *sent.notes.values()))
+    own, answered_own = identities.findings(unit, place, verdict.answers.values, sent.confirm)
+    verdict = replace(verdict, findings=(*verdict.findings, *own), confirmed=(*verdict.confirmed, *answered_own))
     verdict, awaited = answering.judged(place, verdict, theirs)
     _judge(unit, place, verdict)
     place = numbered(place, book, stored, verdict.answers)

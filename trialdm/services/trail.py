@@ -1,7 +1,8 @@
 """Reading the audit trail: what happened to a thing, who did it, when, from which door, and why.
 
 A blinded reader gets no entry of the unblinded stream of the sites that they may see. An arm stands in an entry only for a
-reader who has asked for it (`unblinding.look`), so that reading the trail is no way round.
+reader who has asked for it (`unblinding.look`), so that reading the trail is no way round. Who looked at which identity is read
+by those who watch over that only (`identity.trail`); no identity stands in the trail.
 """
 
 import csv
@@ -155,24 +156,24 @@ def places_of(unit: Unit, trial: str, lines: Iterable[Line]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Reader:
-    """What somebody may read of a trial: whether what would unblind is with it, and at which sites ("" for all)."""
+    """What somebody may read of a trial: whether what would unblind is with it, at which sites ("" for all), and of which streams."""
 
     trial: str
     sees: bool
     sites: frozenset[str]
+    streams: ColumnElement[bool]
 
 
 def _reader(unit: Unit, trial: str) -> _Reader:
     studies.definition(unit, trial)
     unit.require("audit.see", trial)
     sites = frozenset(grant.site for grant in unit.actor.grants if grant.trial in ("*", trial))
-    return _Reader(trial, unit.sees_allocations(trial, None) or _sees_own(unit, trial, sites), sites)
+    sees = unit.sees_allocations(trial, None) or _sees_own(unit, trial, sites)
+    return _Reader(trial, sees, sites, _readable(unit, trial, sees=sees))
 
 
 def _of_reader(reader: _Reader) -> list[ColumnElement[bool]]:
-    about: list[ColumnElement[bool]] = [AuditEvent.trial_id == reader.trial]
-    if not reader.sees:
-        about.append(AuditEvent.stream == "open")
+    about: list[ColumnElement[bool]] = [AuditEvent.trial_id == reader.trial, reader.streams]
     if "" not in reader.sites:
         about.append(_at_sites(reader.trial, reader.sites))
     return about
@@ -220,8 +221,7 @@ def _sees_own(unit: Unit, trial: str, sites: Iterable[str]) -> bool:
 
 def _lines(unit: Unit, trial: str, about: list[ColumnElement[bool]], *, sees: bool, limit: int, after: int = 0) -> list[Line]:
     wanted = select(AuditEvent).where(AuditEvent.trial_id == trial, *about).order_by(AuditEvent.seq).limit(limit).offset(after)
-    if not sees:
-        wanted = wanted.where(AuditEvent.stream == "open")
+    wanted = wanted.where(_readable(unit, trial, sees=sees))
     return _written(unit, trial, unit.session.scalars(wanted).all(), after)
 
 
@@ -246,6 +246,15 @@ def _written(unit: Unit, trial: str, events: Sequence[AuditEvent], after: int) -
         )
         for number, event in enumerate(events, after + 1)
     ]
+
+
+def _readable(unit: Unit, trial: str, *, sees: bool) -> ColumnElement[bool]:
+    """Entries by their stream: the unblinded one for unblinded readers, the identity one for those who watch over identities."""
+    sites = unit.sites("identity.trail", trial)
+    watched = AuditEvent.stream == "identity"
+    if sites is not None:
+        watched = and_(watched, AuditEvent.org.in_(sites))
+    return or_(AuditEvent.stream != "identity" if sees else AuditEvent.stream == "open", watched)
 
 
 def _values(unit: Unit, trial: str, events: Sequence[AuditEvent]) -> dict[tuple[str, str], Any]:
@@ -395,7 +404,7 @@ def proofs(unit: Unit, trial: str) -> Iterator[str]:
     from whom nothing is kept; an arm that the reader has not asked for is left out, and its commitment stands.
     """
     anchors.require_all(unit, trial)
-    public = anchors.public_key(unit)
+    public, streams = anchors.public_key(unit), anchors.streams(unit, trial)
     yield json.dumps({"format": "trialdm trail 1", "trial": trial, "public_key": public}) + "\n"
     last = 0
     while True:
@@ -403,7 +412,7 @@ def proofs(unit: Unit, trial: str) -> Iterator[str]:
             select(AuditEvent, AuditLeaf.leaf_index, RowSeal.mac)
             .join(AuditLeaf, AuditLeaf.event_id == AuditEvent.event_id, isouter=True)
             .join(RowSeal, RowSeal.event_id == AuditEvent.event_id, isouter=True)
-            .where(AuditEvent.trial_id == trial, AuditEvent.seq > last)
+            .where(AuditEvent.trial_id == trial, AuditEvent.stream.in_(streams), AuditEvent.seq > last)
             .order_by(AuditEvent.seq)
             .limit(_AT_ONCE)
         )
@@ -422,7 +431,9 @@ def proofs(unit: Unit, trial: str) -> Iterator[str]:
         yield from lines
         if len(found) < _AT_ONCE:
             break
-    signed = select(Checkpoint).where(Checkpoint.trial_id == trial).order_by(Checkpoint.stream, Checkpoint.size)
+    signed = (
+        select(Checkpoint).where(Checkpoint.trial_id == trial, Checkpoint.stream.in_(streams)).order_by(Checkpoint.stream, Checkpoint.size)
+    )
     for checkpoint in unit.session.scalars(signed):
         yield json.dumps({"checkpoint": sealing.as_note(public, checkpoint)}) + "\n"
 

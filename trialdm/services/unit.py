@@ -4,6 +4,7 @@
 then gives the result back. A busy database or a serialisation failure runs the use case again.
 """
 
+import logging
 import secrets
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ import trialdm
 from trialdm.definitions.sources import BadDefinition
 from trialdm.domain import audit, identifiers, roles, row_seals
 from trialdm.domain.errors import Conflict, Forbidden, Missing, Refused, SignedOut, TrialError
+from trialdm.domain.identity import Vault
 from trialdm.domain.roles import Grant
 from trialdm.domain.row_seals import Seal
 from trialdm.store import rows, tables
@@ -97,6 +99,7 @@ class Unit:
     entropy: Entropy = secrets.token_bytes
     world: str = "live"
     clock: Callable[[], datetime] | None = None
+    vault: Vault | None = None
     remembered: dict[Any, Any] = field(default_factory=dict)
     _events: list[dict[str, Any]] = field(default_factory=list)
     _values: list[dict[str, Any]] = field(default_factory=list)
@@ -105,6 +108,7 @@ class Unit:
     _recorded: set[int] = field(default_factory=set)
     _seals: list[dict[str, Any]] = field(default_factory=list)
     _attempt: tuple[str, str, str] = ("", "", "")
+    _afterwards: list[tuple[Callable[[], Any], Callable[[], Any]]] = field(default_factory=list)
 
     @property
     def today(self) -> date:
@@ -223,6 +227,13 @@ class Unit:
         for change in changes or (Change(""),):
             self._enter(action, trial, entity, entity_id, change, reason_code, reason_text, site)
 
+    def afterwards(self, done: Callable[[], Any], *, undone: Callable[[], Any]) -> None:
+        """What is done outside the database once this unit is committed, or once it is certain that it never will be.
+
+        Neither is sure to happen: a reconciler finds what was left over (`identities.reconcile`).
+        """
+        self._afterwards.append((done, undone))
+
     def covered(self, *things: tables.Table) -> None:
         """These rows are accounted for by an entry that is already written for what they belong to."""
         self._recorded.update(id(thing) for thing in things)
@@ -308,6 +319,7 @@ class Units:
     clock: Callable[[], datetime]
     entropy: Entropy = secrets.token_bytes
     world: str = "live"
+    vault: Vault | None = None
 
     def run(self, actor: Actor, work: Callable[[Unit], Result]) -> Result:
         """Do the work in one transaction and give its result after the commit.
@@ -330,13 +342,17 @@ class Units:
 
     def _once(self, actor: Actor, work: Callable[[Unit], Result], tried: list[tuple[str, str, str]]) -> Result:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            unit = Unit(session, actor, self.clock(), self.keys, self.entropy, self.world, self.clock)
+            unit = Unit(session, actor, self.clock(), self.keys, self.entropy, self.world, self.clock, self.vault)
             event.listen(session, "before_flush", unit._watch)
             try:
                 result = work(unit)
+                unit.finish()
+            except Exception:
+                _follow([undone for _, undone in unit._afterwards])
+                raise
             finally:
                 tried.append(unit._attempt)
-            unit.finish()
+        _follow([done for done, _ in unit._afterwards])
         return result
 
     def _note(self, actor: Actor, refusal: TrialError, trial: str, action: str, site: str) -> None:
@@ -355,7 +371,16 @@ class Units:
     def reading(self, actor: Actor) -> Iterator[Unit]:
         """A unit for reading only: nothing is written, whatever the caller does."""
         with Session(read_only(self.engine), expire_on_commit=False, autoflush=False) as session:
-            yield Unit(session, actor, self.clock(), self.keys, self.entropy, self.world)
+            yield Unit(session, actor, self.clock(), self.keys, self.entropy, self.world, vault=self.vault)
+
+
+def _follow(acts: Sequence[Callable[[], Any]]) -> None:
+    """Do what comes after a unit. What fails is left to the reconciler: what is committed stays committed."""
+    for act in acts:
+        try:
+            act()
+        except Exception as problem:
+            logging.getLogger("trialdm").warning("left to the reconciler: %s", getattr(problem, "code", type(problem).__name__))
 
 
 def explain(error: IntegrityError) -> Conflict:

@@ -887,6 +887,31 @@ class Disclosure(Table):
     )
 
 
+class IdentityAct(Table):
+    """Something done about the identity of a participant, which itself stands in the vault and never here.
+
+    `act` is `enter`, `later` (it is to follow), `see`, `ask`, `confirm`, `decline` and `open` (somebody of elsewhere asks to see, a
+    second person decides, the first one looks), `shred-ask` and `shred`. `request` is the id of the asking, or its own.
+    """
+
+    __tablename__ = "identity_act"
+    trial_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    participant_id: Mapped[str]
+    act: Mapped[str]
+    request: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    __table_args__ = (
+        ForeignKeyConstraint(["trial_id", "participant_id"], ["participant.trial_id", "participant.id"]),
+        Unique("trial_id", "request", "act"),
+        Index(None, "trial_id", "participant_id", "act"),
+        Index(None, "by", "at"),
+        _STRICT,
+    )
+
+
 class Notice(Table):
     """A message to one person's inbox. It never names an arm; a `restricted` one goes to unblinded people only."""
 
@@ -1135,6 +1160,7 @@ APPEND_ONLY = (
     "envelope",
     "envelope_use",
     "disclosure",
+    "identity_act",
     "theatre_check",
     "list_slot",
     "idempotency",
@@ -1161,6 +1187,7 @@ MESSAGES = {
     "pk_query_act": ("QUERY.STALE", "Somebody else did something to this query first.", "Open it again to see what was done."),
     "uq_query_trial_id_number": ("CONFLICT", "Somebody opened a query at the same moment.", "Try again."),
     "pk_form_entry": ("CRF.STALE", "Somebody else entered this form first.", "Open it again to see what is left to do."),
+    "uq_identity_act_trial_id_request_act": ("IDENTITY.ALREADY", "Somebody did this already.", "Open the page again."),
     "pk_transfer": (
         "TRANSFER.STALE",
         "Somebody recorded a transfer of this participant first.",

@@ -14,6 +14,7 @@ from trialdm.web import (
     factors,
     forms,
     guide,
+    identities,
     imports,
     layout,
     modifications,
@@ -45,6 +46,7 @@ def register(app: Flask) -> None:
     """Add every page to the application."""
     layout.register(app)
     of_one = (
+        identities.pages,
         participants.pages,
         unblinding.pages,
         theatre.pages,

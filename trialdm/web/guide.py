@@ -9,10 +9,10 @@ from flask import Blueprint, abort, render_template
 from marshmallow import Schema, fields, validate
 
 from trialdm.definitions import schemas
-from trialdm.domain import crf, ethics, expressions, flow, lifecycle, recruitment, roles, schedule, screening, values
+from trialdm.domain import crf, ethics, expressions, flow, identity, lifecycle, recruitment, roles, schedule, screening, values
 from trialdm.domain.ethics import reconsent, withdrawal
 from trialdm.domain.randomisation.schemes import METHODS, PARAMETERS
-from trialdm.services import delegations, packages, passwords, sessions, tokens
+from trialdm.services import delegations, identities, packages, passwords, sessions, tokens
 from trialdm.services.unit import PROOF
 from trialdm.web.charts import paths
 
@@ -25,6 +25,7 @@ _DECISIONS = _HELP / "decisions"
 PAGES = {
     "start": "Start here",
     "participants": "Participants",
+    "identities": "Identities",
     "visits": "Visits and the calendar",
     "forms": "Completing forms",
     "queries": "Queries and edit checks",
@@ -95,6 +96,28 @@ def _of_accounts() -> dict[str, Any]:
         "proof": int(PROOF.total_seconds()) // 60,
         "scopes": tokens.SCOPES,
     }
+
+
+def _of_identities() -> dict[str, Any]:
+    return {
+        "limits": identities.LIMITS,
+        "kinds": identity.KINDS,
+        "open": int(identities.OPEN.total_seconds() // 60),
+        "confirm": int(identities.CONFIRM.total_seconds() // 3600),
+        "shown": int(identities.SHOWN.total_seconds() // 60),
+        "holders": [(words, sorted(roles.ROLES[role][0] for role in roles.ACTIONS[action])) for action, words in _ABOUT_IDENTITIES.items()],
+    }
+
+
+#: What is done about identities, and in which words the guide says so.
+_ABOUT_IDENTITIES = {
+    "identity.enter": "Enter an identity",
+    "identity.see": "Look at an identity, at the participant's own site",
+    "identity.ask": "Ask to see one of another site",
+    "identity.confirm": "Confirm or decline that, as the second person",
+    "identity.shred": "Make an identity unreadable for good, two people",
+    "identity.trail": "Read who looked at which identity",
+}
 
 
 def _of_approvals() -> dict[str, Any]:
@@ -239,6 +262,7 @@ def _split(text: str) -> tuple[str, list[list[str]]]:
 
 _TABLES: dict[str, Callable[[], dict[str, Any]]] = {
     "participants": _of_participants,
+    "identities": _of_identities,
     "visits": lambda: {"standings": schedule.STANDINGS},
     "forms": _of_forms,
     "approvals": _of_approvals,

@@ -20,6 +20,7 @@ from trialdm.services import (
     allocations,
     casebooks,
     governance,
+    identities,
     overview,
     participants,
     permissions,
@@ -59,7 +60,7 @@ def listing(trial: str) -> str | AnyResponse:
 def add(trial: str) -> AnyResponse:
     """Add a participant of a site."""
     try:
-        added = change(lambda unit: participants.add(unit, trial, request.form.get("site", "")))
+        added = change(lambda unit: identities.add(unit, trial, request.form.get("site", "")))
     except TrialError as problem:
         return Response(read(partial(_listing, trial=trial, problem=problem)), status_of(problem))
     return redirect(url_for("participants.one", trial=trial, participant=added.id, added=1), 303)
@@ -95,6 +96,7 @@ def one(trial: str, participant: str) -> str:
             transferred="transferred" in request.args and bool(moves),
             followed=governance.followed(unit, protocol) if protocol.treats else None,
             allowed=_allowed(unit, local, row),
+            who=_who(unit, protocol, row),
         )
 
     return read(work)
@@ -168,6 +170,13 @@ def _allowed(unit: Unit, protocol: Protocol, row: Participant) -> dict[str, Any]
         "ended": min(ends, key=lambda end: ENDS.index(end.kind), default=None),
         "permission": held,
     }
+
+
+def _who(unit: Unit, protocol: Protocol, row: Participant) -> str:
+    """Whether the vault holds who the participant is, for those who may look."""
+    if protocol.identity != "vault" or not unit.may("identity.see", protocol.id, row.site):
+        return ""
+    return "shredded" if identities.shredded(unit, row) else "kept" if identities.entered(unit, row) else "to follow"
 
 
 def _enters(unit: Unit, protocol: Protocol, row: Participant, kind: str) -> bool:

@@ -8,7 +8,7 @@ from trialdm.domain import screening as outcomes
 from trialdm.domain.errors import TrialError
 from trialdm.domain.ethics.reconsent import URGENCIES
 from trialdm.door.security import read, signed_in
-from trialdm.services import double_entry, participants, reconsents, screening, studies
+from trialdm.services import double_entry, identities, participants, reconsents, screening, studies
 from trialdm.services.unit import Unit
 from trialdm.web.layout import act, attached, form_page, page, sites_seen
 
@@ -79,13 +79,18 @@ def screening_log(trial: str) -> str:
     return read(lambda unit: _log(unit, trial))
 
 
+#: Why an entry of the screening log has no identity: nobody has consented to anything yet.
+_LATER = "Screened: who it is follows with the consent"
+
+
 @pages.post("/screening")
 @signed_in
 def add(trial: str) -> AnyResponse:
     """A new entry: a fresh number at a site, and on to the screening form."""
 
     def work(unit: Unit) -> str:
-        row = participants.add(unit, trial, request.form.get("site", ""))
+        later = _LATER if identities.kept(unit, trial) else ""
+        row = identities.add(unit, trial, request.form.get("site", ""), later=later)
         at = screening.entered_at(studies.protocol_at(unit, trial, row.site))
         if at is None:
             return url_for("participants.one", trial=trial, participant=row.id, added=1)

@@ -6,8 +6,8 @@ from alembic import op
 from trialdm.store.guards import POSTGRESQL_REDACTABLE, postgresql_guards, postgresql_redactable, sqlite_guards, sqlite_redactable
 from trialdm.store.tables import Instant
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 #: Table -> its keys; the first one is the primary key.
 _APPEND_ONLY = {

@@ -1,0 +1,49 @@
+"""The commands that keep an instance: selfcheck, backup, restore. Part of the command line."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from trialdm import upkeep
+from trialdm.domain.errors import Broken
+from trialdm.terminal import PATH, Terminal, pass_terminal
+
+
+@click.command("selfcheck")
+@pass_terminal
+def selfcheck(terminal: Terminal) -> None:
+    """Say what makes this instance unsafe: settings, keys, code, database, clock. Stops keep a live instance from serving."""
+    found = upkeep.selfcheck(terminal.instance)
+    lines = [f"{'STOP' if one.severity == 'stop' else 'warn'}  {one.code:10} {one.message} Mend: {one.needs}" for one in found]
+    terminal.say([one.to_json() for one in found], "\n".join(lines) or "Nothing was found.")
+    stops = [one for one in found if one.severity == "stop"]
+    if stops:
+        raise Broken(f"{len(stops)} of these would keep it from serving.", code="SELFCHECK.STOP", needs="What each line says.")
+
+
+@click.command("backup")
+@click.option("--out", type=PATH, help="A new folder; by default one named by the moment, in backups/ beside the instance.")
+@pass_terminal
+def backup(terminal: Terminal, out: Path | None) -> None:
+    """Copy database, settings and packages into a new folder, while the instance is in use. Of the keys it holds fingerprints only."""
+    folder = terminal.instance.settings.folder
+    target = out or folder.parent / f"{folder.name}-backups" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    manifest = upkeep.back_up(terminal.instance, target)
+    words = (
+        f"Backed up {sum(manifest['rows'].values())} rows and {len(manifest['files'])} files into {target}. Keep the keys folder elsewhere."
+    )
+    terminal.say({"folder": str(target), **manifest}, words)
+
+
+@click.command("restore")
+@click.argument("source", type=PATH)
+@click.option("--keys", "keys_folder", type=PATH, required=True, help="The keys folder of the instance that was backed up.")
+@click.option("--database", default="", help="Address of an empty database, for a backup of PostgreSQL.")
+@pass_terminal
+def restore(terminal: Terminal, source: Path, keys_folder: Path, database: str) -> None:
+    """Make an instance again from a backup, in the folder of --instance, and verify its audit trail."""
+    found = upkeep.restore(source, terminal.folder, keys_folder, database_url=database)
+    rows = sum(found["rows"].values())
+    words = f"Restored {rows} rows of {found['began_at']} into {terminal.folder}. {found['entries']} entries of the trail hold."
+    terminal.say(found, words)
