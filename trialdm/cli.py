@@ -879,7 +879,7 @@ for _command in (form_group, import_form, casebook_group, hold_group):
     main.add_command(_command)
 
 
-for _command in (upkeep_commands.selfcheck, upkeep_commands.backup, upkeep_commands.restore):
+for _command in (upkeep_commands.selfcheck, upkeep_commands.backup, upkeep_commands.restore, upkeep_commands.grants):
     main.add_command(_command)
 
 main.add_command(allocation_group)

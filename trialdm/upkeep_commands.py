@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from trialdm import upkeep
-from trialdm.domain.errors import Broken
+from trialdm.domain.errors import Broken, Invalid
+from trialdm.store import grants as sql
 from trialdm.terminal import PATH, Terminal, pass_terminal
 
 
@@ -20,6 +21,20 @@ def selfcheck(terminal: Terminal) -> None:
     stops = [one for one in found if one.severity == "stop"]
     if stops:
         raise Broken(f"{len(stops)} of these would keep it from serving.", code="SELFCHECK.STOP", needs="What each line says.")
+
+
+@click.command("grants")
+@click.argument("role")
+@pass_terminal
+def grants(terminal: Terminal, role: str) -> None:
+    """Write the SQL that gives a PostgreSQL role what the service needs and no more: for the owner of the tables, after each migration."""
+    engine = terminal.instance.engine
+    if engine.dialect.name != "postgresql":
+        raise Invalid("This instance is on SQLite, which knows no roles.", code="DATABASE.KIND", needs="An instance on PostgreSQL.")
+    if not role.replace("_", "").isalnum():
+        raise Invalid(f"'{role}' cannot be a role.", code="DATABASE.ROLE", needs="Letters, digits and underscores.")
+    found = list(sql.statements(role, str(engine.url.database)))
+    terminal.say(found, "\n".join(f"{statement};" for statement in found))
 
 
 @click.command("backup")

@@ -198,7 +198,7 @@ def test_malformed_bodies_are_told_and_leave_nothing(one: Api, sent: dict[str, A
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/nothing", 404), ("/participants/XXXX", 422), ("/participants/0000-0000-0Z", 422), ("/forms/%2e%2e", 404), ("/exports/none", 404)],
+    [("/nothing", 404), ("/participants/XXXX", 422), ("/participants/0000-0000-0Z", 422), ("/forms/%2e%2e", 404), ("/exports/none", 403)],
 )
 def test_unknown_addresses(one: Api, path: str, status: int) -> None:
     answer = one.send("research-nurse", "GET", path)
