@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from trialdm.domain import errors
 from trialdm.domain.errors import Broken
-from trialdm.services import anchors, chains, proof, redactions, sealing, signatures, studies, trail
+from trialdm.services import anchors, chains, proof, redactions, sealing, signatures, stamps, studies, trail
+from trialdm.services.jobs import Jobs
 from trialdm.services.proof import Finding, Report
 from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import Trial
@@ -49,11 +50,21 @@ def verify(terminal: Terminal, trial: str, given: tuple[Path, ...], as_it_is: bo
     def work(unit: Unit) -> tuple[Report, dict[str, int]]:
         report = proof.verify(unit, [*texts, *anchors.read_folder(terminal.instance.settings.anchors.folder)], say)
         report.findings[:0] = problems
+        _stamps(unit, report, terminal.instance.settings.anchors.stamp_certificates)
         return report, _ledgers(unit, report, trial)
 
     report, counted = terminal.read(work, anybody=True)
     _tell(terminal, report, counted)
     return report.code
+
+
+def _stamps(unit: Unit, report: Report, certificates: Path | None) -> None:
+    """Check the time stamps of checkpoints: each must be a good one of what stands there now."""
+    good, bad = stamps.judged(unit, certificates)
+    report.anchors += len(good)
+    for trial, stream, size in bad:
+        said = "The time stamp is not one of this checkpoint."
+        report.findings.append(Finding("AUDIT.ANCHOR", "anchor", f"{trial} {stream} {size}", "token", said))
 
 
 def _sealed(terminal: Terminal) -> list[Finding]:
@@ -113,11 +124,15 @@ def seal(terminal: Terminal) -> None:
 @audit_group.command("anchor")
 @click.option("--out", type=PATH, help="File for the newest checkpoints, such as one on a medium that is written once.")
 @click.option("--mail", "mail_trial", default="", help="Trial whose sponsor is sent them.")
+@click.option("--stamp", is_flag=True, help="Have them stamped by the time-stamp service of the settings (RFC 3161).")
 @pass_terminal
-def anchor(terminal: Terminal, out: Path | None, mail_trial: str) -> None:
-    """Give the newest checkpoints away: to a file, to the folder of the settings, or to the sponsor."""
-    units, folder = terminal.instance.units, terminal.instance.settings.anchors.folder
-    if out is None and not mail_trial and folder is None:
+def anchor(terminal: Terminal, out: Path | None, mail_trial: str, stamp: bool) -> None:
+    """Give the newest checkpoints away: to a file, to the folder of the settings, to the sponsor, or to a time-stamp service."""
+    known = terminal.instance.settings
+    units, folder = terminal.instance.units, known.anchors.folder
+    if stamp and not known.anchors.stamp_address:
+        raise click.UsageError("Name the service in settings.toml: [anchors] stamp_address and stamp_certificates")
+    if out is None and not mail_trial and not stamp and folder is None:
         raise click.UsageError("Say where to: --out FILE, --mail TRIAL, or [anchors] folder in settings.toml")
     sealing.seal_all(units)
     said: dict[str, Any] = {}
@@ -126,7 +141,9 @@ def anchor(terminal: Terminal, out: Path | None, mail_trial: str) -> None:
         said["file"] = str(out)
     if mail_trial:
         said["mails"] = units.run(SYSTEM, lambda unit: anchors.by_mail(unit, mail_trial))
-    if out is None and not mail_trial and folder is not None:
+    if stamp:
+        said["stamps"] = Jobs(units, known.folder, given_away=known.anchors).stamp()
+    if out is None and not mail_trial and not stamp and folder is not None:
         said["file"] = str(units.run(SYSTEM, lambda unit: anchors.to_file(unit, folder)))
     terminal.say(said, "Gave the checkpoints away: " + ", ".join(f"{key} {value}" for key, value in said.items()) + ".")
 

@@ -42,10 +42,14 @@ class Oidc:
 
 @dataclass(frozen=True)
 class Anchors:
-    """Where checkpoints of the trail are given away each day (table `[anchors]`): a folder that others keep, and mails to the sponsor."""
+    """Where checkpoints of the trail are given away each day (table `[anchors]`): a folder that others keep, mails to the sponsor, and a
+    time-stamp service (RFC 3161) with the file of the certificates that its stamps lead to.
+    """
 
     folder: Path | None = None
     mail: bool = False
+    stamp_address: str = ""
+    stamp_certificates: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -164,10 +168,13 @@ def _address(path: Path, raw: Any) -> str:
 
 
 def _anchors(path: Path, raw: Any) -> Anchors:
-    types = {"folder": str, "mail": bool}
-    if not isinstance(raw, dict) or any(type(value) is not types.get(name) for name, value in raw.items()):
-        raise NoInstance(f"{path}: [anchors] may have folder (a path) and mail (true or false)")
-    return Anchors((path.parent / raw["folder"]) if "folder" in raw else None, raw.get("mail", False))
+    types = {"folder": str, "mail": bool, "stamp_address": str, "stamp_certificates": str}
+    wrong = not isinstance(raw, dict) or any(type(value) is not types.get(name) for name, value in raw.items())
+    if wrong or ("stamp_address" in raw) != ("stamp_certificates" in raw):
+        words = "folder (a path), mail (true or false), and stamp_address with stamp_certificates (a file)"
+        raise NoInstance(f"{path}: [anchors] may have {words}")
+    folder, certificates = ((path.parent / raw[name]) if name in raw else None for name in ("folder", "stamp_certificates"))
+    return Anchors(folder, raw.get("mail", False), raw.get("stamp_address", ""), certificates)
 
 
 def _mail(path: Path, raw: Any) -> Mail:

@@ -60,7 +60,7 @@ def to_file(unit: Unit, folder: Path) -> Path:
     except OSError as problem:
         raise Invalid(f"{out} cannot be written: {problem.strerror}.", code="FILE.UNWRITABLE") from None
     for row in sealing.all_newest(unit):
-        _noted(unit, row, "file", out.name)
+        noted(unit, row, "file", out.name)
     return out
 
 
@@ -87,11 +87,12 @@ def by_mail(unit: Unit, trial: str) -> int:
     if addresses:
         for row in sealing.all_newest(unit):
             if row.trial_id in (trial, "*"):
-                _noted(unit, row, "mail", "sponsor")
+                noted(unit, row, "mail", "sponsor")
     return len(addresses)
 
 
-def _noted(unit: Unit, row: Checkpoint, kind: str, place: str, token: bytes = b"") -> None:
+def noted(unit: Unit, row: Checkpoint, kind: str, place: str, token: bytes = b"") -> None:
+    """Keep that a checkpoint was given away in a way, once."""
     if unit.session.get(Anchor, (row.trial_id, row.stream, row.size, kind)) is not None:
         return
     about = {"trial_id": row.trial_id, "stream": row.stream, "size": row.size}
