@@ -294,7 +294,11 @@ def user_add(terminal: Terminal, email: str, name: str, role_names: tuple[str, .
 
 
 def _say_code(terminal: Terminal, email: str, code: str) -> None:
-    words = f"Code for {email}: {code}\nFor them alone, unless it goes by mail. With it they set their password on the page /password/set."
+    """The code, where no mail takes it to its person alone."""
+    if terminal.instance.settings.sends_codes:
+        terminal.say({"email": email, "code": None}, f"A code is on its way to {email}.")
+        return
+    words = f"Code for {email}: {code}\nFor them alone. With it they set their password on the page /password/set."
     terminal.say({"email": email, "code": code}, words)
 
 
@@ -305,7 +309,10 @@ def _say_code(terminal: Terminal, email: str, code: str) -> None:
 @pass_terminal
 def user_code(terminal: Terminal, email: str, kind: str, reason: str) -> None:
     """A new code by which somebody sets their own password: an invitation or a reset. A closed account is opened again so."""
-    _say_code(terminal, email, terminal.change(lambda unit: tickets.issue(unit, people.by_email(unit, email), kind, reason)))
+    by_mail = terminal.instance.settings.sends_codes
+    _say_code(
+        terminal, email, terminal.change(lambda unit: tickets.issue(unit, people.by_email(unit, email), kind, reason, by_mail=by_mail))
+    )
 
 
 @user_group.command("password")
@@ -384,8 +391,9 @@ def people_load(terminal: Terminal, file: Path) -> None:
         return delegations.load(unit, trial, people_file.load_people(file.name, text, studies.protocol(unit, trial)))
 
     created = terminal.change(work)
-    words = "\n".join(f"Invited {email}. Code: {code}" for email, code in created) or "Loaded; no new account."
-    terminal.say({"created": [{"email": email, "code": code} for email, code in created]}, words)
+    shown = [(email, None if terminal.instance.settings.sends_codes else code) for email, code in created]
+    words = "\n".join(f"Invited {email}." + (f" Code: {code}" if code else "") for email, code in shown) or "Loaded; no new account."
+    terminal.say({"created": [{"email": email, "code": code} for email, code in shown]}, words)
 
 
 for _command in (delegation_group, who, training_group, credential_group, identity_group, vault_group):

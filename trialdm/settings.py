@@ -99,6 +99,11 @@ class Settings:
         return "test" if self.demo or self.test else "live"
 
     @property
+    def sends_codes(self) -> bool:
+        """Whether codes of invitations and resets go by mail, so that nobody else sees them."""
+        return self.mail is not None and bool(self.address)
+
+    @property
     def keys_folder(self) -> Path:
         return self.folder / "keys"
 

@@ -144,6 +144,18 @@ def test_who_starts_a_reset_of_whom(sqlite_world: World, who: str, whose: str, k
         assert code_of(start) == answer
 
 
+def test_a_code_that_could_take_an_account_over_is_shown_to_nobody_else(sqlite_world: World) -> None:
+    email = sqlite_world.actor("monitor").email
+
+    def start(by_mail: bool, kind: str = "reset with second factors") -> str:
+        about = {"by_mail": by_mail}
+        return sqlite_world.run(ADMIN, lambda unit: tickets.issue(unit, people.by_email(unit, email), kind, "lost telephone", **about))
+
+    assert code_of(lambda: start(False)) == "AUTH.NO_MAIL"
+    assert start(True)
+    assert start(False, "reset"), "the second factor still stands before the account"
+
+
 def test_a_closed_account_is_out_at_once_and_comes_back_by_invitation_only(world: World) -> None:
     actor = world.actor("monitor")
     secret = sign_in(world, actor.email, builders.PASSWORD)

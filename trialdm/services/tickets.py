@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from trialdm.domain.errors import Forbidden, Invalid, Missing
+from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused
 from trialdm.services import budgets, notices, passwords, people, second_factors, sessions
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Account, Ticket
@@ -30,10 +30,11 @@ _MAILS = {
 }
 
 
-def issue(unit: Unit, account: Account, kind: str, reason: str = "", *, trial: str = "*") -> str:
+def issue(unit: Unit, account: Account, kind: str, reason: str = "", *, trial: str = "*", by_mail: bool = True) -> str:
     """A new code for an account, sent to its address; earlier ones are worth nothing. Gives the code.
 
-    A reset that takes the second factors away needs a reason. Nobody starts one for themselves: that is what `ask_reset` is for.
+    A reset that takes the second factors away needs a reason, and in a live instance goes `by_mail` only. Nobody starts one for
+    themselves: that is what `ask_reset` is for.
     """
     unit.require("people.manage", trial)
     if kind not in KINDS:
@@ -44,6 +45,12 @@ def issue(unit: Unit, account: Account, kind: str, reason: str = "", *, trial: s
         raise Invalid("Say how you know that the second factor is lost.", code="PEOPLE.REASON", needs="A reason.")
     if kind != "invitation" or account.state == "closed":
         unit.require("people.manage", "*")
+    if kind == "reset with second factors" and not by_mail and unit.world == "live":
+        raise Refused(
+            "Whoever sees this code could take the account over: it goes to its person by mail only.",
+            code="AUTH.NO_MAIL",
+            needs="A table [mail] and the address in the settings.",
+        )
     if account.state == "closed":
         people.move(unit, account, "reopen", reason)
     if kind == "invitation" and account.state != "invited":

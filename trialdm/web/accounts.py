@@ -74,8 +74,7 @@ def _refused(again: Any, problem: TrialError) -> AnyResponse:
 
 def _issued(ident: str, code: str) -> AnyResponse:
     """After a code was made: it goes by mail, or is shown once where this instance sends no mail."""
-    settings = instance().settings
-    if settings.mail and settings.address:
+    if instance().settings.sends_codes:
         return redirect(url_for("accounts.one", ident=ident, done="sent"), 303)
     return Response(read(partial(_one, ident=ident, code=code)))
 
@@ -152,7 +151,7 @@ def send_code(ident: str) -> AnyResponse:
 
     def work(unit: Unit) -> str:
         unit.require_proof()
-        return tickets.issue(unit, people.by_ident(unit, ident), kind, reason)
+        return tickets.issue(unit, people.by_ident(unit, ident), kind, reason, by_mail=instance().settings.sends_codes)
 
     try:
         code = change(work)
