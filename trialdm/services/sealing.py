@@ -17,7 +17,7 @@ from trialdm.domain.merkle import Frontier
 from trialdm.services.unit import SYSTEM, Unit, Units
 from trialdm.store import keys as signing
 from trialdm.store import rows
-from trialdm.store.tables import AuditEvent, AuditLeaf, Checkpoint, RowSeal
+from trialdm.store.tables import AuditEvent, AuditLeaf, Checkpoint, RowSeal, Table
 
 #: Entries that one transaction seals: a writer waits no longer than this takes.
 BATCH = 5000
@@ -89,8 +89,8 @@ def _extend(unit: Unit, trial: str, stream: str, events: Sequence[Row[Any]]) -> 
         hashed = audit.leaf(event.seq, event[3:], event.mac, event.rows_mac)
         leaves.append({"trial_id": trial, "stream": stream, "leaf_index": tree.size, "event_id": event.event_id, "leaf_hash": hashed})
         tree.append(hashed)
-    unit.session.execute(insert(AuditLeaf), leaves)
-    unit.session.execute(insert(Checkpoint), [_signed(unit, trial, stream, tree, before)])
+    unit.session.execute(insert(Table.metadata.tables["audit_leaf"]), leaves)
+    unit.session.execute(insert(Table.metadata.tables["checkpoint"]), [_signed(unit, trial, stream, tree, before)])
 
 
 def _signed(unit: Unit, trial: str, stream: str, tree: Frontier, before: Checkpoint | None) -> dict[str, Any]:

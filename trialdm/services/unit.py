@@ -290,9 +290,9 @@ class Unit:
             if not self._events:
                 self._write_alone(seals[0])
             self._seal(seals)
-        for table, found in ((tables.AuditEvent, self._events), (tables.AuditValue, self._values), (tables.RowSeal, self._seals)):
-            if found:
-                self.session.execute(insert(table), found)
+        for table, found in (("audit_event", self._events), ("audit_value", self._values), ("row_seal", self._seals)):
+            if found:  # by the table and not by its class: the mapper would take longer than the database
+                self.session.execute(insert(tables.Table.metadata.tables[table]), found)
 
     def _write_alone(self, first: Seal) -> None:
         """The entry of a unit that only wrote rows of which an earlier one has an entry. Nobody blinded sees it: it might tell of them."""
