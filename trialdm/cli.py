@@ -19,7 +19,7 @@ import click
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
-from trialdm import upkeep_commands
+from trialdm import upkeep_commands, validation_commands
 from trialdm.allocation_commands import allocation_group, document_file, write_document
 from trialdm.approval_commands import approval_group, document_group, modification_group
 from trialdm.audit_commands import audit_group
@@ -890,6 +890,7 @@ for _command in (form_group, import_form, casebook_group, hold_group):
 for _command in (upkeep_commands.selfcheck, upkeep_commands.backup, upkeep_commands.restore, upkeep_commands.grants):
     main.add_command(_command)
 
+main.add_command(validation_commands.pack)
 main.add_command(allocation_group)
 main.add_command(audit_group)
 main.add_command(rehearse)

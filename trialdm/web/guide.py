@@ -9,6 +9,7 @@ from flask import Blueprint, abort, render_template
 from marshmallow import Schema, fields, validate
 
 from trialdm.definitions import schemas
+from trialdm.documents import validation
 from trialdm.domain import crf, ethics, expressions, flow, identity, lifecycle, recruitment, roles, schedule, screening, values
 from trialdm.domain.ethics import reconsent, withdrawal
 from trialdm.domain.randomisation.schemes import METHODS, PARAMETERS
@@ -47,6 +48,7 @@ PAGES = {
     "commands": "Commands",
     "errors": "Errors",
     "decisions": "Decisions",
+    "validation": "Validation",
 }
 
 
@@ -260,6 +262,15 @@ def _split(text: str) -> tuple[str, list[list[str]]]:
     return heading.lstrip("# ").strip(), [" ".join(paragraph.split()).split("`") for paragraph in rest.strip().split("\n\n")]
 
 
+def _of_validation() -> dict[str, Any]:
+    return {
+        "sources": validation.sources(),
+        "standings": validation.STANDINGS,
+        "around": validation.around(),
+        "title_of": validation.title_of,
+    }
+
+
 _TABLES: dict[str, Callable[[], dict[str, Any]]] = {
     "participants": _of_participants,
     "identities": _of_identities,
@@ -275,4 +286,5 @@ _TABLES: dict[str, Callable[[], dict[str, Any]]] = {
     "protocol": _of_protocol,
     "expressions": _of_expressions,
     "decisions": _of_decisions,
+    "validation": _of_validation,
 }
