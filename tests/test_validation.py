@@ -170,7 +170,7 @@ def test_the_pack_says_of_each_requirement_what_the_results_show() -> None:
     text = page.html(validation.pack(ABOUT, results))
     assert validation.tally(validation.sources()[0].requirements, results) == {
         "Shown": 1, "Not shown by these results": 1, "Not run": 0,
-        "For whoever operates the instance": 1, "Does not apply": 1, "Not shown": 1,
+        "For whoever operates the instance": 1, "Does not apply": 1, "Gap: nothing shows it": 1,
     }  # fmt: skip
     for words in ("bad: failed in 1 case, passed in 1 case", "nowhere: absent from the results", "good: passed in all 2 cases"):
         assert words in text

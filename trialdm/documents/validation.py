@@ -25,7 +25,7 @@ STANDINGS = {
     "tests": "Shown by tests",
     "operator": "For whoever operates the instance",
     "not_applicable": "Does not apply",
-    "gap": "Not shown",
+    "gap": "Gap: nothing shows it",
 }
 
 
@@ -247,7 +247,7 @@ def _opening(about: Sequence[tuple[str, str]], results: Results | None) -> Itera
 
 def _numbers(results: Results | None) -> Rows:
     counted = [(source.title, tally(source.requirements, results)) for source in sources()]
-    words = [word for word in _COUNTED if any(counts[word] for _, counts in counted) or word in ("Shown", "Not shown")]
+    words = [word for word in _COUNTED if word == "Shown" or any(counts[word] for _, counts in counted)]
     rows = [(name, str(sum(counts.values())), *(str(counts[word]) for word in words)) for name, counts in counted]
     every = tally([one for source in sources() for one in source.requirements], results)
     return Rows(
