@@ -116,6 +116,8 @@ def run(argv: Sequence[str]) -> int:
         return _fail(terminal, problem)
     except BrokenPipeError:
         return 0
+    finally:
+        terminal.close()
 
 
 def _take_global(terminal: Terminal, argv: list[str]) -> list[str]:
@@ -230,8 +232,12 @@ def migrate(terminal: Terminal) -> None:
     from trialdm.store import engine, keys, migrate
 
     settings = files.load(terminal.folder)
+    database = engine.connect(settings.database_url)
+    try:
+        migrate.upgrade(database)
+    finally:
+        database.dispose()
     keys.complete(settings.keys_folder)
-    migrate.upgrade(engine.connect(settings.database_url))
     taken = terminal.instance.units.run(SYSTEM, sealing.take_over)
     told = f" {taken} rows were sealed as they are." if taken else ""
     terminal.say({"revision": migrate.newest(), "sealed_rows": taken}, f"The database stands at {migrate.newest()}.{told}")

@@ -52,14 +52,22 @@ def open_folder(folder: Path) -> Instance:
     """An existing instance. Raises NoInstance, and Broken for a database that needs migrating."""
     settings = files.load(folder)
     engine = database.connect(settings.database_url)
-    stands = migrate.revision(engine)
+    try:
+        _require_current(migrate.revision(engine))
+    except Broken:
+        engine.dispose()
+        raise
+    return _open(settings, engine)
+
+
+def _require_current(stands: str | None) -> None:
+    migrate.require_known(stands)
     if stands != migrate.newest():
         raise Broken(
             f"The database stands at {stands or 'nothing'}; this version needs {migrate.newest()}.",
             code="DATABASE.MIGRATE",
             needs="Run 'trialdm migrate' (after a backup).",
         )
-    return _open(settings, engine)
 
 
 def _open(settings: Settings, engine: Engine, entropy: Entropy = secrets.token_bytes) -> Instance:

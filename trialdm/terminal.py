@@ -35,6 +35,11 @@ class Terminal:
             self._instance = instances.open_folder(self.folder)
         return self._instance
 
+    def close(self) -> None:
+        """Let go of the database, where it was opened."""
+        if self._instance is not None:
+            self._instance.engine.dispose()
+
     def actor(self, *, needed: bool = True) -> Actor:
         """The account named by --as; SYSTEM where none is named and none is needed."""
         if not self.email:
