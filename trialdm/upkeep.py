@@ -1,7 +1,7 @@
 """Keeping an instance: backups while it runs, restoring one, and the check of what would make it unsafe.
 
-A backup holds the database, the settings and the packages, and of the keys only their fingerprints: whoever finds it reads nothing that is
-sealed. Keys are kept apart, and are needed to restore.
+A backup holds the database, the settings and the packages, and the database of an identity vault that runs inside the service; of the keys
+only their fingerprints: whoever finds it reads nothing that is sealed. Keys are kept apart, and are needed to restore.
 """
 
 import hashlib
@@ -12,28 +12,35 @@ import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, exists, func, inspect, select, text
+from sqlalchemy.engine import make_url
 
 import trialdm
 from trialdm import instance as instances
 from trialdm import settings as files
 from trialdm.domain.errors import Broken, Conflict, Invalid
+from trialdm.identity import tables as identities_tables
 from trialdm.instance import Instance
-from trialdm.services import trail
+from trialdm.services import identities, trail
 from trialdm.services.unit import SYSTEM
+from trialdm.settings import Settings
 from trialdm.store import backup as copies
 from trialdm.store import engine as database
 from trialdm.store import migrate
-from trialdm.store.tables import AuditEvent
+from trialdm.store.tables import Anchor, AuditEvent, AuditLeaf, IdentityAct
 
 MANIFEST = "manifest.json"
 
+#: In the folder of the instance: when the newest backup was made, and where.
+NEWEST = "newest-backup.json"
+
 _FORMAT = 1
 _HALF = ".part"
+_VAULT = "vault"
 
 
 # --- backups ---------------------------------------------------------------------------------------------------------
@@ -51,6 +58,7 @@ def back_up(instance: Instance, target: Path) -> dict[str, Any]:
     half.mkdir(mode=0o700, parents=True)
     began = datetime.now(UTC)
     rows = copies.copy(instance.engine, half)
+    vault = _vault_copied(instance.settings, half / _VAULT)
     shutil.copyfile(instance.settings.folder / files.FILE, half / files.FILE)
     if instance.settings.exports_folder.is_dir():
         shutil.copytree(instance.settings.exports_folder, half / "exports", ignore=shutil.ignore_patterns(f"*{_HALF}"))
@@ -62,12 +70,30 @@ def back_up(instance: Instance, target: Path) -> dict[str, Any]:
         "database": instance.engine.dialect.name,
         "rows": rows,
         "keys": _fingerprints(instance.settings.keys_folder),
+        "vault": vault,
         "files": {name: _digest(half / name) for name in sorted(_files(half))},
     }
     (half / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     _write_through(half)
     half.rename(target)
+    newest = {"at": began.isoformat(timespec="seconds"), "folder": str(target.resolve())}
+    (instance.settings.folder / NEWEST).write_text(json.dumps(newest) + "\n", "utf-8")
     return manifest
+
+
+def _vault_copied(settings: Settings, folder: Path) -> dict[str, Any] | None:
+    """The vault inside the service, copied after the research database: whoever stands there stands here. None where there is none."""
+    if settings.vault.mode != "inside":
+        return None
+    file = make_url(settings.vault.database_url)
+    if file.get_backend_name() == "sqlite" and not Path(str(file.database)).is_file():
+        return None
+    engine = identities_tables.connect(settings.vault.database_url)
+    if not inspect(engine).has_table(identities_tables.person.name):
+        return None
+    folder.mkdir()
+    rows = copies.copy(engine, folder, identities_tables.metadata)
+    return {"database": engine.dialect.name, "rows": rows, "keys": _fingerprints(settings.vault.folder / "keys")}
 
 
 def _fingerprints(folder: Path) -> dict[str, str]:
@@ -113,8 +139,12 @@ def read(source: Path) -> dict[str, Any]:
     return manifest
 
 
-def restore(source: Path, folder: Path, keys_folder: Path, *, database_url: str = "") -> dict[str, Any]:
+def restore(
+    source: Path, folder: Path, keys_folder: Path, *, database_url: str = "", vault_keys: Path | None = None, vault_database_url: str = ""
+) -> dict[str, Any]:
     """An instance again from a backup and its keys, in a new folder; gives the manifest and how many entries of the trail hold.
+
+    A backup with an identity vault needs the keys of the vault too.
 
     Raises Invalid and Broken for a backup or keys that are not what they were; nothing is left of the folder then.
     """
@@ -124,24 +154,67 @@ def restore(source: Path, folder: Path, keys_folder: Path, *, database_url: str 
     if manifest["revision"] != migrate.newest():
         needs = f"trialdm {manifest['version']}, and then 'trialdm migrate'."
         raise Invalid(f"This backup stands at {manifest['revision']}.", code="BACKUP.VERSION", needs=needs)
-    wrong = [name for name, known in manifest["keys"].items() if _fingerprints(keys_folder).get(name) != known]
-    if wrong:
-        raise Broken(f"The key '{wrong[0]}' is not the one of this backup.", code="BACKUP.KEYS", needs="The keys folder of that instance.")
-    kind = "postgresql" if database_url.startswith("postgresql") else "sqlite"
-    if kind != manifest["database"]:
-        raise Invalid(f"This is a backup of {manifest['database']}.", code="BACKUP.DATABASE", needs="An empty database of the same kind.")
+    _require_same(manifest["keys"], keys_folder, "The keys folder of that instance.")
+    _require_kind(manifest["database"], database_url)
+    held = manifest.get("vault")
+    if held:
+        if vault_keys is None:
+            raise Invalid(
+                "This backup holds an identity vault, which is of no use without its keys.",
+                code="BACKUP.VAULT_KEYS",
+                needs="--vault-keys with the keys folder of that vault.",
+            )
+        _require_same(held["keys"], vault_keys, "The keys folder of that vault.")
+        _require_kind(held["database"], vault_database_url)
     try:
-        return {**manifest, "entries": _put_back(source, folder, keys_folder, manifest, database_url)}
+        _settings_put_back(source, folder, database_url, vault_database_url)
+        if held and vault_keys:
+            _vault_put_back(source, files.load(folder), vault_keys, held["rows"])
+        return {**manifest, "entries": _put_back(source, folder, keys_folder, manifest)}
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _put_back(source: Path, folder: Path, keys_folder: Path, manifest: dict[str, Any], database_url: str) -> int:
+def _require_same(known: dict[str, str], keys_folder: Path, needs: str) -> None:
+    """Raises Broken for a key that is not the one of the backup."""
+    there = _fingerprints(keys_folder)
+    for name, fingerprint in known.items():
+        if there.get(name) != fingerprint:
+            raise Broken(f"The key '{name}' is not the one of this backup.", code="BACKUP.KEYS", needs=needs)
+
+
+def _require_kind(database: str, url: str) -> None:
+    if ("postgresql" if url.startswith("postgresql") else "sqlite") != database:
+        raise Invalid(f"This is a backup of {database}.", code="BACKUP.DATABASE", needs="An empty database of the same kind.")
+
+
+def _settings_put_back(source: Path, folder: Path, database_url: str, vault_database_url: str) -> None:
+    """The settings of the backup, with the addresses of the new databases."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kept = [line for line in (source / files.FILE).read_text("utf-8").splitlines() if not line.startswith("database_url")]
-    address = [f'database_url = "{database_url}"'] if database_url else []
-    (folder / files.FILE).write_text("\n".join([*address, *kept]) + "\n", "utf-8")
+    lines = [line for line in (source / files.FILE).read_text("utf-8").splitlines() if not line.startswith("database_url")]
+    if database_url:
+        lines.insert(0, f'database_url = "{database_url}"')
+    if vault_database_url:
+        if "[vault]" not in lines:
+            lines.append("[vault]")
+        lines.insert(lines.index("[vault]") + 1, f'database_url = "{vault_database_url}"')
+    (folder / files.FILE).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _vault_put_back(source: Path, settings: Settings, keys_folder: Path, rows: dict[str, int]) -> None:
+    """The vault beside the instance. Raises Conflict where one is there already, which is never replaced."""
+    place = settings.vault.folder
+    if place.exists():
+        raise Conflict(f"There is a vault in {place} already.", code="BACKUP.EXISTS", needs="Settings that name a folder of its own.")
+    place.mkdir(mode=0o700, parents=True)
+    shutil.copytree(keys_folder, place / "keys")
+    engine = identities_tables.connect(settings.vault.database_url)
+    if copies.put_back(source / _VAULT, engine, identities_tables.metadata, identities_tables.metadata.create_all) != rows:
+        raise Broken("The restored vault does not have the rows of the backup.", code="BACKUP.ROWS", needs="Another backup.")
+
+
+def _put_back(source: Path, folder: Path, keys_folder: Path, manifest: dict[str, Any]) -> int:
     shutil.copytree(keys_folder, folder / "keys")
     if (source / "exports").is_dir():
         shutil.copytree(source / "exports", folder / "exports")
@@ -152,10 +225,23 @@ def _put_back(source: Path, folder: Path, keys_folder: Path, manifest: dict[str,
         raise Broken("The restored tables do not have the rows of the backup.", code="BACKUP.ROWS", needs="Another backup.")
     opened = instances.open_folder(folder)
     try:
+        if manifest.get("vault"):
+            _agree(opened)
         with opened.units.reading(SYSTEM) as unit:
             return trail.verify(unit)
     finally:
         opened.engine.dispose()
+
+
+def _agree(opened: Instance) -> None:
+    """The vault was copied a little later: whoever was entered between the two copies is forgotten there, and can be entered again."""
+    with opened.units.reading(SYSTEM) as unit:
+        entered = unit.session.execute(
+            select(IdentityAct.trial_id, IdentityAct.participant_id).where(IdentityAct.act.in_(("enter", "shred")))
+        )
+        kept = instances.kept_vault(opened.settings)
+        kept.doubt({(row.trial_id, row.participant_id) for row in entered})
+        identities.reconcile(unit, 0)
 
 
 # --- the check of what would be unsafe -------------------------------------------------------------------------------
@@ -179,7 +265,7 @@ _MOST_SKEW_SECONDS = 2
 
 def selfcheck(instance: Instance) -> list[Found]:
     """What makes this instance unsafe, the stops first."""
-    found = [*_settings(instance), *_secrets(instance), *_code(instance), *_database(instance.engine), *_clock(instance)]
+    found = [*_settings(instance), *_secrets(instance), *_code(instance), *_database(instance.engine), *_clock(instance), *_care(instance)]
     return sorted(found, key=lambda one: one.severity != "stop")
 
 
@@ -266,6 +352,48 @@ def _clock(instance: Instance) -> Iterator[Found]:
             "The clocks of this machine and of the database differ by more than two seconds.",
             "One source of time for both.",
         )
+
+
+#: How long entries may wait to be sealed, and how old the newest backup and the newest checkpoint elsewhere may be.
+_MOST_WAIT = timedelta(days=1)
+
+
+def _care(instance: Instance) -> Iterator[Found]:
+    """What keeps a live instance from being lost or doubted: a vault of its own, sealed entries, checkpoints elsewhere, backups."""
+    s, now = instance.settings, instance.units.clock()
+    if s.world != "live":
+        return
+    if s.vault.mode == "inside":
+        yield Found(
+            "VAULT",
+            "warn",
+            "Identities are kept inside the service: whoever gets into it reaches both.",
+            'mode = "process" in [vault], with the vault under a user of its own; see /help/identities.',
+        )
+    with instance.units.reading(SYSTEM) as unit:
+        waits = select(func.min(AuditEvent.at_utc)).where(~exists().where(AuditLeaf.event_id == AuditEvent.event_id))
+        oldest = unit.session.scalar(waits)
+        away = unit.session.scalar(select(func.max(Anchor.at)))
+    if oldest and now - datetime.fromisoformat(oldest) > _MOST_WAIT:
+        yield Found(
+            "CHECKPOINTS", "warn", f"Entries of the trail wait since {oldest[:16]} to be sealed.", "'trialdm serve' with its worker."
+        )
+    if s.anchors.folder is None and not s.anchors.mail:
+        yield Found("ANCHORS", "warn", "No checkpoint of the trail lies elsewhere.", "A table [anchors] in the settings; see /help/audit.")
+    elif away is None or now - away > 2 * _MOST_WAIT:
+        since = f"since {away:%Y-%m-%d}" if away else "yet"
+        yield Found("ANCHORS", "warn", f"No checkpoint of the trail was given away {since}.", "'trialdm serve' with its worker.")
+    made = _newest_backup(s.folder / NEWEST)
+    if made is None or now - made > _MOST_WAIT:
+        words = f"The newest backup is of {made:%Y-%m-%d %H:%M}." if made else "No backup of this instance is known."
+        yield Found("BACKUP", "warn", words, "'trialdm backup' every night, to another machine.")
+
+
+def _newest_backup(file: Path) -> datetime | None:
+    try:
+        return datetime.fromisoformat(json.loads(file.read_text("utf-8"))["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def require_safe(instance: Instance) -> None:

@@ -41,13 +41,12 @@ def grants(terminal: Terminal, role: str) -> None:
 @click.option("--out", type=PATH, help="A new folder; by default one named by the moment, in backups/ beside the instance.")
 @pass_terminal
 def backup(terminal: Terminal, out: Path | None) -> None:
-    """Copy database, settings and packages into a new folder, while the instance is in use. Of the keys it holds fingerprints only."""
+    """Copy database, settings, packages and a vault inside the service into a new folder, while they are in use; of keys fingerprints only."""
     folder = terminal.instance.settings.folder
     target = out or folder.parent / f"{folder.name}-backups" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     manifest = upkeep.back_up(terminal.instance, target)
-    words = (
-        f"Backed up {sum(manifest['rows'].values())} rows and {len(manifest['files'])} files into {target}. Keep the keys folder elsewhere."
-    )
+    elsewhere = "the keys folder, and that of the vault," if manifest["vault"] else "the keys folder"
+    words = f"Backed up {sum(manifest['rows'].values())} rows and {len(manifest['files'])} files into {target}. Keep {elsewhere} elsewhere."
     terminal.say({"folder": str(target), **manifest}, words)
 
 
@@ -55,10 +54,14 @@ def backup(terminal: Terminal, out: Path | None) -> None:
 @click.argument("source", type=PATH)
 @click.option("--keys", "keys_folder", type=PATH, required=True, help="The keys folder of the instance that was backed up.")
 @click.option("--database", default="", help="Address of an empty database, for a backup of PostgreSQL.")
+@click.option("--vault-keys", type=PATH, help="The keys folder of its identity vault, where the backup holds one.")
+@click.option("--vault-database", default="", help="Address of an empty database for the vault, where that was PostgreSQL.")
 @pass_terminal
-def restore(terminal: Terminal, source: Path, keys_folder: Path, database: str) -> None:
+def restore(terminal: Terminal, source: Path, keys_folder: Path, database: str, vault_keys: Path | None, vault_database: str) -> None:
     """Make an instance again from a backup, in the folder of --instance, and verify its audit trail."""
-    found = upkeep.restore(source, terminal.folder, keys_folder, database_url=database)
+    found = upkeep.restore(
+        source, terminal.folder, keys_folder, database_url=database, vault_keys=vault_keys, vault_database_url=vault_database
+    )
     rows = sum(found["rows"].values())
     words = f"Restored {rows} rows of {found['began_at']} into {terminal.folder}. {found['entries']} entries of the trail hold."
     terminal.say(found, words)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import pytest
 from sqlalchemy import select
 
 from tests import builders
-from tests.builders import World
+from tests.builders import TRIAL, World
 from tests.conftest import _address, _administer
+from tests.identity.people import identifiers, kept, with_vault
 from trialdm import instance as instances
-from trialdm import upkeep
+from trialdm import settings, upkeep
+from trialdm.demo.invented import invented
 from trialdm.domain.errors import Broken, TrialError
-from trialdm.services import trail
+from trialdm.services import anchors, identities, sealing, trail
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Participant
 
@@ -170,31 +173,119 @@ def test_a_backup_that_is_killed_leaves_no_folder_that_looks_finished(sqlite_wor
             upkeep.read(target)
 
 
+# --- with an identity vault inside the service ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_identity(sqlite_world: World) -> tuple[World, str, dict[str, str]]:
+    """An instance whose own vault holds an identity; the participant, and who that is."""
+    world = housed(sqlite_world, sqlite_world.instance)
+    given = invented(1)
+    entered = world.run("research-nurse", lambda unit: identities.add(unit, TRIAL, "S01", given))
+    return world, entered.id, given
+
+
+def housed(world: World, instance: instances.Instance) -> World:
+    """The world with the vault of an instance, which takes invented people."""
+    return with_vault(world, kept(instance.settings.vault.folder))
+
+
+def seen(world: World, ident: str) -> dict[str, str]:
+    look = world.run("research-nurse", lambda unit: identities.see(unit, TRIAL, ident, "telephoned about the visit"))
+    return world.read("research-nurse", lambda unit: identities.shown(unit, look)).to_json()
+
+
+def test_an_identity_is_seen_again_after_restoring_with_the_keys_of_both(
+    with_identity: tuple[World, str, dict[str, str]], tmp_path: Path
+) -> None:
+    world, ident, given = with_identity
+    known = seen(world, ident)
+    place = world.instance.settings.vault.folder
+    manifest = upkeep.back_up(world.instance, tmp_path / "backup")
+    assert manifest["vault"]["rows"]["vault_person"] == 1
+    assert set(manifest["vault"]["keys"]) == {"kek-1", "index-1"}
+    for path in (tmp_path / "backup").rglob("*"):
+        if path.is_file():
+            assert not any(word in path.read_bytes() for word in identifiers(given))
+            assert (place / "keys" / "kek-1.key").read_bytes() not in path.read_bytes()
+    keys = {"vault_keys": place / "keys"}
+    found = upkeep.restore(tmp_path / "backup", tmp_path / "again", world.instance.settings.keys_folder, **keys)
+    assert found["entries"] > 0
+    again = instances.open_folder(tmp_path / "again")
+    restored = housed(builders.like(world, again), again)
+    assert seen(restored, ident) == known
+    again.engine.dispose()
+
+
+def test_who_came_into_the_vault_after_the_research_database_was_copied_can_be_entered_again(
+    with_identity: tuple[World, str, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, ident, _ = with_identity
+    late, copied = invented(2), upkeep._vault_copied
+
+    def a_little_later(*about: Any) -> Any:
+        world.run("research-nurse", lambda unit: identities.add(unit, TRIAL, "S01", late))
+        return copied(*about)
+
+    monkeypatch.setattr(upkeep, "_vault_copied", a_little_later)
+    manifest = upkeep.back_up(world.instance, tmp_path / "backup")
+    assert manifest["vault"]["rows"]["vault_person"] == 2
+    keys = {"vault_keys": world.instance.settings.vault.folder / "keys"}
+    upkeep.restore(tmp_path / "backup", tmp_path / "again", world.instance.settings.keys_folder, **keys)
+    again = instances.open_folder(tmp_path / "again")
+    restored = housed(builders.like(world, again), again)
+    assert seen(restored, ident)
+    assert restored.run("research-nurse", lambda unit: identities.add(unit, TRIAL, "S01", late))
+    again.engine.dispose()
+
+
+@pytest.mark.parametrize(("given", "code"), [("none", "BACKUP.VAULT_KEYS"), ("other", "BACKUP.KEYS"), ("there", "BACKUP.EXISTS")])
+def test_a_vault_is_restored_with_its_own_keys_and_over_nothing(
+    with_identity: tuple[World, str, dict[str, str]], tmp_path: Path, given: str, code: str
+) -> None:
+    world, _, _ = with_identity
+    own = world.instance.settings
+    if given == "there":
+        with (own.folder / "settings.toml").open("a") as file:
+            file.write(f'[vault]\nfolder = "{own.vault.folder}"\n')
+    upkeep.back_up(world.instance, tmp_path / "backup")
+    before = {path.name: path.read_bytes() for path in own.vault.folder.rglob("*") if path.is_file()}
+    chosen = {"none": None, "other": own.keys_folder, "there": own.vault.folder / "keys"}[given]
+    with pytest.raises(TrialError) as refused:
+        upkeep.restore(tmp_path / "backup", tmp_path / "again", own.keys_folder, vault_keys=chosen)
+    assert refused.value.code == code
+    assert not (tmp_path / "again").exists()
+    assert {path.name: path.read_bytes() for path in own.vault.folder.rglob("*") if path.is_file()} == before
+
+
 # --- the check -------------------------------------------------------------------------------------------------------
 
 
-def found(world: World, **settings: Any) -> dict[str, str]:
+def found(world: World, **about: Any) -> dict[str, str]:
     """What the check finds of an instance with these settings, beside what depends on who runs the tests."""
-    instance = replace(world.instance, settings=replace(world.instance.settings, **settings))
+    instance = replace(world.instance, settings=replace(world.instance.settings, **about))
     instance.settings.keys_folder.chmod(0o700)
     return {one.code: one.severity for one in upkeep.selfcheck(instance) if one.code != "CODE"}
 
 
 SAFE = {"secure_cookies": True, "second_factor": True, "address": "https://trial.example"}
+
+#: What a live instance that is new is warned of.
+CARE = {"MAIL": "warn", "VAULT": "warn", "ANCHORS": "warn", "BACKUP": "warn", "CHECKPOINTS": "warn"}
 #: Settings of a live instance -> what is found.
 SETTINGS: list[tuple[dict[str, Any], dict[str, str]]] = [
-    (SAFE, {"MAIL": "warn"}),
-    ({**SAFE, "secure_cookies": False}, {"COOKIES": "stop", "MAIL": "warn"}),
-    ({**SAFE, "second_factor": False}, {"FACTOR": "stop", "MAIL": "warn"}),
-    ({**SAFE, "address": "http://trial.example"}, {"ADDRESS": "stop", "MAIL": "warn"}),
-    ({**SAFE, "today": builders.TODAY}, {"TODAY": "stop", "MAIL": "warn"}),
+    (SAFE, CARE),
+    ({**SAFE, "secure_cookies": False}, {"COOKIES": "stop", **CARE}),
+    ({**SAFE, "second_factor": False}, {"FACTOR": "stop", **CARE}),
+    ({**SAFE, "address": "http://trial.example"}, {"ADDRESS": "stop", **CARE}),
+    ({**SAFE, "today": builders.TODAY}, {"TODAY": "stop", **CARE}),
     ({"test": True}, {"WORLD": "warn"}),
 ]
 
 
-@pytest.mark.parametrize(("settings", "wanted"), SETTINGS)
-def test_unsafe_settings_are_found(sqlite_world: World, settings: dict[str, Any], wanted: dict[str, str]) -> None:
-    assert found(sqlite_world, **settings) == wanted
+@pytest.mark.parametrize(("given", "wanted"), SETTINGS)
+def test_unsafe_settings_are_found(sqlite_world: World, given: dict[str, Any], wanted: dict[str, str]) -> None:
+    assert found(sqlite_world, **given) == wanted
 
 
 def test_keys_that_others_read_or_that_are_no_keys_are_found(sqlite_world: World) -> None:
@@ -221,6 +312,31 @@ def test_a_postgresql_that_may_lose_a_commit_is_found(world: World) -> None:
         assert "DATABASE" not in found(world, **SAFE)
     else:
         assert found(world, **SAFE)["DATABASE"] == "stop", "the server of the tests is such a one"
+
+
+def test_what_a_live_instance_lacks_in_care_is_warned_of_until_it_is_there(world: World, tmp_path: Path) -> None:
+    """The vault apart, entries sealed, checkpoints elsewhere, a backup of last night; each warning goes with its cause."""
+    world.now = datetime.now(UTC)
+    builders.screened(world)
+    vault = replace(world.instance.settings.vault, mode="process")
+    away = settings.Anchors(tmp_path / "away")
+
+    def missing(**about: Any) -> set[str]:
+        return {name for name in found(replace_clock(world), **SAFE, **about) if name in CARE} - {"MAIL"}
+
+    assert missing() == {"VAULT", "ANCHORS", "BACKUP", "CHECKPOINTS"}
+    assert missing(vault=vault) == {"ANCHORS", "BACKUP", "CHECKPOINTS"}
+    sealing.seal_all(world.units)
+    assert missing(vault=vault) == {"ANCHORS", "BACKUP"}
+    assert missing(vault=vault, anchors=away) == {"ANCHORS", "BACKUP"}, "nothing was given away yet"
+    world.units.run(SYSTEM, lambda unit: anchors.to_file(unit, tmp_path / "away"))
+    assert missing(vault=vault, anchors=away) == {"BACKUP"}
+    upkeep.back_up(world.instance, tmp_path / "backup")
+    assert missing(vault=vault, anchors=away) == set()
+    world.now += timedelta(days=3)
+    assert missing(vault=vault, anchors=away) == {"ANCHORS", "BACKUP", "CHECKPOINTS"}, "the entry about the anchor waits"
+    (world.instance.settings.folder / upkeep.NEWEST).write_text("{")
+    assert "BACKUP" in missing(vault=vault, anchors=away)
 
 
 def test_a_live_instance_that_is_unsafe_is_not_served(sqlite_world: World) -> None:

@@ -7,7 +7,7 @@ import fcntl
 import secrets
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,6 +110,14 @@ class Kept:
             ]
             connection.execute(delete(sealed).where(sealed.c.person.in_(pending)))
             connection.execute(delete(person).where(person.c.id.in_(pending)))
+
+    def doubt(self, known: Collection[tuple[str, str]]) -> int:
+        """After a restore: whoever is not among those that the research database knows (trial, participant) is pending again."""
+        with self._writing() as connection:
+            active = connection.execute(select(person.c.id, person.c.trial, person.c.participant).where(person.c.state == "active"))
+            unknown = [row.id for row in active if (row.trial, row.participant) not in known]
+            connection.execute(update(person).where(person.c.id.in_(unknown)).values(state="pending", changed_at=0.0))
+        return len(unknown)
 
     def waiting(self) -> list[Waiting]:
         with self._reading() as connection:

@@ -6,12 +6,12 @@ table by table in one transaction that sees one moment.
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, MetaData, text
 
 from trialdm.domain.errors import Broken
 from trialdm.store import migrate
@@ -21,31 +21,34 @@ SQLITE_FILE = "trialdm.db"
 TABLES_FOLDER = "tables"
 
 
-def copy(engine: Engine, folder: Path) -> dict[str, int]:
+def copy(engine: Engine, folder: Path, tables: MetaData = Table.metadata) -> dict[str, int]:
     """Copy a database into a folder; gives the rows of each table. Raises Broken where the copy is not sound."""
     if engine.dialect.name == "sqlite":
-        return _copy_sqlite(engine, folder / SQLITE_FILE)
-    return _copy_tables(engine, folder / TABLES_FOLDER)
+        return _copy_sqlite(engine, folder / SQLITE_FILE, tables)
+    return _copy_tables(engine, folder / TABLES_FOLDER, tables)
 
 
-def put_back(folder: Path, engine: Engine) -> dict[str, int]:
-    """Fill a new, empty database from a copy; gives the rows of each table."""
+def put_back(
+    folder: Path, engine: Engine, tables: MetaData = Table.metadata, create: Callable[[Engine], None] = migrate.upgrade
+) -> dict[str, int]:
+    """Fill a new, empty database from a copy; gives the rows of each table. `create` makes the tables where they are not copied too."""
     if engine.dialect.name == "sqlite":
         shutil.copyfile(folder / SQLITE_FILE, _file_of(engine))
-        return _counted_sqlite(_file_of(engine))
-    return _put_tables_back(folder / TABLES_FOLDER, engine)
+        return _counted_sqlite(_file_of(engine), tables)
+    create(engine)
+    return _put_tables_back(folder / TABLES_FOLDER, engine, tables)
 
 
-def _names() -> list[str]:
+def _names(tables: MetaData) -> list[str]:
     """Every table, each after those that it refers to."""
-    return [table.name for table in Table.metadata.sorted_tables]
+    return [table.name for table in tables.sorted_tables]
 
 
 def _file_of(engine: Engine) -> Path:
     return Path(str(engine.url.database))
 
 
-def _copy_sqlite(engine: Engine, target: Path) -> dict[str, int]:
+def _copy_sqlite(engine: Engine, target: Path, tables: MetaData) -> dict[str, int]:
     with closing(sqlite3.connect(_file_of(engine), timeout=30)) as source, closing(sqlite3.connect(target)) as copied:
         source.backup(copied)
         copied.execute("PRAGMA journal_mode = DELETE")
@@ -54,15 +57,15 @@ def _copy_sqlite(engine: Engine, target: Path) -> dict[str, int]:
         raise Broken(
             f"The copy of the database is not sound: {answer}.", code="BACKUP.DATABASE", needs="Look at the disk, then 'audit verify'."
         )
-    return _counted_sqlite(target)
+    return _counted_sqlite(target, tables)
 
 
-def _counted_sqlite(file: Path) -> dict[str, int]:
+def _counted_sqlite(file: Path, tables: MetaData) -> dict[str, int]:
     with closing(sqlite3.connect(file)) as connection:
-        return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in _names()}
+        return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in _names(tables)}
 
 
-def _copy_tables(engine: Engine, folder: Path) -> dict[str, int]:
+def _copy_tables(engine: Engine, folder: Path, tables: MetaData) -> dict[str, int]:
     folder.mkdir()
     counts = {}
     with closing(engine.raw_connection()) as borrowed:
@@ -70,8 +73,11 @@ def _copy_tables(engine: Engine, folder: Path) -> dict[str, int]:
         connection.rollback()
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            for name in _names():
-                with (folder / f"{name}.copy").open("wb") as file, cursor.copy(f'COPY "{name}" ({_columns(name)}) TO STDOUT') as rows:
+            for name in _names(tables):
+                with (
+                    (folder / f"{name}.copy").open("wb") as file,
+                    cursor.copy(f'COPY "{name}" ({_columns(tables, name)}) TO STDOUT') as rows,
+                ):
                     for part in rows:
                         file.write(part)
                 counts[name] = cursor.rowcount
@@ -79,30 +85,29 @@ def _copy_tables(engine: Engine, folder: Path) -> dict[str, int]:
     return counts
 
 
-def _columns(name: str) -> str:
-    return ", ".join(f'"{column.name}"' for column in Table.metadata.tables[name].columns)
+def _columns(tables: MetaData, name: str) -> str:
+    return ", ".join(f'"{column.name}"' for column in tables.tables[name].columns)
 
 
-def _put_tables_back(folder: Path, engine: Engine) -> dict[str, int]:
-    migrate.upgrade(engine)
+def _put_tables_back(folder: Path, engine: Engine, tables: MetaData) -> dict[str, int]:
     counts = {}
     with engine.begin() as connection:
         with connection.connection.cursor() as cursor:
-            for name in _names():
-                with cursor.copy(f'COPY "{name}" ({_columns(name)}) FROM STDIN') as rows:
+            for name in _names(tables):
+                with cursor.copy(f'COPY "{name}" ({_columns(tables, name)}) FROM STDIN') as rows:
                     for part in _parts(folder / f"{name}.copy"):
                         rows.write(part)
                 counts[name] = cursor.rowcount
-        for table, column in _counters():
+        for table, column in _counters(tables):
             counter = f"pg_get_serial_sequence('\"{table}\"', '{column}')"
             newest = f'SELECT setval({counter}, greatest(coalesce(max("{column}"), 1), 1)) FROM "{table}"'
             connection.execute(text(newest))
     return counts
 
 
-def _counters() -> Iterator[tuple[str, str]]:
+def _counters(tables: MetaData) -> Iterator[tuple[str, str]]:
     """Columns that the database counts by itself."""
-    for table in Table.metadata.sorted_tables:
+    for table in tables.sorted_tables:
         for column in table.primary_key.columns:
             if column.autoincrement is True:
                 yield table.name, column.name
