@@ -41,7 +41,7 @@ def grants(terminal: Terminal, role: str) -> None:
 @click.option("--out", type=PATH, help="A new folder; by default one named by the moment, in backups/ beside the instance.")
 @pass_terminal
 def backup(terminal: Terminal, out: Path | None) -> None:
-    """Copy database, settings, packages and a vault inside the service into a new folder, while they are in use; of keys fingerprints only."""
+    """Copy database, settings, packages and a vault inside the service into a new folder, while in use; of keys only fingerprints."""
     folder = terminal.instance.settings.folder
     target = out or folder.parent / f"{folder.name}-backups" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     manifest = upkeep.back_up(terminal.instance, target)
