@@ -378,7 +378,7 @@ def _care(instance: Instance) -> Iterator[Found]:
         yield Found(
             "CHECKPOINTS", "warn", f"Entries of the trail wait since {oldest[:16]} to be sealed.", "'trialdm serve' with its worker."
         )
-    if s.anchors.folder is None and not s.anchors.mail:
+    if not (s.anchors.folder or s.anchors.mail or s.anchors.stamp_address):
         yield Found("ANCHORS", "warn", "No checkpoint of the trail lies elsewhere.", "A table [anchors] in the settings; see /help/audit.")
     elif away is None or now - away > 2 * _MOST_WAIT:
         since = f"since {away:%Y-%m-%d}" if away else "yet"
