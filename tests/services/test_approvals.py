@@ -160,7 +160,16 @@ def test_a_letter_is_kept_once_with_its_digest_and_given_back_as_it_was(world: W
 
 @pytest.mark.parametrize(
     ("name", "content", "code"),
-    [("letter.exe", b"x", "FILE.TYPE"), ("letter", b"x", "FILE.TYPE"), ("letter.pdf", b"", "FILE.SIZE")],
+    [
+        ("letter.exe", b"x", "FILE.TYPE"),
+        ("letter", b"x", "FILE.TYPE"),
+        ("letter.pdf", b"", "FILE.SIZE"),
+        ("letter.pdf", b"<script>", "FILE.TYPE"),
+        ("letter.png", b"%PDF", "FILE.TYPE"),
+        ("letter.jpg", b"MZ\x90\0", "FILE.TYPE"),
+        ("letter.docx", b"%PDF", "FILE.TYPE"),
+        ("letter.txt", b"MZ\x90\0", "FILE.TYPE"),
+    ],
 )
 def test_files_that_are_not_taken(sqlite_world: World, name: str, content: bytes, code: str) -> None:
     with pytest.raises(Invalid) as refused:

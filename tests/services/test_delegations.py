@@ -507,7 +507,7 @@ def test_a_certificate_is_kept_and_read_by_who_reads_the_register(world: World) 
     assert row.until == date(2029, 3, 9)
     kept: Evidence = world.read("monitor", lambda unit: delegations.certificate(unit, TRIAL, row.certificate))
     assert (kept.name, kept.content) == given
-    letter = world.run("trial-manager", lambda unit: approvals.keep(unit, TRIAL, "other.pdf", b"a letter"))
+    letter = world.run("trial-manager", lambda unit: approvals.keep(unit, TRIAL, "other.pdf", b"%PDF a letter"))
     with pytest.raises(Missing):
         world.read("monitor", lambda unit: delegations.certificate(unit, TRIAL, letter))
     with pytest.raises(Forbidden):

@@ -40,6 +40,15 @@ MEDIA_TYPES = {
 }
 
 
+#: What a file of each kind begins with; texts and mails hold no zero byte and are UTF-8 or Latin text.
+_BEGINS = {".pdf": b"%PDF", ".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".docx": b"PK\x03\x04"}
+
+
+def _is_kind(ending: str, content: bytes) -> bool:
+    """Whether a file is what its name says, as far as its first bytes tell."""
+    return content.startswith(_BEGINS[ending]) if ending in _BEGINS else b"\0" not in content
+
+
 @dataclass(frozen=True)
 class Letter:
     """A file that comes with what is recorded; `sha256` is its digest as its sender gave it, if at all."""
@@ -63,6 +72,8 @@ def keep(unit: Unit, trial: str, name: str, content: bytes, sha256: str = "") ->
         raise Invalid(f"'{name}' cannot be kept.", code="FILE.TYPE", needs=f"A file that ends in {', '.join(MEDIA_TYPES)}.")
     if not content or len(content) > MOST_BYTES:
         raise Invalid(f"'{name}' is {'empty' if not content else 'too large'}.", code="FILE.SIZE", needs="A file of at most 10 MB.")
+    if not _is_kind(ending, content):
+        raise Invalid(f"'{name}' is no {ending[1:].upper()} file.", code="FILE.TYPE", needs="A file that is what its name says.")
     digest = hashlib.sha256(content).hexdigest()
     given = "".join(sha256.split()).lower()
     if given and given != digest:

@@ -226,8 +226,9 @@ def _plain(code: str) -> str:
     return "".join(sign for sign in code.lower() if sign in _SIGNS)
 
 
-def _kept(account: str, code: str) -> str:
-    return digest(f"recovery|{account}|{_plain(code)}")
+def _kept(unit: Unit, account: str, code: str) -> str:
+    """What is kept of a recovery code: a keyed hash, so that a copy of the database is no help in guessing one."""
+    return keys.label(unit.keys.accounts, f"recovery|{account}|{_plain(code)}")
 
 
 def new_codes(unit: Unit) -> list[str]:
@@ -242,14 +243,16 @@ def _new_codes(unit: Unit) -> list[str]:
     for row in ended:
         row.ended_at = unit.now
     made = ["".join(secrets.choice(_SIGNS) for _ in range(12)) for _ in range(_CODES)]
-    rows = [RecoveryCode(id=_kept(account, code), account_id=account, created_at=unit.now, used_at=None, ended_at=None) for code in made]
+    rows = [
+        RecoveryCode(id=_kept(unit, account, code), account_id=account, created_at=unit.now, used_at=None, ended_at=None) for code in made
+    ]
     unit.add(*rows)
     unit.record("factor.codes", *rows, *ended, trial="*", entity="account", entity_id=account)
     return [f"{code[:4]}-{code[4:8]}-{code[8:]}" for code in made]
 
 
 def _recovered(unit: Unit, account: str, code: str) -> bool:
-    row = unit.session.get(RecoveryCode, _kept(account, code))
+    row = unit.session.get(RecoveryCode, _kept(unit, account, code))
     if row is None or row.used_at is not None or row.ended_at is not None:
         return False
     row.used_at = unit.now
