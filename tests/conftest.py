@@ -16,6 +16,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from tests import builders, pathway
 from tests import demonstration as demonstrations
 from tests.builders import World
+from tests.twins import Twins, seeded, twins_of
 from trialdm import instance as instances
 from trialdm import settings
 from trialdm.instance import Instance
@@ -127,6 +128,22 @@ def postgres_template(postgres_server: str, tmp_path_factory: pytest.TempPathFac
     instance = instances.create(folder, database_url=_address(postgres_server, "furnished"), second_factor=False)
     builders.furnish(instance)
     return _template(builders.around(instance), postgres_server)
+
+
+@pytest.fixture(scope="session")
+def lived_twins(sqlite_template: Template, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    """The twins, which nobody changes any more: work on a copy."""
+    return twins_of(sqlite_template, tmp_path_factory.mktemp("lived"))
+
+
+@pytest.fixture(scope="module")
+def twins(lived_twins: Twins, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    """Twins of a module's own."""
+    folder = tmp_path_factory.mktemp("twins")
+    worlds = [Template(world).copy(folder / name) for name, world in zip(("one", "other"), lived_twins.worlds, strict=True)]
+    yield Twins((seeded(worlds[0]), seeded(worlds[1])), lived_twins.idents)
+    for world in worlds:
+        world.instance.engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -13,7 +13,7 @@ from tests import builders
 from tests.api.test_concealment import browser
 from tests.builders import TODAY, TRIAL, World
 from tests.conftest import Template
-from tests.services.test_concealment import with_everybody
+from tests.twins import with_everybody
 from trialdm.domain import roles
 from trialdm.services import places, queries, records
 

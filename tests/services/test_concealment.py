@@ -1,17 +1,13 @@
 """Concealment: nobody who is blinded can tell from anything they are given which arm anybody has, or will have.
 
-Two twins are the proof: instances that differ in nothing but the master, by which one participant of several has the other arm.
-Whatever a blinded person reads must be the same in both.
+The twins are the proof (`tests.twins`): whatever a blinded person is given by a service or a command must be the same in both.
 """
 
 import base64
 import json
 import logging
-import random
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +15,8 @@ import pytest
 from sqlalchemy import inspect, select, text
 
 from tests import builders
-from tests.builders import PASSWORD, TRIAL, World
-from tests.independent.verifier import Deriver
-from tests.independent.verifier import Keys as IndependentKeys
+from tests.builders import TRIAL, World
+from tests.twins import BLINDED, COUNT, DIFFERENT, EXCHANGED, MAY_UNBLIND, Twins, plain, twins_of
 from trialdm import instance as instances
 from trialdm.cli import run
 from trialdm.domain import roles
@@ -31,7 +26,6 @@ from trialdm.services import (
     balance,
     chains,
     checks,
-    corrections,
     derivations,
     envelopes,
     flow,
@@ -40,7 +34,6 @@ from trialdm.services import (
     notices,
     packages,
     people,
-    places,
     queries,
     reconsents,
     recruitment,
@@ -51,137 +44,7 @@ from trialdm.services import (
     unblinding,
 )
 from trialdm.services.unit import SYSTEM, Actor, Unit
-from trialdm.store import keys as sealing
 from trialdm.store.tables import Account, Allocation, AuditValue, Outgoing, Scheme
-
-BLINDED = [role for role in roles.ROLES if role not in roles.UNBLINDED]
-
-#: Roles that may learn an allocation on purpose: an emergency is no leak.
-MAY_UNBLIND = ("chief-investigator", "safety-reviewer")
-
-COUNT, DIFFERENT = 4, 1
-
-
-@dataclass(frozen=True)
-class Twins:
-    """Two worlds, their participants in order, and the one whose arm is another one in each."""
-
-    worlds: tuple[World, World]
-    idents: tuple[str, ...]
-
-    @property
-    def different(self) -> str:
-        return self.idents[DIFFERENT]
-
-
-def masters(config: dict[str, Any], levels: list[dict[str, str]]) -> tuple[bytes, bytes]:
-    """Two masters by which only one of the participants has another arm."""
-    seen: dict[tuple[str, ...], bytes] = {}
-    for number in range(10_000):
-        master = number.to_bytes(32, "big")
-        deriver = Deriver(IndependentKeys(config, master))
-        arms = tuple(deriver.allocated(i, given) for i, given in enumerate(levels, 1))
-        other = tuple({"TMR": "Standard", "Standard": "TMR"}[arm] if place == DIFFERENT else arm for place, arm in enumerate(arms))
-        if other in seen:
-            return seen[other], master
-        seen[arms] = master
-    raise AssertionError("no two such masters")
-
-
-def give_master(world: World, master: bytes) -> None:
-    """Put this master into a scheme that has not allocated, as if it had been drawn."""
-
-    def work(unit: Unit) -> None:
-        row = unit.session.scalars(select(Scheme)).one()
-        row.master_sealed = sealing.seal(unit.keys.allocation, master, schemes.master_bound(row))
-        unit.remembered.clear()
-        found = schemes.keys(unit, row)
-        row.commit, row.head = found.commit.hex(), found.genesis.hex()
-        unit.covered(row)
-
-    world.units.run(SYSTEM, work)
-
-
-def live_a_little(world: World) -> tuple[str, ...]:
-    """Randomise four, unblind one in an emergency, correct a factor, mark an error, spoil an envelope, and ask by the arm."""
-    world.run("statistician-unblinded", lambda unit: envelopes.prepare(unit, TRIAL, "S01", 2))
-    idents = []
-    for _ in range(COUNT):
-        world.now += timedelta(minutes=10)
-        idents.append(builders.randomised(world))
-    emergency = "Bleeding, and the next step depends on it"
-    planned = {"surg_date_plan": (builders.TODAY + timedelta(days=3)).isoformat(), "surgeon_plan": 1}
-    changed = {**builders.CLINICAL, **planned, "opioid_pre": 1}
-    ident = idents[DIFFERENT]
-    by_arm = {1: "proc_given", 2: "surg_level"}[builders.arm_of(world, ident)]
-
-    def ask(unit: Unit, form: str, visit: str, item: str) -> None:
-        queries.ask(unit, places.locate(unit, TRIAL, ident, visit, form), item, "Please check this.")
-
-    later: list[Callable[[], Any]] = [
-        lambda: world.run("principal-investigator", lambda unit: unblinding.emergency(unit, TRIAL, ident, emergency, 1)),
-        lambda: builders.put(world, ident, "V01", "CLIN", changed, reason="source: read again"),
-        lambda: world.run("trial-manager", lambda unit: corrections.in_error(unit, TRIAL, ident, 1, "Not eligible after all")),
-        lambda: world.run("trial-coordinator", lambda unit: envelopes.spoil(unit, TRIAL, "S01", 1, world.now, "Fell into a wash basin")),
-        lambda: world.run("surgeon", lambda unit: unblinding.look(unit, TRIAL, ident)),
-        lambda: world.run("unblinded-data-manager", lambda unit: ask(unit, "SURG", "V02", by_arm)),
-        lambda: world.run("data-manager", lambda unit: ask(unit, "CLIN", "V01", "asa")),
-        lambda: world.run("unblinded-data-manager", lambda unit: checks.run(unit, TRIAL, alerts=True)),
-    ]
-    for happen in later:
-        world.now += timedelta(minutes=1)
-        happen()
-    return tuple(idents)
-
-
-def twins_of(template: Any, folder: Path) -> Twins:
-    """The two instances, with somebody for every role."""
-    worlds, known = [], []
-    first = template.copy(folder / "first")
-    with first.units.reading(SYSTEM) as unit:
-        config = schemes.config(unit.session.scalars(select(Scheme)).one())
-    level = {"site": "S01", "limb": "1", "amp_prox": "0", "aetiol_grp": "1", "opioid_pre": "0", "pain_pre": "1"}
-    first.instance.engine.dispose()
-    for name, master in zip(("one", "other"), masters(config, [level] * COUNT), strict=True):
-        world = template.copy(folder / name)
-        with_everybody(world)
-        world.units = replace(world.units, entropy=random.Random(11).randbytes)
-        give_master(world, master)
-        known.append(live_a_little(world))
-        worlds.append(world)
-    assert known[0] == known[1]
-    return Twins((worlds[0], worlds[1]), known[0])
-
-
-def with_everybody(world: World) -> None:
-    """Somebody for every role."""
-    for role in roles.ROLES:
-        site = "S01" if roles.ROLES[role][1] else ""
-        if (role, site) not in world.actors:
-            world.run("system-administrator", lambda unit, role=role, site=site: newcomer(unit, role, site))
-            with world.units.reading(SYSTEM) as unit:
-                world.actors[(role, site)] = people.actor(unit, people.by_email(unit, builders.email(role, site)), "test")
-
-
-def newcomer(unit: Unit, role: str, site: str) -> None:
-    people.add(unit, builders.email(role, site), f"Extra {role}", PASSWORD, [(role, site)])
-
-
-@pytest.fixture(scope="module")
-def twins(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
-    found = twins_of(sqlite_template, tmp_path_factory.mktemp("twins"))
-    yield found
-    for world in found.worlds:
-        world.instance.engine.dispose()
-
-
-#: What differs between any two instances: random names of things, salts, commitments and signatures, in hexadecimal or base64.
-_RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{12,}\b|(?<=nonce[=-])[\w\"'-]+|(?<=value=\")[\w-]{40,}")
-
-
-def plain(content: str) -> str:
-    """Text without what is random."""
-    return _RANDOM.sub("#", content)
 
 
 def as_text(found: Any) -> str:
@@ -196,9 +59,10 @@ def answer(work: Any) -> str:
         return as_text([problem.code, problem.message, problem.needs, [vars(detail) for detail in problem.details]])
 
 
-def test_the_twins_differ_in_one_arm_only(twins: Twins) -> None:
+def test_the_arms_of_the_twins_are_exchanged(twins: Twins) -> None:
     arms = [[builders.arm_of(world, ident) for ident in twins.idents] for world in twins.worlds]
-    assert [one != other for one, other in zip(*arms, strict=True)] == [place == DIFFERENT for place in range(COUNT)]
+    assert [one != other for one, other in zip(*arms, strict=True)] == [place in EXCHANGED for place in range(COUNT)]
+    assert arms[0].count(1) != arms[1].count(1)
 
 
 # --- what services give ------------------------------------------------------------------------------------------------
@@ -446,6 +310,15 @@ def test_the_files_of_an_instance_hold_no_master(sqlite_world: World) -> None:
         assert not any(form in content for form in shapes(master)), path.name
 
 
+@pytest.fixture(scope="module")
+def unoperated(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    """Twins in which nobody has done anything yet that follows from an arm."""
+    found = twins_of(sqlite_template, tmp_path_factory.mktemp("unoperated"), until_operated=True)
+    yield found
+    for world in found.worlds:
+        world.instance.engine.dispose()
+
+
 def test_sealed_arms_have_one_length_and_no_two_are_equal(twins: Twins) -> None:
     for world in twins.worlds:
         for table in ("allocation", "envelope"):
@@ -454,17 +327,14 @@ def test_sealed_arms_have_one_length_and_no_two_are_equal(twins: Twins) -> None:
             assert len(set(sealed)) == len(sealed)
 
 
-def test_rows_of_the_twins_differ_in_nothing_but_what_is_sealed_or_salted(twins: Twins) -> None:
-    """Also somebody who reads the database: apart from the unblinded stream, no cell tells the arm by its value or its length.
-
-    Refused attempts are left out: other tests make some of them in one of the worlds only.
-    """
+def test_rows_of_the_twins_differ_in_nothing_but_what_is_sealed_or_salted(unoperated: Twins) -> None:
+    """Also somebody who reads the database: apart from the unblinded stream, no cell tells the arm by its value or its length."""
     unblinded = set()
-    for world in twins.worlds:
+    for world in unoperated.worlds:
         with world.instance.engine.connect() as connection:
             unblinded |= set(connection.scalars(text("SELECT event_id FROM audit_event WHERE stream = 'unblinded' OR action = 'refused'")))
     found: list[list[tuple[str, str, int]]] = []
-    for world in twins.worlds:
+    for world in unoperated.worlds:
         with world.instance.engine.connect() as connection:
             values = connection.execute(text("SELECT event_id, value FROM audit_value ORDER BY rowid")).all()
         told = [("audit_value", "value", plain(value)) for event, value in values if event not in unblinded]

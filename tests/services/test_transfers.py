@@ -157,7 +157,7 @@ def test_keys_of_exports_stay_and_the_current_site_stands_beside_them(world: Wor
     assert sites(earlier) == [("S01", "S01", None)]
     assert sites(world.now) == [("S01", "S02", TODAY.isoformat())]
     with world.units.reading(SYSTEM) as unit:
-        assert snapshots.last_change(unit, TRIAL) == world.now
+        assert snapshots.last_change(unit, world.protocol, blinded=True) == world.now
 
 
 def test_a_participant_may_move_on_and_back(world: World) -> None:

@@ -238,7 +238,7 @@ def _of_trial(unit: Unit, trial: str, as_of: datetime | None, *, restricted: boo
         raise Missing(
             f"The protocol of {protocol.short_title} derives nothing.", code="PROTOCOL.NO_DERIVATIONS", needs="A file derivations.yaml."
         )
-    moment = as_of or snapshots.last_change(unit, trial)
+    moment = as_of or snapshots.last_change(unit, protocol, blinded=not restricted)
     books = snapshots.books(unit, protocol, moment, derivations.forms_read(protocol) | permissions.forms(protocol))
     used = permissions.without(books, permissions.read(unit, protocol, books, moment))
     arms = allocations.all_arms(unit, protocol, until=moment) if restricted and protocol.schemes else {}

@@ -88,8 +88,8 @@ def write(unit: Unit, trial: str, directory: Path, request: Request, progress: P
     """Write a package and give its manifest. The unit only reads; `record` writes the audit entry."""
     require(unit, trial, request)
     protocol = studies.protocol(unit, trial)
-    as_of = request.as_of or snapshots.last_change(unit, trial)
     blinded = request.blinding == "blinded"
+    as_of = request.as_of or snapshots.last_change(unit, protocol, blinded=blinded)
     identity = package.Identity(trial, protocol.version, trialdm.__version__, request.blinding, request.layout, as_of)
     books = snapshots.books(unit, protocol, as_of)
     permitted = permissions.read(unit, protocol, books, as_of)

@@ -12,19 +12,24 @@ from trialdm.services.unit import Unit
 from trialdm.store.tables import Allocation, AllocationNote, FormInstance, FormVersion, Participant, Status, Transfer
 
 
-def last_change(unit: Unit, trial: str) -> datetime:
-    """The moment of the last change to the trial's data, which is what an export is as of unless it says otherwise."""
-    moments = [
-        unit.session.scalar(select(func.max(column)).where(table.trial_id == trial))
-        for table, column in (
-            (FormVersion, FormVersion.saved_at),
-            (Status, Status.at),
-            (Allocation, Allocation.at),
-            (AllocationNote, AllocationNote.at),
-            (Transfer, Transfer.at),
-        )
+def last_change(unit: Unit, protocol: Protocol, *, blinded: bool) -> datetime:
+    """The moment of the last change to the trial's data, which is what an export is as of unless it says otherwise.
+
+    For a blinded one, what happens to restricted forms is no change: its moment would tell that something was entered there.
+    """
+    trial = protocol.id
+    forms = (FormInstance.trial_id == FormVersion.trial_id) & (FormInstance.id == FormVersion.instance_id)
+    saved = select(func.max(FormVersion.saved_at)).where(FormVersion.trial_id == trial)
+    moved = select(func.max(Status.at)).where(Status.trial_id == trial)
+    if blinded:
+        open_forms = [form.code for form in protocol.forms if not form.restricted]
+        saved = saved.join(FormInstance, forms).where(FormInstance.restricted == 0, FormInstance.form.in_(open_forms))
+        moved = moved.where(~Status.subject.startswith("form:"))
+    others = [
+        select(func.max(column)).where(table.trial_id == trial)
+        for table, column in ((Allocation, Allocation.at), (AllocationNote, AllocationNote.at), (Transfer, Transfer.at))
     ]
-    known = [moment for moment in moments if moment is not None]
+    known = [moment for moment in (unit.session.scalar(wanted) for wanted in (saved, moved, *others)) if moment is not None]
     return max(known) if known else datetime(2000, 1, 1, tzinfo=UTC)
 
 
