@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from tests import builders, pathway
 from tests import demonstration as demonstrations
 from tests.builders import World
-from tests.twins import Twins, seeded, twins_of
+from tests.twins import NAMES, Twins, seeded, twins_of
 from trialdm import instance as instances
 from trialdm import settings
 from trialdm.instance import Instance
@@ -139,9 +139,13 @@ def lived_twins(sqlite_template: Template, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def twins(lived_twins: Twins, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     """Twins of a module's own."""
-    folder = tmp_path_factory.mktemp("twins")
-    worlds = [Template(world).copy(folder / name) for name, world in zip(("one", "other"), lived_twins.worlds, strict=True)]
-    yield Twins((seeded(worlds[0]), seeded(worlds[1])), lived_twins.idents)
+    yield from copied(lived_twins, tmp_path_factory.mktemp("twins"))
+
+
+def copied(lived: Twins, folder: Path) -> Iterator[Twins]:
+    """The same twins in other folders."""
+    worlds = [seeded(Template(world).copy(folder / name)) for name, world in zip(NAMES, lived.worlds, strict=True)]
+    yield Twins((worlds[0], worlds[1]), lived.idents)
     for world in worlds:
         world.instance.engine.dispose()
 

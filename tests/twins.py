@@ -75,7 +75,7 @@ class Twins:
         return self.idents[DIFFERENT]
 
 
-_NAMES = ("one", "other")
+NAMES = ("one", "other")
 _NAMED = {**invented(1), "nhs_number": "", "no_nhs_number": "Lives abroad"}
 
 
@@ -87,7 +87,7 @@ def twins_of(template: Any, folder: Path, *, until_operated: bool = False) -> Tw
         config = schemes.config(unit.session.scalars(select(Scheme)).one())
     level = {"site": "S01", "limb": "1", "amp_prox": "0", "aetiol_grp": "1", "opioid_pre": "0", "pain_pre": "1"}
     first.instance.engine.dispose()
-    for name, master in zip(_NAMES, masters(config, [level] * COUNT), strict=True):
+    for name, master in zip(NAMES, masters(config, [level] * COUNT), strict=True):
         world = seeded(template.copy(folder / name))
         with_everybody(world)
         give_master(world, master)

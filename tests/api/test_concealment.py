@@ -1,155 +1,232 @@
-"""Concealment at the doors: pages and API give a blinded person the same bytes whichever arm a participant has.
+"""Concealment at the doors: whatever a blinded person asks for or tries, the twins (`tests.twins`) answer with the same bytes.
 
-The twins of the services' tests differ in one participant's arm only. Every page that a person reaches by following links, and
-every address of the API, is read in both.
+Every address of the URL map is asked for by everybody who is blinded, at the participants' own site and at another one. Of routes
+with many addresses each person takes others in turn; `python -m tests.blinding` takes all of them.
 """
 
+import io
 import re
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
+from tests import walk
 from tests.builders import PASSWORD, TRIAL, World
+from tests.conftest import copied
 from tests.doors import app_of
-from tests.services.test_concealment import BLINDED, MAY_UNBLIND, Twins, plain, twins_of
+from tests.twins import MAY_UNBLIND, PEOPLE, Twins, plain
+from trialdm.documents import page as documents
 from trialdm.domain import roles
-from trialdm.services import people, sessions, tokens
+from trialdm.services import allocations, notices, people, sessions, tokens
 
 HOME = f"/trials/{TRIAL}"
-#: Months in which visits of the twins have their target days.
-MONTHS = ("2026-04", "2026-06", "2026-09")
 ARM = re.compile(r"(?<![-\w])TMR(?![-\w])|Standard|Targeted muscle reinnervation")
 
+#: Of each route, so many addresses a person.
+MOST = 4
+
 _LINK = re.compile(r'(?:href|action)="(/[^"#]*)"')
-_ELSEWHERE = ("/static", "/bootstrap", "/sign-", "/help", "/account/")
+_ELSEWHERE = ("/static", "/bootstrap", "/sign-", "/help", "/account")
 _CSRF = re.compile(r'name="csrf_token" value="[^"]*"|csrf[^"]*" content="[^"]*"|/account/sessions/[0-9a-f]+/end')
 
 
-@pytest.fixture(scope="module")
-def twins(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
-    found = twins_of(sqlite_template, tmp_path_factory.mktemp("twins"))
-    yield found
-    for world in found.worlds:
-        world.instance.engine.dispose()
-
-
-def browser(world: World, role: str) -> FlaskClient:
+def browser(world: World, role: str, site: str = "") -> FlaskClient:
     """A browser in which this person has signed in."""
     client = app_of(world).test_client()
-    secret = world.run(role, lambda unit: sessions.sign_in(unit, world.actor(role).email, PASSWORD))
+    secret = world.run(role, lambda unit: sessions.sign_in(unit, world.actor(role, site).email, PASSWORD), site)
     assert secret
     client.set_cookie("trialdm", secret)
     return client
 
 
-def bare(answer: Any) -> str:
-    """Status, type and content of an answer, without what is random."""
-    return f"{answer.status_code} {answer.mimetype}\n{plain(_CSRF.sub('csrf', answer.get_data(as_text=True)))}"
-
-
-def crawled(client: FlaskClient, starts: list[str], about: str, others: tuple[str, ...]) -> dict[str, str]:
-    """Every page that links lead to; of several participants only the pages of one."""
-    waiting, seen, found = list(starts), set(), {}
-    while waiting:
-        path = waiting.pop()
-        if path in seen or path.startswith(_ELSEWHERE) or ".pdf" in path or any(other in path for other in others if other != about):
-            continue
-        seen.add(path)
-        answer = client.get(path)
-        found[plain(path)] = bare(answer)
-        if answer.mimetype == "text/html":
-            links = (link.replace("&amp;", "&") for link in _LINK.findall(answer.get_data(as_text=True)))
-            waiting += [link for link in links if not re.search(r"[?&](sort|page|order|month|item)=", link)]
-        assert len(seen) < 500
-    return found
-
-
-@pytest.mark.parametrize("role", BLINDED)
-def test_every_page_is_the_same_in_both_twins(twins: Twins, role: str) -> None:
-    ident = twins.different
-    starts = ["/", HOME, "/notices", f"{HOME}/participants/{ident}", f"{HOME}/unblinding", f"{HOME}/allocation", f"{HOME}/exports"]
-    starts += [
-        f"{HOME}/participants/{ident}/{page}" for page in ("randomise", "factors", "theatre", "unblind", "tell", "transfer", "derived")
-    ]
-    starts += [f"{HOME}/{page}" for page in ("visits", "visits.csv", "calendar.ics", *(f"calendar?month={month}" for month in MONTHS))]
-    starts += [
-        f"{HOME}/envelopes",
-        f"{HOME}/allocation/envelopes",
-        f"{HOME}/allocation/factors",
-        f"{HOME}/allocation/specification",
-        HOME + "/audit",
-        f"{HOME}/queries",
-        f"{HOME}/queries/R1",
-        f"{HOME}/queries.csv?form=SURG",
-        f"{HOME}/queries/new?participant={ident}&visit=V02&form=SURG&item=proc_given",
-        f"{HOME}/queries/new?participant={ident}&visit=V01&form=CLIN&item=asa",
-        f"{HOME}/query-ageing",
-        *(f"{HOME}/{page}" for page in ("derived", "derived.csv", "derived_visits.csv")),
-        *(f"{HOME}/safety{page}" for page in ("", "/clocks", "/events", "/coding", "/expected", "/RP-05.csv", "/RP-06.csv", "/events.csv")),
-        f"{HOME}/participants/{ident}/visits/EV/forms/SAE/1",
-        f"{HOME}/checks?look=1&alerts=1",
-    ]
-    one, other = (crawled(browser(world, role), starts, ident, twins.idents) for world in twins.worlds)
-    assert set(one) == set(other)
-    assert not [path for path, page in one.items() if page != other[path]]
-    assert not [path for path in one if ARM.search(path)]
-    if roles.may([roles.Grant(role, "*", "S01")], "participant.see", TRIAL):
-        assert len(one) > 15
-
-
-def api_paths(world: World, ident: str) -> list[str]:
-    """Every address of the API that is read by GET, with every form of the participant."""
-    app = app_of(world)
-    forms = [(form.code, visit) for form in world.protocol.forms for visit in form.visits]
-    found = []
-    for rule in app.url_map.iter_rules():
-        if not rule.rule.startswith("/api/v1") or "GET" not in (rule.methods or set()):
-            continue
-        path = rule.rule.replace("<trial>", TRIAL).replace("<participant>", ident).replace("<int:row>", "1").replace("<ident>", "none")
-        found += {path.replace("<form>", form).replace("<visit>", visit) for form, visit in forms}
-    queries = [f"action={action}&site=S01" for action in ("randomise", "consent", "activate-site")]
-    queries += [f"action=randomise&site=S01&participant={ident}"]
-    found += [f"/api/v1{HOME}/gate?{query}" for query in queries]
-    found += [f"/api/v1{HOME}/queries/R1", f"/api/v1{HOME}/queries?form=SURG"]
-    found += [f"/api/v1{HOME}/audit?participant={ident}", f"/api/v1{HOME}/audit?action=participant.randomise"]
-    return sorted(set(found))
-
-
-@pytest.mark.parametrize("role", BLINDED)
-def test_every_address_of_the_api_is_the_same_in_both_twins(twins: Twins, role: str) -> None:
-    given = []
-    for world in twins.worlds:
-        client, headers = program(world, role)
-        found = {path: bare(client.get(path, headers=headers)) for path in api_paths(world, twins.different)}
-        found |= {f"{path} {number}": bare(answer) for number, (path, answer) in enumerate(tried(client, headers, twins.different, role))}
-        given.append(found)
-    assert set(given[0]) == set(given[1])
-    assert not [path for path, content in given[0].items() if content != given[1][path]]
-    people_only = {path: content for path, content in given[0].items() if path != f"/api/v1{HOME}" and "/forms/" not in path}
-    assert not [path for path, content in people_only.items() if re.search(r'"arm":|"(TMR|Standard)"', content)]
-
-
-def program(world: World, role: str) -> tuple[FlaskClient, dict[str, str]]:
+def program(world: World, role: str, site: str = "") -> tuple[FlaskClient, dict[str, str]]:
     """A program that holds a token of this person."""
     client = app_of(world).test_client()
-    token = world.run(role, lambda unit: tokens.create(unit, people.by_email(unit, world.actor(role).email), "twins"))
+    token = world.run(role, lambda unit: tokens.create(unit, people.by_email(unit, world.actor(role, site).email), "twins"), site)
     return client, {"Authorization": f"Bearer {token}"}
 
 
-def tried(client: FlaskClient, headers: dict[str, str], ident: str, role: str) -> Iterator[tuple[str, Any]]:
+@pytest.fixture(autouse=True)
+def _printed_as_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PDF file is made from an HTML file alone, and holds the time at which it was made: the HTML file is what is compared."""
+    monkeypatch.setattr(documents, "pdf", lambda text: text.encode())
+
+
+def bare(answer: TestResponse) -> str:
+    """Status, headers and content of an answer, without what is random."""
+    headers = [f"{name}: {value.partition('=')[0] if name == 'Set-Cookie' else value}" for name, value in sorted(answer.headers)]
+    return plain(_CSRF.sub("csrf", "\n".join([answer.status, *headers, _content(answer)])))
+
+
+def _content(answer: TestResponse) -> str:
+    """What the answer holds; of an archive every file with its name."""
+    if answer.mimetype != "application/zip":
+        return answer.get_data().decode("utf-8", "backslashreplace")
+    with zipfile.ZipFile(io.BytesIO(answer.get_data())) as archive:
+        return "\n".join(f"{name}\n{archive.read(name).decode('utf-8', 'backslashreplace')}" for name in sorted(archive.namelist()))
+
+
+class Visitor:
+    """A person at the doors of one of the twins: pages in a browser, the API with a token."""
+
+    def __init__(self, world: World, role: str, site: str) -> None:
+        self.browser = browser(world, role, site)
+        self.client, self.token = program(world, role, site)
+
+    def get(self, path: str) -> TestResponse:
+        return self.client.get(path, headers=self.token) if path.startswith("/api/") else self.browser.get(path)
+
+    def post(self, path: str, csrf: str) -> TestResponse:
+        """What is sent by a form that nobody filled in, or by a program that says nothing."""
+        if path.startswith("/api/"):
+            return self.client.post(path, json={}, headers={**self.token, "Idempotency-Key": "k"})
+        return self.browser.post(path, data={"csrf_token": csrf})
+
+
+def differences(twins: Twins, person: tuple[str, str], asked: list[walk.Address]) -> list[str]:
+    """Addresses, and links of their pages, that answer this person differently in the twins."""
+    visitors = [Visitor(world, *person) for world in twins.worlds]
+    found = []
+    links: dict[str, None] = {}
+    for address in asked:
+        answers = [visitor.get(path) for visitor, path in zip(visitors, address.paths, strict=True)]
+        if bare(answers[0]) != bare(answers[1]):
+            found.append(f"{address.rule} {address.paths[0]}")
+        if answers[0].mimetype == "text/html":
+            links |= dict.fromkeys(_LINK.findall(answers[0].get_data(as_text=True)))
+    known = {path for address in asked for path in address.paths}
+    for link in _to_follow(twins, links, known):
+        answers = [visitor.get(link) for visitor in visitors]
+        if bare(answers[0]) != bare(answers[1]):
+            found.append(link)
+    return found
+
+
+def _to_follow(twins: Twins, links: dict[str, None], known: set[str]) -> Iterator[str]:
+    """One link of each kind: a route with the names of what it is asked for, where that has no random name."""
+    rules = app_of(twins.worlds[0]).url_map.bind("localhost")
+    kinds = set()
+    for link in (link.replace("&amp;", "&") for link in links):
+        path, _, query = link.partition("?")
+        if path.startswith(_ELSEWHERE) or plain(link) != link or not rules.test(path, "GET") or link in known:
+            continue
+        kind = (rules.match(path, method="GET")[0], *sorted(part.partition("=")[0] for part in query.split("&")))
+        if kind not in kinds:
+            kinds.add(kind)
+            yield link
+
+
+@pytest.mark.parametrize("person", PEOPLE, ids="-".join)
+def test_every_address_gives_a_blinded_person_the_same_in_both_twins(twins: Twins, person: tuple[str, str]) -> None:
+    asked = walk.in_turn(twins, walk.addresses(twins), PEOPLE.index(person), MOST)
+    assert len(asked) > 250
+    assert differences(twins, person, asked) == []
+
+
+#: What an address takes beyond its path, of what may be asked for with names of the allocation's world.
+QUESTIONS = (
+    *(f"{HOME}/calendar?month={month}" for month in ("2026-04", "2026-06", "2026-09")),
+    f"{HOME}/queries.csv?form=SURG",
+    f"/api/v1{HOME}/queries?form=SURG",
+    f"{HOME}/queries/new?participant=IDENT&visit=V02&form=SURG&item=proc_given",
+    f"{HOME}/queries/new?participant=IDENT&visit=V01&form=CLIN&item=asa",
+    f"{HOME}/checks?look=1&alerts=1",
+    *(f"/api/v1{HOME}/gate?action={action}&site=S01" for action in ("randomise", "consent", "activate-site")),
+    f"/api/v1{HOME}/gate?action=randomise&site=S01&participant=IDENT",
+    f"/api/v1{HOME}/audit?participant=IDENT",
+    f"/api/v1{HOME}/audit?action=participant.randomise",
+    f"{HOME}/audit?action=form.save&participant=IDENT",
+    *(f"{HOME}/participants?sort={column}" for column in ("site", "state", "-state", "arm", "rand_arm")),
+)
+
+
+@pytest.mark.parametrize("person", PEOPLE, ids="-".join)
+def test_every_attempt_is_answered_alike_in_both_twins(tried_twins: Twins, person: tuple[str, str]) -> None:
+    """Questions with a query, forms that nobody filled in, requests without content, and what one might try to learn an allocation."""
+    twins = tried_twins
+    visitors = [Visitor(world, *person) for world in twins.worlds]
+    found = []
+    for question in (q.replace("IDENT", ident) for q in QUESTIONS for ident in twins.idents[:2]):
+        answers = [bare(visitor.get(question)) for visitor in visitors]
+        found += [question] if answers[0] != answers[1] else []
+    tokens_of_pages = [csrf_of(visitor.browser) for visitor in visitors]
+    for address in walk.in_turn(twins, walk.addresses(twins, "POST"), PEOPLE.index(person), 2):
+        answers = [bare(visitor.post(path, csrf)) for visitor, path, csrf in zip(visitors, address.paths, tokens_of_pages, strict=True)]
+        found += [f"POST {address.rule} {address.paths[0]}"] if answers[0] != answers[1] else []
+    for ident in twins.idents[:2]:
+        given = [[bare(answer) for answer in tried(visitor.client, visitor.token, ident, person[0])] for visitor in visitors]
+        found += [f"tried {number} of {ident}" for number, (a, b) in enumerate(zip(*given, strict=True)) if a != b]
+        assert not [answer for answer in given[0] if re.search(r'"arm":|"(TMR|Standard)"', answer)]
+    assert found == []
+
+
+@pytest.fixture(scope="module")
+def tried_twins(lived_twins: Twins, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    """Twins in which attempts may leave something behind: the same in both."""
+    yield from copied(lived_twins, tmp_path_factory.mktemp("tried"))
+
+
+def tried(client: FlaskClient, headers: dict[str, str], ident: str, role: str) -> Iterator[Any]:
     """What a blinded person might try in order to learn an allocation."""
     base = f"/api/v1{HOME}/participants/{ident}"
     for path in ("randomise", "randomise?scheme=main", "randomise?scheme=none", "allocation", "theatre-check", "unblind", "derived"):
         if path == "unblind" and role in MAY_UNBLIND:
             continue
         body = {"unblind": {"reason": "Bleeding and nobody knows", "code": 1, "drill": False}, "theatre-check": {}}.get(path)
-        yield path, client.post(f"{base}/{path}", json=body, headers={**headers, "Idempotency-Key": "another key"})
-    yield "derived", client.post(f"/api/v1{HOME}/derived", headers=headers)
+        yield client.post(f"{base}/{path}", json=body, headers={**headers, "Idempotency-Key": "another key"})
+    yield client.post(f"/api/v1{HOME}/derived", headers=headers)
     for reason, form in product(({"blinding": "unblinded"}, {"blinding": "unblinded", "reason": "curious"}), (["csv"],)):
-        yield "exports", client.post(f"/api/v1{HOME}/exports", json={"formats": form, **reason}, headers=headers)
+        yield client.post(f"/api/v1{HOME}/exports", json={"formats": form, **reason}, headers=headers)
+
+
+# --- the proof finds a leak -------------------------------------------------------------------------------------------------
+
+
+def _leaks(twins: Twins, *rules: str, person: tuple[str, str] = ("trial-manager", "")) -> list[str]:
+    asked = [address for address in walk.addresses(twins) if address.rule.startswith(rules)]
+    assert asked
+    return differences(twins, person, asked)
+
+
+def test_somebody_who_sees_the_arm_is_given_something_else(twins: Twins) -> None:
+    assert _leaks(twins, "participants.one", person=("unblinded-data-manager", ""))
+    assert _leaks(twins, "forms.show", person=("surgeon", "S01"))
+
+
+def test_a_leak_of_a_page_is_found(twins: Twins) -> None:
+    """The arm in a word, in the order of a list, in its length, in a header, and in whether there is something."""
+    inbox: Callable[..., Any] = notices.inbox
+    told = {world.instance.settings.folder: _arms(world) for world in twins.worlds}
+
+    def leaking(unit: Any) -> Any:
+        folder = Path(unit.session.get_bind().url.database).parent
+        found = inbox(unit)
+        return found[: len(found) - (told[folder][twins.different] - 1)]
+
+    assert _leaks(twins, "api_notices.inbox", "notices.inbox") == []
+    with patch.object(notices, "inbox", leaking):
+        assert len(_leaks(twins, "api_notices.inbox", "notices.inbox")) == 2
+
+
+def _arms(world: World) -> dict[str, int]:
+    return dict(world.read("statistician-unblinded", lambda unit: allocations.all_arms(unit, world.protocol)))
+
+
+def test_a_route_for_which_no_values_are_known_is_an_error(twins: Twins) -> None:
+    app = app_of(twins.worlds[0])
+    before = app.url_map
+    app.url_map = before.__class__([rule.empty() for rule in before.iter_rules()], converters=before.converters)
+    app.url_map.add(before.iter_rules().__next__().__class__("/trials/<trial>/arms/<hand>", endpoint="arms.one", methods=["GET"]))
+    with patch.object(walk, "app_of", lambda world: app), pytest.raises(LookupError, match="'hand'"):
+        list(walk.addresses(twins))
+    app.url_map = before
 
 
 #: Pages that hold counts by arm, and who may ask for them.
