@@ -104,7 +104,11 @@ def _template(world: World, server: str = "") -> Template:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    folder = tmp_path_factory.mktemp("furnished") / "sqlite"
+    return furnished(tmp_path_factory.mktemp("furnished") / "sqlite")
+
+
+def furnished(folder: Path) -> Template:
+    """The furnished instance on SQLite, in a folder that is not there yet."""
     instance = instances.create(folder, second_factor=False)
     builders.furnish(instance)
     return _template(builders.around(instance))

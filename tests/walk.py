@@ -147,10 +147,9 @@ def _values(twins: Twins) -> dict[str, list[tuple[str, str]]]:
 def _held(twins: Twins) -> dict[str, list[tuple[str, str]]]:
     """Things with random names: of what stands in one of the twins only, a name that means nothing in the other one."""
     one, other = (_things(world) for world in twins.worlds)
-    return {
-        kind: [(one[kind].get(label, _NONE), other[kind].get(label, _NONE)) for label in sorted({*one[kind], *other[kind]})] or [(_NONE, _NONE)]
-        for kind in one
-    }
+    named = {kind: sorted({*one[kind], *other[kind]}) for kind in one}
+    pairs = {kind: [(one[kind].get(label, _NONE), other[kind].get(label, _NONE)) for label in labels] for kind, labels in named.items()}
+    return {kind: found or [(_NONE, _NONE)] for kind, found in pairs.items()}
 
 
 def _labels(twins: Twins, kind: str) -> set[str]:

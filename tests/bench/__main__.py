@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import audit, batch_checks, export, flat, form_page, gate, ledgers, randomise, rehearse, save_form
+from tests.bench import audit, batch_checks, blinding, export, flat, form_page, gate, ledgers, randomise, rehearse, save_form
 
 BENCHMARKS = {
     "randomise": randomise.run,
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "audit": audit.run,
     "verify-audit": audit.run_verify,
     "tamper": audit.run_tamper,
+    "blinding-timing": blinding.run,
 }
 
 
