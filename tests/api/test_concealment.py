@@ -31,7 +31,7 @@ HOME = f"/trials/{TRIAL}"
 ARM = re.compile(r"(?<![-\w])TMR(?![-\w])|Standard|Targeted muscle reinnervation")
 
 #: Of each route, so many addresses a person.
-MOST = 3
+MOST = 2
 
 _LINK = re.compile(r'(?:href|action)="(/[^"#]*)"')
 _ELSEWHERE = ("/static", "/bootstrap", "/sign-", "/help", "/account")

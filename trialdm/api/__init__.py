@@ -1,7 +1,12 @@
 """The JSON API below /api/v1: a thin door to the use cases, described by OpenAPI 3.1 at /api/openapi.json."""
 
-from flask import Flask
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Flask, request
 from flask_smorest import Api
+from werkzeug.exceptions import BadRequest
 
 import trialdm
 from trialdm.api import (
@@ -19,6 +24,8 @@ from trialdm.api import (
     trials,
     unblinding,
 )
+from trialdm.door.security import actor
+from trialdm.services.unit import NOBODY
 
 
 def register(app: Flask) -> None:
@@ -35,7 +42,34 @@ def register(app: Flask) -> None:
             "info": {"description": "Trials, participants, forms, randomisation and exports. Errors are application/problem+json."},
         },
     )
+    app.before_request(_require_unambiguous)
     api = Api(app)
     of_participants = (participants.api, identities.api, derived.api, forms.api, signing.api, queries.api, safety.api, unblinding.api)
     for blueprint in (trials.api, approvals.api, people.api, *of_participants, exports.api, notices.api):
         api.register_blueprint(blueprint)
+
+
+def _require_unambiguous() -> None:
+    """Raises BadRequest for JSON that readers take differently: a name twice, NaN or Infinity, a number of thousands of digits.
+
+    What is no JSON at all, or not wanted, is left to the route.
+    """
+    if not request.path.startswith("/api/") or actor() is NOBODY or not request.is_json:
+        return
+    try:
+        json.loads(request.get_data(cache=True), object_pairs_hook=_named_once, parse_constant=_no_number)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return
+    except ValueError:
+        raise BadRequest from None
+
+
+def _named_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name twice")
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")

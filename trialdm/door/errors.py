@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from trialdm.domain import errors
 from trialdm.domain.errors import Detail, TrialError
 from trialdm.door import logs
-from trialdm.door.security import FEED
+from trialdm.door.security import FEED, host_of
 from trialdm.services.unit import Unproved
 
 _STATUS: tuple[tuple[type[TrialError], int], ...] = (
@@ -77,8 +77,8 @@ def _page_of_request() -> str:
     """The page to come back to: the one that was asked for, or the one whose form was sent."""
     if request.method == "GET":
         return request.full_path.rstrip("?")
-    came_from = urlsplit(request.referrer or "")
-    return came_from.path if came_from.netloc == request.host else ""
+    came_from = request.referrer or ""
+    return urlsplit(came_from).path if host_of(came_from) == request.host else ""
 
 
 def _answer(problem: TrialError, status: int, title: str) -> Response:

@@ -241,7 +241,7 @@ def _defend() -> None:
     came_from = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     foreign = came_from not in (None, "same-origin", "none")
-    if origin and origin != "null" and urlsplit(origin).netloc != request.host:
+    if origin and origin != "null" and host_of(origin) != request.host:
         foreign = True
     if foreign:
         raise Forbidden("This request came from another site.", code="WEB.CROSS_SITE", needs="Send the form from its own page.")
@@ -250,6 +250,14 @@ def _defend() -> None:
     sent = request.headers.get("X-CSRF-Token") or request.form.get("csrf_token", "")
     if not hmac.compare_digest(sent.encode(), csrf_token().encode()):
         raise Forbidden("The page has expired.", code="WEB.CSRF", needs="Open the page again and repeat the step.")
+
+
+def host_of(address: str) -> str:
+    """The host of an address that a browser sent; nothing where it cannot be read."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
 
 
 def _by_token() -> bool:

@@ -54,7 +54,10 @@ def act(work: Callable[[Unit], Result], again: Callable[..., str], onward: Calla
 
 def local(target: str) -> str:
     """Where to go on to: only a place of this very site."""
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return url_for("trials.home")
     own = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
     return target if own and target.isprintable() else url_for("trials.home")
 
