@@ -205,6 +205,8 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("PAIN", "participant,visit,limb_worst,limb_avg,pain_assist\nP,V01,11,3,1\n", "IMPORT.CELLS", "limb_worst"),
     ("ANLG", "participant,visit,row,an_any,an_days7\nP,V01,1,0,3\n", "IMPORT.CELLS", "an_days7"),
     ("ANLG", "participant,visit,row,an_any\nP,V01,one,0\n", "IMPORT.CELLS", "row"),
+    ("ANLG", "participant,visit,row,an_any\nP,V01,²,0\n", "IMPORT.CELLS", "row"),
+    ("ANLG", f"participant,visit,row,an_any\nP,V01,{'9' * 5000},0\n", "IMPORT.CELLS", "row"),
     ("SURG", "participant,visit\nP,V02\n", "CRF.NO_FORM", ""),
 ]
 

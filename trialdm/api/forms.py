@@ -71,7 +71,7 @@ def if_match() -> int | None:
     if given is None:
         return None
     text = given.strip().removeprefix("W/").strip('"')
-    if not text.isdigit():
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise Invalid(f'If-Match must be a version such as "3", not {given}.', code="CRF.IF_MATCH")
     return int(text)
 

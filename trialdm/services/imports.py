@@ -194,7 +194,7 @@ def _save_line(
 ) -> tuple[bool, list[Altered], list[Cell]]:
     """Whether a line was saved, the answers that it changed, and the soft checks that it confirmed."""
     row = line.get("row", "").strip() or "1"
-    if not row.isdigit():
+    if not (row.isascii() and row.isdecimal() and len(row) < 10):
         raise Invalid(
             "a row number from 1 is expected",
             code="IMPORT.ROW",
