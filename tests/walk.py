@@ -11,7 +11,7 @@ from math import ceil
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import func, select
 from werkzeug.routing import AnyConverter, Rule
 
 from tests.builders import TRIAL, World
@@ -19,9 +19,10 @@ from tests.doors import app_of
 from tests.twins import Twins
 from trialdm.domain import lifecycle
 from trialdm.services import monitoring
-from trialdm.services.unit import SYSTEM
+from trialdm.services.unit import SYSTEM, Unit
 from trialdm.store.tables import (
     Account,
+    AuditEvent,
     Definition,
     Delegation,
     Evidence,
@@ -138,6 +139,7 @@ def _values(twins: Twins) -> dict[str, list[tuple[str, str]]]:
         (("identities ident", "api_identities ident"), "identity"),
         (("notices ident", "api_notices ident"), "notice"),
         (("people line", "api_people line"), "line"),
+        (("api_trials ident",), "entry"),
     ):
         values |= dict.fromkeys(names, held[kind])
     values["signing ident"] = [("S01", "S01"), *((ident, ident) for ident in twins.idents), *held["form"]]
@@ -174,9 +176,16 @@ def _things(world: World) -> dict[str, dict[str, str]]:
             "query": [(f"{'R' if row.restricted else 'Q'}{row.number}", row.id) for row in rows(Query)],
             "definition": [(str(row.seq), str(row.seq)) for row in rows(Definition)],
             "register": [(str(row.seq), str(row.seq)) for row in rows(RegisterEntry)],
+            "entry": [(f"{row.stream} {number}", row.event_id) for number, row in enumerate(_first_entries(unit))],
             "evidence": [(row.sha256, row.sha256) for row in rows(Evidence)],
         }
     return {kind: dict(pairs) for kind, pairs in found.items()}
+
+
+def _first_entries(unit: Unit) -> list[AuditEvent]:
+    """Of each stream of the trail the entry that was made first."""
+    first = select(func.min(AuditEvent.seq)).where(AuditEvent.trial_id == TRIAL).group_by(AuditEvent.stream)
+    return list(unit.session.scalars(select(AuditEvent).where(AuditEvent.seq.in_(first)).order_by(AuditEvent.stream)))
 
 
 # --- places in casebooks -----------------------------------------------------------------------------------------------

@@ -114,14 +114,17 @@ def record(unit: Unit, trial: str, request: Request, manifest: Mapping[str, Any]
     rows = {table["name"]: table["rows"] for table in manifest["tables"]}
     made = {"blinding": request.blinding, "as_of": manifest["as_of"], "rows": rows, "consent": manifest["consent"]}
     ident = uuid.uuid4().hex
+    changes = [Change("package", None, made)]
     if request.blinding == "unblinded":
         gates.keep(unit, trial, gates.require(unit, trial, "export-unblinded"), entity="export", entity_id=ident)
+        # how many rows the restricted forms have, and when they were changed last, follows the arms
+        changes = [Change("blinding", None, request.blinding), Change("package", None, made, "unblinded")]
     unit.record(
         "export.make",
         trial=trial,
         entity="export",
         entity_id=ident,
-        changes=[Change("package", None, made)],
+        changes=changes,
         reason_text=request.reason,
     )
 
