@@ -10,7 +10,7 @@ from tests.builders import TRIAL, World
 from trialdm.domain.errors import Conflict, Forbidden, Invalid, Missing, WrongState
 from trialdm.services import anchors, drafts, places, proof, queries, redactions, sealing, trail
 from trialdm.services.unit import SYSTEM
-from trialdm.store.tables import AuditEvent
+from trialdm.store.tables import AuditEvent, AuditValue
 
 #: What somebody typed into a free text.
 NAME = "Ermintrude Featherstonehaugh"
@@ -135,3 +135,24 @@ def test_the_guards_hold_outside_of_a_removal(world: World) -> None:
     for statement in ("DELETE FROM audit_value", "UPDATE form_version SET data = '{}'", "DELETE FROM query_act"):
         with pytest.raises(Exception, match="append-only"), world.instance.engine.begin() as connection:
             connection.execute(text(statement))
+
+
+def test_a_word_is_removed_nowhere_else_and_tells_nothing_of_arms(world: World) -> None:
+    """Whatever was typed, and however common: an allocation, an approval and other people's answers stay."""
+    idents = [builders.randomised(world) for _ in range(4)]
+    arms = select(AuditValue.value).join(AuditEvent, AuditEvent.event_id == AuditValue.event_id).where(AuditEvent.field == "arm")
+    with world.units.reading(SYSTEM) as unit:
+        before = unit.session.scalars(arms).all()
+    event = {"ae_ser": 0, "ae_sev": 1}
+    builders.put(world, idents[0], "EV", "AE", {"ae_term": "Fell", **event})
+    for words in ("TMR", "Standard", "the"):
+        for term in (words, "Fell"):
+            builders.put(world, idents[0], "EV", "AE", {"ae_term": term, **event}, reason="typing")
+        with world.units.reading(SYSTEM) as unit:
+            held = select(AuditEvent.event_id).join(AuditValue, AuditValue.event_id == AuditEvent.event_id)
+            here = (AuditEvent.field == "ae_term", AuditValue.value == f'"{words}"', AuditValue.which == "new")
+            entry = unit.session.scalars(held.where(*here)).one()
+        ask(world, entry)
+        assert confirm(world, entry) == 3, "as the new value, as the old one, and in one version"
+    with world.units.reading(SYSTEM) as unit:
+        assert unit.session.scalars(arms).all() == before

@@ -5,6 +5,7 @@ was given still holds. What is removed is named in the trail by the act, the pla
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -232,17 +233,35 @@ def _copies(unit: Unit, event: AuditEvent, text: str) -> _Copies:
     said = json.loads(text)
     words = said if isinstance(said, str) and len(said) >= _SHORTEST_WORDS else ""
     if words:
-        inside = json.dumps(words, ensure_ascii=False)[1:-1]
-        within = select(AuditValue).join(AuditEvent, AuditEvent.event_id == AuditValue.event_id)
-        for row in unit.session.scalars(
-            within.where(AuditEvent.trial_id == event.trial_id, AuditValue.value.contains(inside, autoescape=True))
-        ):
-            copies.value(row)
+        for row, entity in unit.session.execute(_of_participant(unit, event, json.dumps(words, ensure_ascii=False)[1:-1])):
+            if row.value == text or ((row.which == "reason" or entity == "query") and _within(words, json.loads(row.value))):
+                copies.value(row)
     if event.entity == "form":
         _in_form(unit, event, text, words, copies)
     else:
         _in_queries(unit, event.trial_id, words, [event.entity_id], copies)
     return copies
+
+
+def _of_participant(unit: Unit, event: AuditEvent, inside: str) -> Any:
+    """Values about the same participant's forms and queries that hold these words, in the stream of the entry.
+
+    Nowhere else: a common word stands in many places, and how often it does where the two people do not read could tell of an allocation.
+    """
+    trial = event.trial_id
+    kind = FormInstance if event.entity == "form" else Query
+    person = unit.session.scalar(select(kind.participant_id).where(kind.trial_id == trial, kind.id == event.entity_id))
+    theirs = [select(table.id).where(table.trial_id == trial, table.participant_id == person) for table in (FormInstance, Query)]
+    about = (AuditEvent.trial_id == trial, AuditEvent.entity.in_(("form", "query")), AuditEvent.stream == event.stream)
+    found = select(AuditValue, AuditEvent.entity).join(AuditEvent, AuditEvent.event_id == AuditValue.event_id).where(*about)
+    return found.where(
+        AuditEvent.entity_id.in_(theirs[0]) | AuditEvent.entity_id.in_(theirs[1]), AuditValue.value.contains(inside, autoescape=True)
+    )
+
+
+def _within(words: str, said: Any) -> bool:
+    """Whether words stand in a text, as whole words."""
+    return isinstance(said, str) and re.search(rf"(?<!\w){re.escape(words)}(?!\w)", said) is not None
 
 
 def _about_same(event: AuditEvent) -> Any:
