@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, exists, func, inspect, select, text
+from sqlalchemy import Engine, delete, exists, func, inspect, select, text
 from sqlalchemy.engine import make_url
 
 import trialdm
@@ -31,7 +31,7 @@ from trialdm.settings import Settings
 from trialdm.store import backup as copies
 from trialdm.store import engine as database
 from trialdm.store import migrate
-from trialdm.store.tables import Anchor, AuditEvent, AuditLeaf, IdentityAct
+from trialdm.store.tables import Anchor, AuditEvent, AuditLeaf, IdentityAct, OutsideWay, WebSession
 
 MANIFEST = "manifest.json"
 
@@ -59,7 +59,7 @@ def back_up(instance: Instance, target: Path) -> dict[str, Any]:
     began = datetime.now(UTC)
     rows = copies.copy(instance.engine, half)
     vault = _vault_copied(instance.settings, half / _VAULT)
-    shutil.copyfile(instance.settings.folder / files.FILE, half / files.FILE)
+    (half / files.FILE).write_text("\n".join(_without_addresses(instance.settings.folder)) + "\n", "utf-8")
     if instance.settings.exports_folder.is_dir():
         shutil.copytree(instance.settings.exports_folder, half / "exports", ignore=shutil.ignore_patterns(f"*{_HALF}"))
     manifest = {
@@ -73,6 +73,7 @@ def back_up(instance: Instance, target: Path) -> dict[str, Any]:
         "vault": vault,
         "files": {name: _digest(half / name) for name in sorted(_files(half))},
     }
+    manifest["code"] = _code_of(manifest, instance.settings.keys_folder)
     (half / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     _write_through(half)
     half.rename(target)
@@ -94,6 +95,17 @@ def _vault_copied(settings: Settings, folder: Path) -> dict[str, Any] | None:
     folder.mkdir()
     rows = copies.copy(engine, folder, identities_tables.metadata)
     return {"database": engine.dialect.name, "rows": rows, "keys": _fingerprints(settings.vault.folder / "keys")}
+
+
+def _without_addresses(folder: Path) -> list[str]:
+    """The settings without the addresses of databases, which may hold a password and are given anew on restoring."""
+    return [line for line in (folder / files.FILE).read_text("utf-8").splitlines() if not line.startswith("database_url")]
+
+
+def _code_of(manifest: dict[str, Any], keys_folder: Path) -> str:
+    """What only somebody with the keys can write under a manifest: a backup that was changed is not restored as if it were whole."""
+    said = json.dumps({name: value for name, value in manifest.items() if name != "code"}, sort_keys=True)
+    return hmac.digest((keys_folder / "audit.key").read_bytes(), b"backup|" + said.encode(), "sha256").hex()
 
 
 def _fingerprints(folder: Path) -> dict[str, str]:
@@ -149,8 +161,8 @@ def restore(
     Raises Invalid and Broken for a backup or keys that are not what they were; nothing is left of the folder then.
     """
     manifest = read(source)
-    if files.exists(folder):
-        raise Conflict(f"There is an instance in {folder} already.", code="BACKUP.EXISTS", needs="An empty folder.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f"There is something in {folder} already.", code="BACKUP.EXISTS", needs="An empty folder, or none.")
     if manifest["revision"] != migrate.newest():
         needs = f"trialdm {manifest['version']}, and then 'trialdm migrate'."
         raise Invalid(f"This backup stands at {manifest['revision']}.", code="BACKUP.VERSION", needs=needs)
@@ -166,6 +178,8 @@ def restore(
             )
         _require_same(held["keys"], vault_keys, "The keys folder of that vault.")
         _require_kind(held["database"], vault_database_url)
+    if not hmac.compare_digest(str(manifest.get("code", "")), _code_of(manifest, keys_folder)):
+        raise Broken("The manifest was changed after the backup was made.", code="BACKUP.CODE", needs="Another backup.")
     try:
         _settings_put_back(source, folder, database_url, vault_database_url)
         if held and vault_keys:
@@ -192,7 +206,7 @@ def _require_kind(database: str, url: str) -> None:
 def _settings_put_back(source: Path, folder: Path, database_url: str, vault_database_url: str) -> None:
     """The settings of the backup, with the addresses of the new databases."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lines = [line for line in (source / files.FILE).read_text("utf-8").splitlines() if not line.startswith("database_url")]
+    lines = _without_addresses(source)
     if database_url:
         lines.insert(0, f'database_url = "{database_url}"')
     if vault_database_url:
@@ -225,6 +239,9 @@ def _put_back(source: Path, folder: Path, keys_folder: Path, manifest: dict[str,
         raise Broken("The restored tables do not have the rows of the backup.", code="BACKUP.ROWS", needs="Another backup.")
     opened = instances.open_folder(folder)
     try:
+        with opened.engine.begin() as connection:  # nobody is signed in to what was restored
+            connection.execute(delete(WebSession))
+            connection.execute(delete(OutsideWay))
         if manifest.get("vault"):
             _agree(opened)
         with opened.units.reading(SYSTEM) as unit:

@@ -65,6 +65,21 @@ def test_the_first_time_a_second_factor_is_set_up_before_anything_opens(strict: 
     assert client.get(HOME).status_code == 200
 
 
+def test_a_sign_in_that_began_before_the_first_factor_sets_up_none(strict: World) -> None:
+    """Two browsers know the password and neither has a factor; once one has set it up, the other is asked for it."""
+    first, _ = given_password(strict)
+    second, _ = given_password(strict)
+    for client, status in ((first, 200), (second, 401)):
+        page = client.get("/sign-in/set-up?app=1").get_data(as_text=True)
+        letters, kept = re.search(r'<code class="secret">([A-Z2-7]+)</code>', page), re.search(r'name="kept" value="([0-9a-f]+)"', page)
+        if not letters or not kept:
+            assert client is second, "its session has ended"
+            break
+        fields = {"csrf_token": token_of(page), "kept": kept.group(1), "code": pyotp.TOTP(letters.group(1)).at(strict.now)}
+        assert client.post("/sign-in/set-up", data=fields).status_code == status
+    assert second.get(HOME).status_code == 302
+
+
 def test_the_second_factor_stands_between_the_password_and_the_trial(strict: World) -> None:
     app, codes = with_app(strict)
     client, page = given_password(strict)

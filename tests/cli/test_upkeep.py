@@ -25,7 +25,7 @@ from trialdm import instance as instances
 from trialdm import settings, upkeep
 from trialdm.demo.invented import invented
 from trialdm.domain.errors import Broken, TrialError
-from trialdm.services import anchors, identities, sealing, trail
+from trialdm.services import anchors, identities, sealing, sessions, trail
 from trialdm.services.unit import SYSTEM
 from trialdm.store.tables import Participant
 
@@ -99,7 +99,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "half a manifest": (lambda folder: (folder / "manifest.json").write_text("{"), "BACKUP.UNKNOWN"),
     "another kind": (lambda folder: changed(folder, format=9), "BACKUP.UNKNOWN"),
     "another version": (lambda folder: changed(folder, revision="0001"), "BACKUP.VERSION"),
-    "rows that are not there": (lambda folder: changed(folder, rows={"participant": 7}), "BACKUP.ROWS"),
+    "rows that are not there": (lambda folder: changed(folder, rows={"participant": 7}), "BACKUP.CODE"),
     "another database": (lambda folder: changed(folder, database="postgresql"), "BACKUP.DATABASE"),
     "other keys": (lambda folder: changed(folder, keys={"audit": "0" * 32}), "BACKUP.KEYS"),
 }
@@ -140,11 +140,32 @@ def test_an_entry_that_was_changed_in_the_backup_is_found_on_restoring(sqlite_wo
     changed(folder, files={**upkeep_files(folder), "trialdm.db": upkeep._digest(folder / "trialdm.db")})
     with pytest.raises(Broken) as refused:
         upkeep.restore(folder, tmp_path / "again", sqlite_world.instance.settings.keys_folder)
+    assert refused.value.code == "BACKUP.CODE", "whoever has no keys cannot write a manifest that fits"
+    changed(folder, code=upkeep._code_of(json.loads((folder / "manifest.json").read_text()), sqlite_world.instance.settings.keys_folder))
+    with pytest.raises(Broken) as refused:
+        upkeep.restore(folder, tmp_path / "again", sqlite_world.instance.settings.keys_folder)
     assert refused.value.code.startswith("AUDIT.")
 
 
 def upkeep_files(folder: Path) -> dict[str, str]:
     return dict(json.loads((folder / "manifest.json").read_text())["files"])
+
+
+def test_restoring_takes_nothing_away_and_lets_nobody_in(sqlite_world: World, tmp_path: Path) -> None:
+    email = sqlite_world.actor("monitor").email
+    secret = sqlite_world.units.run(SYSTEM, lambda unit: sessions.sign_in(unit, email, builders.PASSWORD))
+    upkeep.back_up(sqlite_world.instance, tmp_path / "backup")
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "thesis.txt").write_text("mine")
+    with pytest.raises(TrialError) as refused:
+        upkeep.restore(tmp_path / "backup", there, sqlite_world.instance.settings.keys_folder)
+    assert (refused.value.code, (there / "thesis.txt").read_text()) == ("BACKUP.EXISTS", "mine")
+    upkeep.restore(tmp_path / "backup", tmp_path / "again", sqlite_world.instance.settings.keys_folder)
+    again = instances.open_folder(tmp_path / "again")
+    with again.units.reading(SYSTEM) as unit:
+        assert sessions.session_of(unit, secret or "") is None
+    again.engine.dispose()
 
 
 def test_a_backup_never_replaces_another_and_one_that_was_cut_off_is_none(sqlite_world: World, tmp_path: Path) -> None:

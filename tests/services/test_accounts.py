@@ -1,6 +1,7 @@
 """Accounts: invited, never given a password by others; second factors that work once; sessions that end; tokens for named purposes."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests import builders
 from tests.builders import TRIAL, World
 from trialdm.domain.errors import Invalid, Missing, SignedOut, TrialError, WrongState
 from trialdm.services import mail, notices, people, second_factors, sessions, tickets, tokens
-from trialdm.services.unit import SYSTEM, Actor, Unit, Unproved
+from trialdm.services.unit import NOBODY, SYSTEM, Actor, Unit, Unproved
 from trialdm.store.tables import Account, AuditEvent, Outgoing, SecondFactor, Ticket
 
 NEW = "new@trial.example"
@@ -152,7 +153,9 @@ def test_a_code_that_could_take_an_account_over_is_shown_to_nobody_else(sqlite_w
         return sqlite_world.run(ADMIN, lambda unit: tickets.issue(unit, people.by_email(unit, email), kind, "lost telephone", **about))
 
     assert code_of(lambda: start(False)) == "AUTH.NO_MAIL"
+    assert code_of(lambda: start(False, "reset")) == "AUTH.NO_MAIL", "without a second factor the code alone opens it"
     assert start(True)
+    with_app(sqlite_world)
     assert start(False, "reset"), "the second factor still stands before the account"
 
 
@@ -399,3 +402,66 @@ def test_a_wrong_page_of_an_app_is_refused(sqlite_world: World) -> None:
         for text in (kept, "", "zz", kept[:-2]):
             with pytest.raises(Invalid):
                 second_factors.opened(unit, text)
+
+
+# --- at the same moment ----------------------------------------------------------------------------------------------
+
+
+def at_once(world: World, work: Callable[[Unit], Any], times: int = 4) -> list[Any]:
+    """The same use case by several at the same moment; what each was given, or the code of its refusal."""
+
+    def one(_: int) -> Any:
+        try:
+            return world.units.run(SYSTEM, work)
+        except TrialError as refused:
+            return refused.code
+
+    with ThreadPoolExecutor(times) as several:
+        return list(several.map(one, range(times)))
+
+
+def test_what_works_once_works_for_one_of_several_at_the_same_moment(world: World) -> None:
+    app, codes = with_app(world)
+    secret = sign_in(world, world.actor("monitor").email, builders.PASSWORD) or ""
+
+    def prove(code: str) -> Callable[[Unit], bool]:
+        def work(unit: Unit) -> bool:
+            found = sessions.session_of(unit, secret)
+            assert found
+            return second_factors.proved_by_code(unit, found[0], code)
+
+        return work
+
+    assert at_once(world, prove(codes[0])).count(True) == 1
+    assert at_once(world, prove(app.at(world.now))).count(True) == 1
+    ticket = invite(world)
+    assert [getattr(one, "state", one) for one in at_once(world, lambda unit: tickets.use(unit, ticket, GOOD).state)].count("active") == 1
+    held = sign_in(world, world.actor("sponsor").email, builders.PASSWORD) or ""
+    assert [one for one in at_once(world, lambda unit: sessions.raised(unit, held)) if one != "AUTH.SIGN_IN"].__len__() == 1
+
+
+def test_a_session_that_ended_meanwhile_is_not_raised(world: World) -> None:
+    secret = sign_in(world, world.actor("monitor").email, builders.PASSWORD) or ""
+    world.run("monitor", lambda unit: sessions.end_all(unit, unit.actor.id))
+    with pytest.raises(SignedOut):
+        world.units.run(SYSTEM, lambda unit: sessions.raised(unit, secret))
+
+
+def test_tries_that_come_too_early_keep_nobody_out_for_longer(sqlite_world: World) -> None:
+    email = sqlite_world.actor("monitor").email
+    for _ in range(40):
+        assert sign_in(sqlite_world, email, "wrong-password-x") is None
+    sqlite_world.now += timedelta(seconds=2)
+    assert sign_in(sqlite_world, email, builders.PASSWORD), "after five tries one waits for a second"
+
+
+def test_a_lost_factor_takes_tokens_with_it(sqlite_world: World) -> None:
+    with_app(sqlite_world)
+    email = sqlite_world.actor("monitor").email
+    token = sqlite_world.run("monitor", lambda unit: tokens.create(unit, people.by_email(unit, email), "script"))
+    about = ("reset with second factors", "seen in person")
+    code = sqlite_world.run(ADMIN, lambda unit: tickets.issue(unit, people.by_email(unit, email), *about))
+    sqlite_world.units.run(NOBODY, lambda unit: tickets.ask_reset(unit, email))  # which a visitor may do, and ends nothing
+    use(sqlite_world, code)
+    with sqlite_world.units.reading(SYSTEM) as unit, pytest.raises(SignedOut):
+        tokens.account_of(unit, token)

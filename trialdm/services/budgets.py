@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from trialdm.domain.errors import TooMany
-from trialdm.services.sessions import digest
+from trialdm.services.sessions import digest, hold
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Spent
 
@@ -26,6 +26,7 @@ def spend(unit: Unit, what: str) -> None:
     if unit.actor.door not in _COUNTED_DOORS:
         return
     most, within, words = BUDGETS[what]
+    hold(unit, unit.actor.id)
     subject = digest(f"{what}|{unit.actor.id}")
     times = unit.session.scalars(select(Spent.at).where(Spent.subject == subject, Spent.at > unit.now - within).order_by(Spent.at)).all()
     if len(times) >= most:

@@ -26,7 +26,7 @@ def leave(unit: Unit, state: str, nonce: str, verifier: str, target: str) -> Non
 
 def come_back(unit: Unit, state: str) -> OutsideWay:
     """The way that this state belongs to, once. Raises Forbidden for one that is unknown, used, too old, or somebody else's."""
-    row = unit.session.get(OutsideWay, digest(state))
+    row = unit.session.get(OutsideWay, digest(state), with_for_update=True, populate_existing=True)
     if row is None or not _open(row, unit.now) or row.account_id != unit.actor.id:
         raise Forbidden("This way from the other service is not open.", code="AUTH.OUTSIDE", needs="Start again from the sign-in page.")
     row.used_at = unit.now
@@ -47,6 +47,7 @@ def link(unit: Unit, issuer: str, subject: str) -> None:
     """Link the actor's own account. Raises Conflict for a person of the other service who is linked already."""
     unit.require_somebody()
     unit.require_proof()
+    unit.session.execute(select(Account.id).order_by(Account.staff_no).limit(1).with_for_update())  # links are made one after another
     if _known(unit, issuer, subject) is not None:
         raise Conflict(
             "This person of the other service is linked to an account already.", code="AUTH.LINKED", needs="End that link first."
@@ -67,6 +68,13 @@ def unlink(unit: Unit, ident: str) -> None:
     unit.record("outside.unlink", row, trial="*", entity="account", entity_id=unit.actor.id, changes=[Change("issuer", row.issuer, None)])
 
 
+def end_all(unit: Unit, account: str) -> None:
+    """End every link of an account that its person lost hold of."""
+    for row in of(unit, account):
+        row.ended_at = unit.now
+        unit.record("outside.unlink", row, trial="*", entity="account", entity_id=account, changes=[Change("issuer", row.issuer, None)])
+
+
 def _known(unit: Unit, issuer: str, subject: str) -> OutsideIdentity | None:
     wanted = (OutsideIdentity.issuer == issuer, OutsideIdentity.subject == subject, OutsideIdentity.ended_at.is_(None))
     return unit.session.scalars(select(OutsideIdentity).where(*wanted)).first()
@@ -80,4 +88,4 @@ def sign_in(unit: Unit, issuer: str, subject: str, *, strong: bool, second_neede
         return None
     stage = "full" if strong else "second" if has_factor(unit, account.id) else "enrol" if second_needed else "full"
     unit.record("sign-in.outside", trial="*", entity="account", entity_id=account.id)
-    return start(unit, account, stage, agent)
+    return start(unit, account, stage, agent, proved=False)

@@ -507,7 +507,7 @@ def jobs(unit: Unit, trial: str) -> list[ExportJob]:
         unit.session.scalars(
             select(ExportJob)
             .where(ExportJob.trial_id == trial, ExportJob.requested_by == unit.actor.id)
-            .order_by(ExportJob.requested_at.desc())
+            .order_by(ExportJob.requested_at.desc(), ExportJob.request, ExportJob.state, ExportJob.id)
             .limit(20)
         )
     )

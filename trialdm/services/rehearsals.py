@@ -370,7 +370,12 @@ def job(unit: Unit, trial: str, ident: str) -> RehearsalJob:
 def jobs(unit: Unit, trial: str) -> list[RehearsalJob]:
     """The rehearsals of a trial, newest first, without their figures."""
     require_sight(unit, trial)
-    wanted = select(RehearsalJob).where(RehearsalJob.trial_id == trial).order_by(RehearsalJob.requested_at.desc()).limit(_LISTED)
+    wanted = (
+        select(RehearsalJob)
+        .where(RehearsalJob.trial_id == trial)
+        .order_by(RehearsalJob.requested_at.desc(), RehearsalJob.id)
+        .limit(_LISTED)
+    )
     return list(unit.session.scalars(wanted.options(defer(RehearsalJob.result))))
 
 

@@ -16,7 +16,7 @@ from webauthn.helpers import base64url_to_bytes, bytes_to_base64url
 from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import AuthenticatorSelectionCriteria, PublicKeyCredentialDescriptor, UserVerificationRequirement
 
-from trialdm.domain.errors import Broken, Invalid, Missing, WrongState
+from trialdm.domain.errors import Broken, Invalid, Missing, SignedOut, WrongState
 from trialdm.services import notices, sessions
 from trialdm.services.sessions import digest
 from trialdm.services.unit import Change, Unit
@@ -37,7 +37,8 @@ _SIGNS = "23456789abcdefghjkmnpqrstuvwxyz"
 def of(unit: Unit, account: str) -> list[SecondFactor]:
     """The second factors of an account, the oldest first."""
     held = select(SecondFactor).where(SecondFactor.account_id == account, SecondFactor.ended_at.is_(None))
-    return list(unit.session.scalars(held.order_by(SecondFactor.created_at, SecondFactor.id)))
+    newest = held.order_by(SecondFactor.created_at, SecondFactor.id).execution_options(populate_existing=True)
+    return list(unit.session.scalars(newest))
 
 
 def _bound(ident: str) -> str:
@@ -68,6 +69,13 @@ def opened(unit: Unit, text: str) -> str:
         return keys.unseal(unit.keys.accounts, bytes.fromhex(text), f"new factor|{unit.actor.id}").decode()
     except (ValueError, Broken):
         raise Invalid("This page is not yours, or too old.", code="AUTH.FACTOR", needs="Start again.") from None
+
+
+def require_none(unit: Unit) -> None:
+    """Raises SignedOut where the actor has a second factor by now: a sign-in that began before goes on with that."""
+    sessions.hold(unit, unit.actor.id)
+    if sessions.has_factor(unit, unit.actor.id):
+        raise SignedOut("This account has a second factor by now. Sign in with it.")
 
 
 def add_app(unit: Unit, secret: str, code: str, label: str) -> list[str]:
@@ -168,10 +176,13 @@ def _json(answer: str) -> dict[str, Any]:
 def proved_by_key(unit: Unit, session: WebSession, answer: str, *, host: str, origin: str) -> bool:
     """Whether a known key of the session's person signed its challenge. The caller commits either way: a failure is counted."""
     subject = digest(f"second|{session.account_id}")
+    sessions.hold(unit, session.account_id)
+    unit.session.refresh(session)
+    slow = sessions.slowed(unit, subject)
     try:
         challenge, sent = _taken(session), _json(answer)
         row = next((f for f in of(unit, session.account_id) if f.kind == "webauthn" and f.credential == sent.get("id")), None)
-        if row is None or sessions.slowed(unit, subject):
+        if row is None or slow:
             raise Invalid("unknown", code="AUTH.KEY")
         found = webauthn.verify_authentication_response(
             credential=sent,
@@ -182,7 +193,7 @@ def proved_by_key(unit: Unit, session: WebSession, answer: str, *, host: str, or
             credential_current_sign_count=row.counter,
         )
     except (WebAuthnException, Invalid):
-        sessions.count_failure(unit, subject, "sign-in.fail", session.account_id)
+        sessions.fail(unit, subject, "sign-in.fail", session.account_id, slow=slow)
         return False
     return _used(unit, row, found.new_sign_count)
 
@@ -190,7 +201,9 @@ def proved_by_key(unit: Unit, session: WebSession, answer: str, *, host: str, or
 def proved_by_code(unit: Unit, session: WebSession, code: str) -> bool:
     """Whether this is a code of the person's app, or one of their recovery codes. The caller commits either way: a failure is counted."""
     subject, account = digest(f"second|{session.account_id}"), session.account_id
-    if not sessions.slowed(unit, subject):
+    sessions.hold(unit, account)
+    slow = sessions.slowed(unit, subject)
+    if not slow:
         for row in of(unit, account):
             if row.kind == "totp":
                 secret = keys.unseal(unit.keys.accounts, row.secret, _bound(row.id)).decode()
@@ -199,7 +212,7 @@ def proved_by_code(unit: Unit, session: WebSession, code: str) -> bool:
                     return _used(unit, row, step)
         if _recovered(unit, account, code):
             return True
-    sessions.count_failure(unit, subject, "sign-in.fail", account)
+    sessions.fail(unit, subject, "sign-in.fail", account, slow=slow)
     return False
 
 
@@ -252,7 +265,7 @@ def _new_codes(unit: Unit) -> list[str]:
 
 
 def _recovered(unit: Unit, account: str, code: str) -> bool:
-    row = unit.session.get(RecoveryCode, _kept(unit, account, code))
+    row = unit.session.get(RecoveryCode, _kept(unit, account, code), with_for_update=True, populate_existing=True)
     if row is None or row.used_at is not None or row.ended_at is not None:
         return False
     row.used_at = unit.now
@@ -283,6 +296,7 @@ def _add(unit: Unit, ident: str, kind: str, label: str, credential: str, secret:
         ended_at=None,
     )
     unit.add(row)
+    sessions.end_unfinished(unit, unit.actor.id)
     changes = [Change("factor", None, f"{KINDS[kind]}: {name}")]
     unit.record("factor.add", row, trial="*", entity="account", entity_id=unit.actor.id, changes=changes)
     notices.tell_account(unit, unit.actor.id, "second factor", f"A second factor was added to your account: {KINDS[kind]}.")

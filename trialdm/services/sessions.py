@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from trialdm.domain.errors import Missing
+from trialdm.domain.errors import Missing, SignedOut
 from trialdm.services import passwords
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Account, SecondFactor, SignInFailure, WebSession
@@ -43,15 +43,15 @@ def sign_in(unit: Unit, email: str, password: str, *, second_needed: bool = Fals
     slow = slowed(unit, subject)
     right = password_fits(account, password)
     if slow or not right or account is None:
-        count_failure(unit, subject, "sign-in.fail", account.id if account else "unknown")
+        fail(unit, subject, "sign-in.fail", account.id if account else "unknown", slow=slow)
         return None
     stage = "second" if has_factor(unit, account.id) else "enrol" if second_needed else "full"
     unit.record("sign-in" if stage == "full" else "sign-in.password", trial="*", entity="account", entity_id=account.id)
     return start(unit, account, stage, agent)
 
 
-def start(unit: Unit, account: Account, stage: str = "full", agent: str = "") -> str:
-    """A new session, of which only the hash is kept; gives its secret."""
+def start(unit: Unit, account: Account, stage: str = "full", agent: str = "", *, proved: bool = True) -> str:
+    """A new session, of which only the hash is kept; gives its secret. `proved` says that its person proved here who they are."""
     secret = secrets.token_urlsafe(32)
     row = WebSession(
         id=digest(secret),
@@ -60,7 +60,7 @@ def start(unit: Unit, account: Account, stage: str = "full", agent: str = "") ->
         created_at=unit.now,
         seen_at=unit.now,
         stage=stage,
-        proved_at=unit.now if stage == "full" else None,
+        proved_at=unit.now if stage == "full" and proved else None,
         challenge="",
         agent=agent[:_LONGEST_AGENT],
     )
@@ -74,9 +74,19 @@ def has_factor(unit: Unit, account: str) -> bool:
     return unit.session.scalar(select(SecondFactor.id).where(*held).limit(1)) is not None
 
 
+def hold(unit: Unit, account: str) -> None:
+    """Wait until nobody else proves, guesses or counts for this account: what works once must not work for two at the same moment."""
+    unit.session.execute(select(Account.id).where(Account.id == account).with_for_update())
+
+
 def raised(unit: Unit, secret: str) -> str:
-    """The session goes on under a new secret, signed in fully and proved just now; the old secret is worth nothing."""
-    row = unit.session.get_one(WebSession, digest(secret))
+    """The session goes on under a new secret, signed in fully and proved just now; the old secret is worth nothing.
+
+    Raises SignedOut for a session that has ended meanwhile.
+    """
+    row = unit.session.get(WebSession, digest(secret), with_for_update=True, populate_existing=True)
+    if row is None or not _lives(row, unit.now):
+        raise SignedOut("Your session has ended. Sign in again.")
     row.ended_at = unit.now
     fresh = start(unit, unit.session.get_one(Account, row.account_id), "full", row.agent)
     if row.stage == "full":  # the absolute limit counts from signing in
@@ -88,11 +98,13 @@ def raised(unit: Unit, secret: str) -> str:
 
 def proves(unit: Unit, password: str) -> bool:
     """Whether the actor proves once more who they are, as a signature asks. The caller commits either way: a failure is counted."""
-    subject = digest(unit.actor.email)
+    subject = digest(f"proof|{unit.actor.id}")
+    hold(unit, unit.actor.id)
     account = unit.session.get(Account, unit.actor.id)
-    if not slowed(unit, subject) and password_fits(account, password):
+    slow = slowed(unit, subject)
+    if not slow and password_fits(account, password):
         return True
-    count_failure(unit, subject, "sign.fail", unit.actor.id)
+    fail(unit, subject, "sign.fail", unit.actor.id, slow=slow)
     return False
 
 
@@ -102,9 +114,13 @@ def password_fits(account: Account | None, password: str) -> bool:
     return fits and account is not None and account.state == "active"
 
 
-def count_failure(unit: Unit, subject: str, action: str, account: str) -> None:
-    """Count a failed try, so that the next ones are slower."""
-    unit.add(SignInFailure(id=uuid.uuid4().hex, subject=subject, at=unit.now))
+def fail(unit: Unit, subject: str, action: str, account: str, *, slow: bool = False) -> None:
+    """Put a failed try on record, and count it, so that the next ones are slower.
+
+    A try that came too early counts for nothing: otherwise whoever goes on trying would keep somebody out for ever.
+    """
+    if not slow:
+        unit.add(SignInFailure(id=uuid.uuid4().hex, subject=subject, at=unit.now))
     unit.record(action, trial="*", entity="account", entity_id=account)
 
 
@@ -167,6 +183,13 @@ def end(unit: Unit, ident: str) -> None:
         raise Missing("There is no such session of yours.", code="AUTH.SESSION", needs="Open the page again.")
     row.ended_at = unit.now
     unit.record("session.end", trial="*", entity="account", entity_id=unit.actor.id)
+
+
+def end_unfinished(unit: Unit, account: str) -> None:
+    """End the sessions of an account that wait for a second factor, or for one to be set up."""
+    for row in _of(unit, account):
+        if row.stage != "full":
+            row.ended_at = unit.now
 
 
 def end_all(unit: Unit, account: str, *, but: str = "") -> int:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from trialdm.domain.errors import Forbidden, Invalid, Missing, Refused
-from trialdm.services import budgets, notices, passwords, people, second_factors, sessions
+from trialdm.services import budgets, notices, outside, passwords, people, second_factors, sessions, tokens
 from trialdm.services.unit import Unit
 from trialdm.store.tables import Account, Ticket
 
@@ -33,8 +33,8 @@ _MAILS = {
 def issue(unit: Unit, account: Account, kind: str, reason: str = "", *, trial: str = "*", by_mail: bool = True) -> str:
     """A new code for an account, sent to its address; earlier ones are worth nothing. Gives the code.
 
-    A reset that takes the second factors away needs a reason, and in a live instance goes `by_mail` only. Nobody starts one for
-    themselves: that is what `ask_reset` is for.
+    A reset that takes the second factors away needs a reason. In a live instance a code that alone opens an account in use goes
+    `by_mail` only. Nobody starts one for themselves: that is what `ask_reset` is for.
     """
     unit.require("people.manage", trial)
     if kind not in KINDS:
@@ -45,7 +45,8 @@ def issue(unit: Unit, account: Account, kind: str, reason: str = "", *, trial: s
         raise Invalid("Say how you know that the second factor is lost.", code="PEOPLE.REASON", needs="A reason.")
     if kind != "invitation" or account.state == "closed":
         unit.require("people.manage", "*")
-    if kind == "reset with second factors" and not by_mail and unit.world == "live":
+    takes_over = kind == "reset with second factors" or (kind == "reset" and not sessions.has_factor(unit, account.id))
+    if takes_over and not by_mail and unit.world == "live":
         raise Refused(
             "Whoever sees this code could take the account over: it goes to its person by mail only.",
             code="AUTH.NO_MAIL",
@@ -65,13 +66,13 @@ def ask_reset(unit: Unit, email: str) -> None:
     subject = sessions.digest(f"reset|{typed}")
     account = unit.session.scalars(select(Account).where(Account.email == typed)).first()
     slow = sessions.slowed(unit, subject)
-    sessions.count_failure(unit, subject, "reset.ask", account.id if account else "unknown")
+    sessions.fail(unit, subject, "reset.ask", account.id if account else "unknown", slow=slow)
     if account is not None and account.state == "active" and not slow:
         _make(unit, account, "reset", "")
 
 
 def _make(unit: Unit, account: Account, kind: str, reason: str) -> str:
-    earlier = _living(unit, account.id)
+    earlier = [one for one in _living(unit, account.id) if unit.actor.id or not one.created_by]  # a visitor ends no administrator's
     for one in earlier:
         one.ended_at = unit.now
     row = Ticket(
@@ -110,14 +111,15 @@ def open_ticket(unit: Unit, secret: str) -> tuple[Ticket, Account]:
     """What a code stands for, and its account. Raises Missing for one that is unknown, used, replaced or too old, alike."""
     ident = secret.partition("-")[0]
     right = hmac.compare_digest(secret_of(unit.keys.accounts, ident).encode(), secret.encode())
-    row = unit.session.get(Ticket, ident) if right else None
-    if row is None or not _lives(row, unit.now):
+    row = unit.session.get(Ticket, ident, with_for_update=not unit.only_reads, populate_existing=True) if right else None
+    account = unit.session.get(Account, row.account_id) if row else None
+    if row is None or account is None or account.state == "closed" or not _lives(row, unit.now):
         raise Missing(
             "This code is not good, or not any more.",
             code="AUTH.TICKET",
             needs="Ask for a new one on the sign-in page, or the trial's office.",
         )
-    return row, unit.session.get_one(Account, row.account_id)
+    return row, account
 
 
 def _lives(row: Ticket, now: datetime) -> bool:
@@ -134,6 +136,8 @@ def use(unit: Unit, secret: str, password: str) -> Account:
     _set(unit, account, password, row)
     if row.kind == "reset with second factors":
         second_factors.remove_all(unit, account.id)
+        tokens.end_all(unit, account.id)
+        outside.end_all(unit, account.id)
     sessions.end_all(unit, account.id)
     return account
 
@@ -147,7 +151,10 @@ def change_password(unit: Unit, old: str, new: str, *, but: str = "") -> bool:
     if not sessions.proves(unit, old):
         return False
     passwords.require_good(new, (account.email, account.name))
-    _set(unit, account, new)
+    waiting = _living(unit, account.id)
+    for one in waiting:
+        one.ended_at = unit.now
+    _set(unit, account, new, *waiting)
     sessions.end_all(unit, account.id, but=but)
     return True
 

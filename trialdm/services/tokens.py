@@ -19,6 +19,7 @@ SCOPES = {
     "randomise": "Randomise and prepare the allocation",
     "unblind": "Reveal allocations and restricted items",
     "export": "Ask for packages and fetch them",
+    "identity": "Enter, look at and ask for identities",
 }
 
 #: Days after which a token ends, unless others are named.
@@ -87,6 +88,13 @@ def describe(row: ApiToken) -> dict[str, Any]:
     """A token as lists show it: by the start of its hash, never by its secret."""
     ends = row.expires_at.isoformat(timespec="seconds") if row.expires_at else None
     return {"id": row.id[:12], "label": row.label, "scopes": row.scopes.split(), "expires_at": ends}
+
+
+def end_all(unit: Unit, account: str) -> None:
+    """End every token of an account that its person lost hold of."""
+    for row in unit.session.scalars(select(ApiToken).where(ApiToken.account_id == account, ApiToken.ended_at.is_(None))):
+        row.ended_at = unit.now
+        unit.record("token.end", row, trial="*", entity="account", entity_id=account, changes=[Change("label", row.label, None)])
 
 
 def end(unit: Unit, ident: str) -> None:

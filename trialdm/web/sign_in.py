@@ -220,8 +220,12 @@ def _set_up_page(unit: Unit, app: bool, problem: TrialError | None = None) -> st
 def offer_key() -> AnyResponse:
     """What the browser asks a new key for."""
     person, _ = _waiting("enrol")
-    found = units().run(person, lambda u: second_factors.offer_key(u, account.of_session(u), account.host()))
-    return Response(found, mimetype="application/json")
+
+    def work(unit: Unit) -> str:
+        second_factors.require_none(unit)
+        return second_factors.offer_key(unit, account.of_session(unit), account.host())
+
+    return Response(units().run(person, work), mimetype="application/json")
 
 
 @pages.post("/sign-in/set-up")
@@ -231,13 +235,15 @@ def set_up() -> AnyResponse:
     sent = request.form
 
     def work(unit: Unit) -> tuple[list[str], str]:
+        second_factors.require_none(unit)
+        made = sessions.raised(unit, held)  # adding a factor ends every session that waits for one
         if sent.get("answer"):
             session, label = account.of_session(unit), sent.get("label", "")
             codes = second_factors.add_key(unit, session, sent["answer"], label, host=account.host(), origin=security.origin())
         else:
-            made = second_factors.opened(unit, sent.get("kept", ""))
-            codes = second_factors.add_app(unit, made, sent.get("code", ""), sent.get("label", ""))
-        return codes, sessions.raised(unit, held)
+            secret = second_factors.opened(unit, sent.get("kept", ""))
+            codes = second_factors.add_app(unit, secret, sent.get("code", ""), sent.get("label", ""))
+        return codes, made
 
     try:
         codes, made = units().run(person, work)
